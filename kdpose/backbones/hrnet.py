@@ -1,0 +1,65 @@
+"""HRNet as pose estimators use it (Sun et al., CVPR 2019), built from timm's modules."""
+
+from typing import Any
+
+import timm
+from torch import Tensor, nn
+
+from kdpose.backbones.timm_pyramid import weights_options
+
+
+class _FinestFusion(nn.Module):
+    """HRNet's last module with only its stride-4 output fused.
+
+    A classifier fuses all four outputs.  A pose head reads the finest alone, so the other fusions
+    would stay untrained (and would be unused parameters to DDP); the branches below them are
+    trained through the finest fusion and serve as the coarser maps.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.branches = module.branches
+        self.fuse_layers = nn.ModuleList([module.fuse_layers[0]])  # type: ignore[index]
+        self.fuse_act = module.fuse_act
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]  # type: ignore
+        finest = self.fuse_layers[0]
+        fused = sum(fuse(x) for fuse, x in zip(finest, maps, strict=True))  # type: ignore[arg-type]
+        return [self.fuse_act(fused), *maps[1:]]  # type: ignore[operator]
+
+
+class HRNet(nn.Module):
+    """A timm HRNet that returns one map per branch.
+
+    Args:
+        name: timm's name, for example ``hrnet_w32``, ``hrnet_w48``, ``hrnet_w18_small``.
+        pretrained: take timm's ImageNet weights.
+        pretrained_file: take ImageNet weights from this file instead.
+
+    Attributes:
+        channels: C_i of the maps, fine to coarse.
+        strides: 4, 8, 16, 32.
+    """
+
+    def __init__(
+        self, name: str, pretrained: bool = False, pretrained_file: str | None = None
+    ) -> None:
+        super().__init__()
+        options: dict[str, Any] = weights_options(pretrained, pretrained_file)
+        self.body = timm.create_model(
+            name, features_only=True, feature_location="", out_indices=(1, 2, 3, 4), **options
+        )
+        self.body.stage4[-1] = _FinestFusion(self.body.stage4[-1])
+        self.channels = tuple(self.body.feature_info.channels())
+        self.strides = tuple(self.body.feature_info.reduction())
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Map ``image (B, 3, H, W)``, sides divisible by 32, to four maps, fine to coarse."""
+        height, width = image.shape[-2:]
+        if height % 32 or width % 32:
+            raise ValueError(
+                f"an HRNet needs an input whose sides divide by 32, got {width}x{height}: "
+                "set codec.input_size"
+            )
+        return tuple(self.body(image))

@@ -1,0 +1,40 @@
+"""What a run shows while it goes on."""
+
+from pathlib import Path
+
+import lightning as L
+import torch
+from torchvision.io import write_jpeg
+
+from kdpose.data.dataset import collate
+from kdpose.drawing import pose_grid
+
+
+class PosePictures(L.Callback):
+    """Draws the poses of some fixed validation persons after validation.
+
+    Args:
+        folder: where ``epoch_NNN.jpg`` go.
+        persons: how many, spread evenly over the split.
+        every_n_epochs: how often; the last epoch is always drawn.
+    """
+
+    def __init__(self, folder: str, persons: int = 16, every_n_epochs: int = 10) -> None:
+        self.folder = Path(folder)
+        self.persons = persons
+        self.every_n_epochs = every_n_epochs
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the picture."""
+        epoch = trainer.current_epoch + 1
+        due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
+        if not due or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        dataset = trainer.datamodule.datasets["val"]  # type: ignore[attr-defined]
+        count = min(self.persons, len(dataset))
+        rows = torch.linspace(0, len(dataset) - 1, count).round().int().tolist()
+        crops = collate([dataset[row] for row in rows]).image
+        pose = pl_module.net.pose(crops.to(pl_module.device))  # type: ignore[union-attr, operator]
+        grid = pose_grid(crops, [pose.joints.float().cpu()], dataset.skeleton)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_jpeg(grid, str(self.folder / f"epoch_{epoch:03d}.jpg"), quality=90)

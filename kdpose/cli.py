@@ -1,0 +1,50 @@
+"""What the entry points share: where the configuration lies, and errors in one line."""
+
+import functools
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from dotenv import load_dotenv
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.logging import RichHandler
+
+_HERE = Path(__file__).parent
+CONF = str(_HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf")
+console = Console()
+
+
+def command(function: Callable[[DictConfig], float | None]) -> Callable[[DictConfig], float | None]:
+    """Turn the errors a user can mend into one line and exit status 1.
+
+    ``debug=true`` shows the traceback instead.
+    """
+
+    @functools.wraps(function)
+    def run(cfg: DictConfig) -> float | None:
+        quiet()
+        try:
+            return function(cfg)
+        except (ValueError, OSError) as error:
+            if cfg.debug:
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+
+    return run
+
+
+def quiet() -> None:
+    """Load ``.env`` and silence what libraries say to developers, not to users."""
+    load_dotenv()
+    os.environ.setdefault("WANDB_SILENT", "true")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning|torch|timm")
+    handler = RichHandler(level=logging.WARNING, console=console, show_path=False)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s", force=True)
+    for name in ("lightning.pytorch", "faster_coco_eval"):
+        logging.getLogger(name).setLevel(logging.WARNING)

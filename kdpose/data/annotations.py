@@ -1,0 +1,160 @@
+"""COCO-format annotations and detections as arrays of persons; no pixels are read here."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdpose.keypoints import Skeleton
+
+
+@dataclass(frozen=True)
+class Persons:
+    """N persons of one split, one row each.
+
+    Attributes:
+        files: ``(N,)`` image file names, as the annotation file spells them.
+        image_id: ``(N,)`` int64.
+        image_size: ``(N, 2)`` width and height of the image, pixels.
+        box: ``(N, 4)`` x, y, width, height, image pixels.
+        box_score: ``(N,)``, 1 for ground truth.
+        joints: ``(N, K, 2)`` image pixels; zeros for detections.
+        visible: ``(N, K)`` COCO's v; zeros for detections.
+    """
+
+    files: NDArray[np.str_]
+    image_id: NDArray[np.int64]
+    image_size: NDArray[np.float32]
+    box: NDArray[np.float32]
+    box_score: NDArray[np.float32]
+    joints: NDArray[np.float32]
+    visible: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Number of persons N."""
+        return len(self.image_id)
+
+    def of_image(self, image_id: int) -> NDArray[np.int64]:
+        """Rows of one image's persons."""
+        return np.flatnonzero(self.image_id == image_id)
+
+
+def read_json(path: str | Path, key: str) -> Any:
+    """Read a JSON file; ``key`` is the config key that the path came from, for the error.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: it is not JSON.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no annotations at {path.absolute()} (from {key}); "
+            "set dataset.root or KDPOSE_DATA to where the data lies"
+        )
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path.absolute()} (from {key}) is not JSON: {error}") from None
+
+
+def _clean_box(box: list[float], width: int, height: int) -> tuple[float, float, float, float]:
+    """Clip a box to the image as HRNet's code does; zero size where nothing is left."""
+    x, y, w, h = box
+    x1, y1 = max(0.0, x), max(0.0, y)
+    x2 = min(width - 1.0, x1 + max(0.0, w - 1))
+    y2 = min(height - 1.0, y1 + max(0.0, h - 1))
+    return x1, y1, x2 - x1, y2 - y1
+
+
+def load_persons(
+    annotations: str | Path, skeleton: Skeleton, key: str = "dataset.annotations"
+) -> Persons:
+    """Read the persons that have a box and at least one labelled joint; crowds are left out.
+
+    Args:
+        annotations: COCO-keypoints JSON.
+        skeleton: what the file's joints must agree with in number.
+        key: config key of the path, for errors.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: it is no COCO-keypoints file, its joints do not fit the skeleton, or nobody
+            in it has a labelled joint.
+    """
+    data = read_json(annotations, key)
+    where = f"{Path(annotations).absolute()} (from {key})"
+    if not isinstance(data, dict) or not {"images", "annotations"} <= data.keys():
+        raise ValueError(f"{where} is no COCO-keypoints file: it needs 'images' and 'annotations'")
+    images = {image["id"]: image for image in data["images"]}
+    rows: list[tuple[Any, ...]] = []
+    for person in data["annotations"]:
+        keypoints = person.get("keypoints") or []
+        if keypoints and len(keypoints) != 3 * len(skeleton):
+            raise ValueError(
+                f"{where} has {len(keypoints) / 3:g} joints per person and skeleton "
+                f"'{skeleton.name}' has {len(skeleton)}; take dataset=custom or another skeleton"
+            )
+        image = images.get(person["image_id"])
+        if image is None or person.get("iscrowd") or not any(keypoints[2::3]):
+            continue
+        box = _clean_box(person["bbox"], image["width"], image["height"])
+        if person.get("area", 1) > 0 and box[2] > 0 and box[3] > 0:
+            rows.append((image, box, keypoints))
+    if not rows:
+        raise ValueError(f"{where}: none of {len(data['annotations'])} persons has a labelled joint")
+    keypoints = np.array([row[2] for row in rows], dtype=np.float32)
+    keypoints = keypoints.reshape(len(rows), len(skeleton), 3)
+    return Persons(
+        files=np.array([row[0]["file_name"] for row in rows]),
+        image_id=np.array([row[0]["id"] for row in rows], dtype=np.int64),
+        image_size=np.array([(r[0]["width"], r[0]["height"]) for r in rows], dtype=np.float32),
+        box=np.array([row[1] for row in rows], dtype=np.float32),
+        box_score=np.ones(len(rows), dtype=np.float32),
+        joints=np.ascontiguousarray(keypoints[..., :2]),
+        visible=np.ascontiguousarray(keypoints[..., 2]),
+    )
+
+
+def load_detections(
+    detections: str | Path,
+    annotations: str | Path,
+    skeleton: Skeleton,
+    key: str = "boxes",
+) -> Persons:
+    """Read person detections, ``[{image_id, category_id, bbox, score}]``, for a file's images.
+
+    Boxes of other categories and of images that the file does not have are left out.
+
+    Raises:
+        FileNotFoundError: one of the files is not there.
+        ValueError: no box is left, with the counts.
+    """
+    boxes = read_json(detections, key)
+    images = {image["id"]: image for image in read_json(annotations, "annotations")["images"]}
+    kept = [
+        box
+        for box in boxes
+        if box.get("category_id", 1) == 1
+        and box["image_id"] in images
+        and min(box["bbox"][2:]) > 0
+    ]
+    if not kept:
+        raise ValueError(
+            f"0 of {len(boxes)} boxes of {Path(detections).absolute()} (from {key}) lie in the "
+            f"{len(images)} images of {Path(annotations).absolute()}"
+        )
+    owners = [images[box["image_id"]] for box in kept]
+    shape = (len(kept), len(skeleton))
+    return Persons(
+        files=np.array([image["file_name"] for image in owners]),
+        image_id=np.array([image["id"] for image in owners], dtype=np.int64),
+        image_size=np.array([(i["width"], i["height"]) for i in owners], dtype=np.float32),
+        box=np.array([box["bbox"] for box in kept], dtype=np.float32),
+        box_score=np.array([box.get("score", 1.0) for box in kept], dtype=np.float32),
+        joints=np.zeros((*shape, 2), dtype=np.float32),
+        visible=np.zeros(shape, dtype=np.float32),
+    )

@@ -1,0 +1,138 @@
+"""The data module that both stages share."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+from torch.utils.data import DataLoader, DistributedSampler
+
+from kdpose.data.annotations import Persons, load_detections, load_persons
+from kdpose.data.dataset import PoseDataset, check_images, collate
+from kdpose.data.transforms import Augmentation
+from kdpose.keypoints import Skeleton
+from kdpose.metrics.keypoint_ap import keypoint_ap
+from kdpose.metrics.pose_results import Predictions, to_results
+from kdpose.types import PoseBatch
+
+
+class EpochSampler(DistributedSampler[PoseBatch]):
+    """Yields (epoch, row), so that workers know which epoch's augmentation to draw.
+
+    The order depends on (seed, epoch) alone; Lightning calls ``set_epoch``.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        """Pairs of epoch and row."""
+        return ((self.epoch, row) for row in super().__iter__())
+
+
+class CocoKeypointDataModule(L.LightningDataModule):
+    """Persons of a COCO-format data set, cropped for a top-down network.
+
+    Args:
+        train: ``annotations`` and ``images`` of the training split.
+        val: those of the validation split.
+        skeleton: of the annotations.
+        protocol: by which poses are scored, ``coco`` or ``crowdpose``.
+        input_size: W, H of the student's crop.
+        teacher_size: W, H of the teacher's, where it differs.
+        batch_size: persons per step and device.
+        num_workers: processes that cut crops.
+        augmentation: of training.
+        boxes: ``gt``, or a detections JSON for validation.
+        seed: of order and augmentation.
+        prepare: called once where the training annotations are missing; the synthetic data set
+            generates itself this way.
+    """
+
+    def __init__(
+        self,
+        train: Mapping[str, str],
+        val: Mapping[str, str],
+        skeleton: Skeleton,
+        protocol: Literal["coco", "crowdpose"],
+        input_size: tuple[int, int],
+        teacher_size: tuple[int, int] | None = None,
+        batch_size: int = 32,
+        num_workers: int = 2,
+        augmentation: Augmentation | None = None,
+        boxes: str = "gt",
+        seed: int = 0,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.splits = {"train": train, "val": val}
+        self.skeleton = skeleton
+        self.protocol = protocol
+        self.input_size = input_size
+        self.teacher_size = teacher_size
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.augmentation = augmentation or Augmentation()
+        self.boxes = boxes
+        self.seed = seed
+        self.prepare = prepare
+        self.datasets: dict[str, PoseDataset] = {}
+
+    def prepare_data(self) -> None:
+        """Generate the data set where it can be generated and is not there."""
+        if self.prepare is not None and not Path(self.splits["train"]["annotations"]).is_file():
+            self.prepare()
+
+    def setup(self, stage: str) -> None:
+        """Read the annotations; pixels are read by the workers."""
+        if self.datasets:
+            return
+        for split, where in self.splits.items():
+            persons = self._persons(split, where["annotations"])
+            check_images(persons, where["images"], f"dataset.{split}.images")
+            self.datasets[split] = PoseDataset(
+                persons,
+                where["images"],
+                self.skeleton,
+                self.input_size,
+                teacher_size=self.teacher_size if split == "train" else None,
+                augmentation=self.augmentation if split == "train" else None,
+                seed=self.seed,
+            )
+
+    def _persons(self, split: str, annotations: str) -> Persons:
+        if split == "val" and self.boxes != "gt":
+            return load_detections(self.boxes, annotations, self.skeleton)
+        return load_persons(annotations, self.skeleton, f"dataset.{split}.annotations")
+
+    def train_dataloader(self) -> DataLoader[PoseBatch]:
+        """Augmented training crops in an order drawn anew each epoch."""
+        dataset = self.datasets["train"]
+        world = self.trainer.world_size if self.trainer else 1
+        rank = self.trainer.global_rank if self.trainer else 0
+        sampler = EpochSampler(dataset, world, rank, shuffle=True, seed=self.seed)  # type: ignore
+        return self._loader(
+            dataset, sampler=sampler, drop_last=len(dataset) >= world * self.batch_size
+        )
+
+    def val_dataloader(self) -> DataLoader[PoseBatch]:
+        """Validation crops in file order."""
+        return self._loader(self.datasets["val"])
+
+    def score(self, predictions: Predictions) -> dict[str, float | None]:
+        """AP and AR of validation poses; where only a part was predicted, on that part's images."""
+        partial = len(predictions) < len(self.datasets["val"])
+        return keypoint_ap(
+            self.splits["val"]["annotations"],
+            to_results(predictions, self.skeleton.sigmas),
+            protocol=self.protocol,
+            sigmas=self.skeleton.sigmas,
+            image_ids=sorted(set(predictions.image_id.tolist())) if partial else None,
+        )
+
+    def _loader(self, dataset: PoseDataset, **options: Any) -> DataLoader[PoseBatch]:  # noqa: ANN401
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            collate_fn=collate,
+            **options,
+        )

@@ -1,0 +1,79 @@
+"""Poses drawn on images."""
+
+from collections.abc import Sequence
+
+import torch
+from PIL import ImageColor
+from torch import Tensor
+from torchvision.utils import draw_keypoints, make_grid
+
+from kdpose.keypoints import Skeleton
+
+PERSON_COLORS = (
+    "#ff595e", "#1982c4", "#8ac926", "#ffca3a", "#b07bff", "#ff924c", "#36d6c3", "#f06ab5",
+)  # fmt: skip
+
+
+def draw_poses(
+    image: Tensor,
+    joints: Tensor,
+    scores: Tensor,
+    skeleton: Skeleton,
+    threshold: float = 0.0,
+    colors: Sequence[str] = PERSON_COLORS,
+) -> Tensor:
+    """Draw one skeleton per person, each in a colour of its own.
+
+    Args:
+        image: ``(3, H, W)`` uint8 RGB.
+        joints: ``(P, K, 2)`` of P persons, image pixels.
+        scores: ``(P, K)``; joints below ``threshold`` are left out.
+        skeleton: whose limbs are drawn.
+        threshold: on the scores.
+        colors: taken in turn.
+
+    Returns:
+        ``(3, H, W)`` uint8, a new tensor.
+    """
+    unit = max(1, round(min(image.shape[-2:]) / 160))
+    for index, (pose, score) in enumerate(zip(joints, scores, strict=True)):
+        visible = (score >= threshold)[None]
+        color = ImageColor.getrgb(colors[index % len(colors)])
+        image = draw_keypoints(
+            image,
+            pose[None].float(),
+            connectivity=list(skeleton.limbs) or None,
+            colors=color,  # type: ignore[arg-type]
+            radius=unit + 1,
+            width=unit,
+            visibility=visible,
+        )
+    return image
+
+
+def pose_grid(
+    crops: Tensor, poses: Sequence[Tensor], skeleton: Skeleton, columns: int = 8
+) -> Tensor:
+    """Crops side by side with one or more poses each.
+
+    Args:
+        crops: ``(B, 3, H, W)`` uint8.
+        poses: alternatives ``(B, K, 2)`` in crop pixels, each in its own colour.
+        skeleton: whose limbs are drawn.
+        columns: crops in a row.
+
+    Returns:
+        ``(3, h, w)`` uint8.
+    """
+    factor = max(1, round(256 / crops.shape[-2]))  # small crops are enlarged to draw on
+    large = crops.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+    drawn = [
+        draw_poses(
+            crop,
+            torch.stack([pose[i] for pose in poses]) * factor,
+            torch.ones(len(poses), len(skeleton)),
+            skeleton,
+        )
+        for i, crop in enumerate(large.cpu())
+    ]
+    return make_grid(drawn, nrow=columns, padding=4, pad_value=255)

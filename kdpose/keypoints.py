@@ -1,0 +1,203 @@
+"""Skeletons: facts about joints, not hyper-parameters."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+_SIDES = (("left", "right"), ("l", "r"))
+_DEFAULT_SIGMA = 0.079  # between wrist and knee of COCO's list; used where nobody measured any
+
+
+def _mirrored(name: str) -> str | None:
+    """The name of the joint on the other side, or None for a joint on the body's midline."""
+    words = name.replace("-", "_").split("_")
+    for left, right in _SIDES:
+        swap = {left: right, right: left}
+        if any(word in swap for word in words):
+            return "_".join(swap.get(word, word) for word in words)
+    return None
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Joints of one kind of body and what is known of them.
+
+    Attributes:
+        name: identifies the skeleton in configs, logs and checkpoints.
+        joints: K joint names; ``left_``/``right_`` (or ``l_``/``r_``) make flip pairs.
+        limbs: E joint-index pairs joined by a limb: the edge set of Eq. 3 and of the GCN.
+        sigmas: K OKS constants.
+        upper_body: joints that half-body augmentation treats as the upper half.
+
+    Raises:
+        ValueError: where the parts do not fit one another, naming the joint.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    limbs: tuple[tuple[int, int], ...]
+    sigmas: tuple[float, ...]
+    upper_body: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.joints)) != len(self.joints):
+            raise ValueError(f"skeleton '{self.name}': joint names must differ, got {self.joints}")
+        if len(self.sigmas) != len(self.joints):
+            raise ValueError(
+                f"skeleton '{self.name}': needs one sigma per joint, "
+                f"got {len(self.sigmas)} sigmas and {len(self.joints)} joints"
+            )
+        for a, b in self.limbs:
+            if not (0 <= a < len(self.joints) and 0 <= b < len(self.joints) and a != b):
+                raise ValueError(
+                    f"skeleton '{self.name}': limb ({a}, {b}) must join two of "
+                    f"{len(self.joints)} joints"
+                )
+        names = {joint.replace("-", "_") for joint in self.joints}
+        for joint in self.joints:
+            other = _mirrored(joint)
+            if other is not None and other not in names:
+                raise ValueError(
+                    f"skeleton '{self.name}': '{joint}' has no partner '{other}' to flip with"
+                )
+
+    def __len__(self) -> int:
+        """Number of joints K."""
+        return len(self.joints)
+
+    @cached_property
+    def flip_order(self) -> tuple[int, ...]:
+        """Joint order after a horizontal flip: ``flipped[k] = original[flip_order[k]]``."""
+        index = {joint.replace("-", "_"): k for k, joint in enumerate(self.joints)}
+        return tuple(index[_mirrored(joint) or joint.replace("-", "_")] for joint in self.joints)
+
+    @cached_property
+    def lower_body(self) -> tuple[int, ...]:
+        """The joints that are not of the upper body."""
+        return tuple(k for k in range(len(self)) if k not in self.upper_body)
+
+    def limb_weights(self, scheme: str = "uniform") -> tuple[float, ...]:
+        """Edge weights omega of Eq. 3, of mean 1.
+
+        The paper takes them from a work that does not print them, so they are a choice:
+        ``uniform``, or ``oks``, where omega is proportional to 1/sqrt(sigma_i^2 + sigma_j^2).
+
+        Raises:
+            ValueError: the scheme is unknown.
+        """
+        if scheme == "uniform":
+            return (1.0,) * len(self.limbs)
+        if scheme == "oks":
+            raw = [(self.sigmas[a] ** 2 + self.sigmas[b] ** 2) ** -0.5 for a, b in self.limbs]
+            return tuple(float(w) for w in np.array(raw) / np.mean(raw))
+        raise ValueError(f"limb weight scheme must be 'uniform' or 'oks', got '{scheme}'")
+
+    def to_category(self) -> dict[str, Any]:
+        """The skeleton as a COCO category; its limbs count from 1."""
+        return {
+            "supercategory": "person",
+            "id": 1,
+            "name": "person",
+            "keypoints": list(self.joints),
+            "skeleton": [[a + 1, b + 1] for a, b in self.limbs],
+        }
+
+    @classmethod
+    def from_category(cls, category: dict[str, Any], name: str = "custom") -> Self:
+        """Read a skeleton from a COCO category.
+
+        Limbs that point at no joint (CrowdPose's own file has some) make the whole list void.
+
+        Raises:
+            ValueError: the category names no keypoints.
+        """
+        joints = tuple(str(joint) for joint in category.get("keypoints") or ())
+        if not joints:
+            raise ValueError(f"category '{category.get('name')}' names no keypoints")
+        for known in (COCO, CROWDPOSE):
+            if joints == known.joints:
+                return cls(name, joints, known.limbs, known.sigmas, known.upper_body)
+        pairs = [(int(a) - 1, int(b) - 1) for a, b in category.get("skeleton") or ()]
+        limbs = tuple(p for p in pairs if 0 <= min(p) and max(p) < len(joints))
+        limbs = limbs if len(limbs) == len(pairs) else ()
+        sigmas = tuple(float(s) for s in category.get("sigmas") or ())
+        return cls(name, joints, limbs, sigmas or (_DEFAULT_SIGMA,) * len(joints))
+
+    @classmethod
+    def from_json(cls, path: str | Path, name: str = "custom") -> Self:
+        """Read the skeleton of an annotation file's first category that has keypoints.
+
+        Raises:
+            FileNotFoundError: the file is not there.
+            ValueError: no category names keypoints.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no annotations at {path.absolute()} to read a skeleton from")
+        categories = json.loads(path.read_text()).get("categories") or []
+        for category in categories:
+            if category.get("keypoints"):
+                return cls.from_category(category, name)
+        raise ValueError(f"{path.absolute()}: none of its {len(categories)} categories names keypoints")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Rebuild what :meth:`to_dict` wrote."""
+        return cls(
+            values["name"],
+            tuple(values["joints"]),
+            tuple((int(a), int(b)) for a, b in values["limbs"]),
+            tuple(values["sigmas"]),
+            tuple(values["upper_body"]),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for checkpoints and results."""
+        return {
+            "name": self.name,
+            "joints": list(self.joints),
+            "limbs": [list(limb) for limb in self.limbs],
+            "sigmas": list(self.sigmas),
+            "upper_body": list(self.upper_body),
+        }
+
+
+COCO = Skeleton(
+    name="coco",
+    joints=(
+        "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder",
+        "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip",
+        "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
+    ),
+    limbs=(
+        (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8),
+        (7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
+    ),
+    sigmas=(
+        0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107,
+        0.087, 0.087, 0.089, 0.089,
+    ),
+    upper_body=tuple(range(11)),
+)  # fmt: skip
+
+CROWDPOSE = Skeleton(
+    name="crowdpose",
+    joints=(
+        "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist",
+        "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+        "right_ankle", "head", "neck",
+    ),
+    limbs=(
+        (10, 8), (8, 6), (11, 9), (9, 7), (6, 7), (0, 6), (1, 7), (0, 1), (0, 2), (1, 3), (2, 4),
+        (3, 5), (12, 13), (1, 13), (0, 13),
+    ),
+    sigmas=(
+        0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.079,
+        0.079,
+    ),
+    upper_body=(0, 1, 2, 3, 4, 5, 12, 13),
+)  # fmt: skip

@@ -1,0 +1,123 @@
+"""Weighted loss terms and their sum (Eq. 4, 5, 7): a list of terms is a row of an ablation."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """A loss function and its place in the total.
+
+    The function's arguments are looked up by name among the values a training step offers (its
+    context). Arguments that a partial has bound stay as they are; one with a default is passed
+    only where the context has it.
+
+    Attributes:
+        fn: pure function to a scalar, called with keywords only.
+        weight: alpha, beta, delta, ...
+        decay: whether gamma(t) of Eq. 4 multiplies the term.
+        rename: for an argument of ``fn``, the context's name for it, where the two differ.
+
+    Raises:
+        ValueError: ``rename`` names no free argument of ``fn``.
+    """
+
+    fn: Callable[..., Tensor]
+    weight: float = 1.0
+    decay: bool = False
+    rename: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.rename) - set(self._sources))
+        if unknown:
+            raise ValueError(
+                f"rename must name free arguments of {self.name} {sorted(self._sources)}, "
+                f"got {unknown}"
+            )
+
+    @property
+    def name(self) -> str:
+        """The function's own name, for messages."""
+        fn = self.fn.func if isinstance(self.fn, partial) else self.fn
+        return getattr(fn, "__name__", repr(fn))
+
+    @cached_property
+    def needs(self) -> frozenset[str]:
+        """Names that the context must have."""
+        parameters = inspect.signature(self.fn).parameters
+        return frozenset(
+            source
+            for argument, source in self._sources.items()
+            if argument in self.rename or parameters[argument].default is inspect.Parameter.empty
+        )
+
+    @cached_property
+    def _sources(self) -> dict[str, str]:
+        """For each free argument of the function its name in the context."""
+        bound = self.fn.keywords if isinstance(self.fn, partial) else {}
+        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        return {
+            argument: self.rename.get(argument, argument)
+            for argument, parameter in inspect.signature(self.fn).parameters.items()
+            if parameter.kind in named and argument not in bound
+        }
+
+    def __call__(self, context: Mapping[str, Any]) -> Tensor:
+        """The term's value, unweighted.
+
+        Raises:
+            ValueError: the context lacks a name that the function needs.
+        """
+        missing = sorted(self.needs - set(context))
+        if missing:
+            raise ValueError(
+                f"loss {self.name} must be given {missing} by the training step, "
+                f"got only {sorted(context)}"
+            )
+        return self.fn(**{a: context[name] for a, name in self._sources.items() if name in context})
+
+
+def distill_decay(epoch: int, max_epochs: int) -> float:
+    """gamma(t) = 1 - (t - 1) / T (Eq. 4), constant within an epoch.
+
+    Args:
+        epoch: counted from 0, hence t - 1.
+        max_epochs: T.
+
+    Raises:
+        ValueError: the training's length is not known.
+    """
+    if max_epochs < 1:
+        raise ValueError(f"max_epochs must be 1 or more for gamma(t) of Eq. 4, got {max_epochs}")
+    return 1 - epoch / max_epochs
+
+
+def total(
+    terms: Mapping[str, LossTerm], context: Mapping[str, Any], gamma: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Weighted sum of the terms (Eq. 5; with ``decay`` nowhere, Eq. 7).
+
+    Args:
+        terms: by the name under which each is logged.
+        context: what the training step offers, by name.
+        gamma: factor of the terms with ``decay``.
+
+    Returns:
+        The scalar to minimise, and each term's weighted value, detached.
+
+    Raises:
+        ValueError: there is no term, or one lacks an input.
+    """
+    if not terms:
+        raise ValueError("losses must be one term or more, got none")
+    parts = {
+        name: term(context) * (term.weight * gamma if term.decay else term.weight)
+        for name, term in terms.items()
+    }
+    values = list(parts.values())
+    return sum(values[1:], values[0]), {name: part.detach() for name, part in parts.items()}

@@ -1,0 +1,191 @@
+"""Collects poses over a whole split, on any number of devices, and writes COCO results."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from kdpose.metrics.rescoring import image_joints, instance_scores, oks_nms
+
+_STATES = ("image_id", "person", "joints", "scores", "box_score", "center", "size")
+
+
+@dataclass(eq=False)
+class Predictions:
+    """Poses of N persons in their images, ordered by ``person``, every person once.
+
+    Attributes:
+        image_id: ``(N,)`` int64.
+        person: ``(N,)`` int64, row of the person in the split.
+        keypoints: ``(N, K, 2)`` float32, (x, y), image pixels.
+        joint_scores: ``(N, K)`` float32.
+        box_score: ``(N,)`` float32.
+        center: ``(N, 2)`` float32, centre of the cropped region, image pixels.
+        size: ``(N, 2)`` float32, width and height of the cropped region, image pixels.
+    """
+
+    image_id: np.ndarray
+    person: np.ndarray
+    keypoints: np.ndarray
+    joint_scores: np.ndarray
+    box_score: np.ndarray
+    center: np.ndarray
+    size: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of persons N."""
+        return len(self.person)
+
+    @property
+    def area(self) -> np.ndarray:
+        """``(N,)`` areas of the cropped regions, square image pixels."""
+        return self.size.prod(axis=1)
+
+
+class PoseResults(Metric):
+    """Gathers the decoded poses of a split; ``compute`` returns :class:`Predictions`.
+
+    A distributed sampler pads the split with persons seen already, so persons are told apart by
+    their row in the split and the figures are those of a single device.
+
+    Args:
+        input_size: width and height of the network input, pixels.
+    """
+
+    full_state_update = False
+    image_id: list[Tensor]
+    person: list[Tensor]
+    joints: list[Tensor]
+    scores: list[Tensor]
+    box_score: list[Tensor]
+    center: list[Tensor]
+    size: list[Tensor]
+
+    def __init__(self, input_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.input_size = input_size
+        for name in _STATES:
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(
+        self,
+        image_id: Tensor,
+        person: Tensor,
+        joints: Tensor,
+        scores: Tensor,
+        box_score: Tensor,
+        center: Tensor,
+        size: Tensor,
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            image_id: ``(B,)`` int64, the images' ids in the annotation file.
+            person: ``(B,)`` int64, rows of the persons in the split.
+            joints: ``(B, K, 2)``, crop pixels.
+            scores: ``(B, K)`` joint scores.
+            box_score: ``(B,)``.
+            center: ``(B, 2)``, centre of the cropped region, image pixels.
+            size: ``(B, 2)``, width and height of the cropped region, image pixels.
+
+        Raises:
+            ValueError: the tensors do not speak of the same persons.
+        """
+        values = (image_id, person, joints, scores, box_score, center, size)
+        if len({len(value) for value in values}) != 1:
+            shapes = ", ".join(
+                f"{n} {tuple(v.shape)}" for n, v in zip(_STATES, values, strict=True)
+            )
+            raise ValueError(f"pose results must have one entry per person, got {shapes}")
+        for name, value in zip(_STATES, values, strict=True):
+            kept = value.detach()
+            getattr(self, name).append(kept.float() if kept.is_floating_point() else kept)
+
+    def compute(self) -> Predictions:
+        """All poses so far, from every process, in image pixels."""
+        state = {name: _gathered(getattr(self, name)) for name in _STATES}
+        person, rows = np.unique(state["person"].astype(np.int64), return_index=True)
+        state = {name: values[rows] for name, values in state.items()}
+        if not len(person):
+            return _no_predictions()
+        return Predictions(
+            image_id=state["image_id"].astype(np.int64),
+            person=person,
+            keypoints=image_joints(
+                state["joints"], state["center"], state["size"], self.input_size
+            ),
+            joint_scores=state["scores"],
+            box_score=state["box_score"],
+            center=state["center"],
+            size=state["size"],
+        )
+
+
+def _gathered(state: list[Tensor] | Tensor) -> np.ndarray:
+    """A state as one array, empty where nothing was added."""
+    nothing = isinstance(state, list) and not state
+    return (torch.empty(0) if nothing else dim_zero_cat(state)).cpu().numpy()
+
+
+def _no_predictions() -> Predictions:
+    ids, one, two = np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros((0, 2), np.float32)
+    return Predictions(ids, ids, two[:, None], one[:, None], one, two, two)
+
+
+def to_results(
+    predictions: Predictions,
+    sigmas: Sequence[float],
+    *,
+    threshold: float = 0.01,
+    nms: float | None = 0.9,
+) -> list[dict[str, Any]]:
+    """COCO keypoint results: rescored, without persons found twice, three decimals.
+
+    A result carries its crop as ``region`` (x, y, width, height; image pixels). It is not named
+    ``bbox`` on purpose: COCO's evaluators would take the detection's area from that instead of
+    from its keypoints, which moves AP by size away from published figures.
+
+    Args:
+        predictions: the poses of a split.
+        sigmas: K OKS constants.
+        threshold: joint scores up to this do not enter a person's score; SimCC's probabilities
+            are spread over sub-pixel bins, hence its 0.01 where heatmaps take 0.2.
+        nms: largest OKS of two persons that may both stay, None to keep all.
+
+    Returns:
+        ``{image_id, category_id, keypoints, score, region}`` per person, by image, best first.
+
+    Raises:
+        ValueError: there are not K sigmas.
+    """
+    if len(predictions) and predictions.keypoints.shape[1] != len(sigmas):
+        raise ValueError(
+            f"sigmas must be one per joint, got {len(sigmas)} sigmas and "
+            f"{predictions.keypoints.shape[1]} joints"
+        )
+    scores = instance_scores(predictions.joint_scores, predictions.box_score, threshold)
+    areas, limit = predictions.area, np.inf if nms is None else nms
+    order = np.argsort(predictions.image_id, kind="stable")
+    starts = np.unique(predictions.image_id[order], return_index=True)[1][1:]
+    results: list[dict[str, Any]] = []
+    for rows in np.split(order, starts) if order.size else ():
+        kept = oks_nms(predictions.keypoints[rows], scores[rows], areas[rows], sigmas, limit)
+        results.extend(_result(predictions, scores, int(row)) for row in rows[kept])
+    return results
+
+
+def _result(predictions: Predictions, scores: np.ndarray, row: int) -> dict[str, Any]:
+    joints = np.column_stack([predictions.keypoints[row], predictions.joint_scores[row]])
+    corner = predictions.center[row] - predictions.size[row] / 2
+    return {
+        "image_id": int(predictions.image_id[row]),
+        "category_id": 1,
+        "keypoints": [round(float(value), 3) for value in joints.ravel()],
+        "score": float(scores[row]),
+        "region": [round(float(value), 3) for value in (*corner, *predictions.size[row])],
+    }

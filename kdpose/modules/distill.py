@@ -1,0 +1,106 @@
+"""Stage 1: a SimCC student under a teacher, or a SimCC network on its own."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from kdpose.losses.terms import LossTerm, distill_decay, total
+from kdpose.modules.base import PoseModule
+from kdpose.pose_net import PoseNet
+from kdpose.types import PoseBatch, PoseOutput, SimCCTarget
+
+
+class DistillStage1Module(PoseModule):
+    """Trains a SimCC network with the terms of Eq. 5; without a teacher, by L_KL alone.
+
+    The student's feature is aligned to the teacher's by the learned 1x1 convolution of Eq. 1,
+    which is dropped after training.  Both poses of Eq. 2 and 3 are soft-argmaxes of one
+    temperature: labels that are smoothed bias them alike, so they agree where the nets do.
+
+    Args:
+        net: the student.
+        losses: may ask for ``logits, target, student_feature, teacher_feature, student_pose,
+            teacher_pose, joint_mask, limbs, limb_weight``; poses are in the student's pixels.
+        optimizer: see :class:`PoseModule`.
+        scheduler: see there.
+        teacher: see there.
+        flip_test: see there.
+        description: see there.
+        joint_mask: joints that Eq. 2 and 3 count: ``all`` (the teacher knows hidden ones too),
+            or the ``labelled`` ones.
+        limb_weights: omega of Eq. 3, see :meth:`Skeleton.limb_weights`.
+        temperature: of the soft-argmax.
+    """
+
+    limbs: Tensor
+    limb_weight: Tensor
+
+    def __init__(
+        self,
+        net: PoseNet,
+        losses: Mapping[str, LossTerm],
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler],
+        teacher: PoseNet | None = None,
+        flip_test: bool = True,
+        description: Mapping[str, Any] | None = None,
+        joint_mask: Literal["all", "labelled"] = "all",
+        limb_weights: str = "uniform",
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__(net, losses, optimizer, scheduler, teacher, flip_test, description)
+        self.net: PoseNet = net
+        skeleton = net.skeleton
+        self.joint_mask = joint_mask
+        self.temperature = temperature
+        self.register_buffer("limbs", torch.tensor(skeleton.limbs), persistent=False)
+        weight = torch.tensor(skeleton.limb_weights(limb_weights))
+        self.register_buffer("limb_weight", weight, persistent=False)
+        if self.teacher is not None and "student_feature" in self.needs:
+            channels = (n.backbone.channels[0] for n in (net, self.teacher.net))  # type: ignore
+            self.align = nn.Conv2d(*channels, kernel_size=1)
+
+    def training_step(self, batch: PoseBatch, batch_idx: int) -> Tensor:
+        """One step of Eq. 5."""
+        output = self.net(batch.image)
+        target = self.net.codec.encode(batch.joints, batch.visible)
+        context: dict[str, Any] = {"logits": output.logits, "target": target}
+        if self.teacher is not None:
+            context |= self._lessons(batch, output, target)
+        gamma = distill_decay(self.current_epoch, self.trainer.max_epochs or 1)
+        loss, parts = total(self.losses, context, gamma)
+        self.log_losses(loss, parts, batch)
+        if self.teacher is not None:
+            self.log("train/gamma", gamma, batch_size=len(batch.image))
+        return loss
+
+    def _lessons(
+        self, batch: PoseBatch, output: PoseOutput, target: SimCCTarget
+    ) -> dict[str, Any]:
+        """What the distillation terms compare."""
+        assert self.teacher is not None
+        teacher = self.teacher.net
+        with torch.no_grad():
+            taught = teacher(self.teacher_image(batch))
+            teacher_pose = teacher.codec.expectation(taught.logits, self.temperature)
+        lessons: dict[str, Any] = {
+            "student_pose": self.net.codec.expectation(output.logits, self.temperature),
+            "teacher_pose": teacher_pose * self.teacher_scale(),
+            "joint_mask": torch.ones_like(target.weight)
+            if self.joint_mask == "all"
+            else target.weight,
+            "limbs": self.limbs,
+            "limb_weight": self.limb_weight,
+        }
+        if "student_feature" in self.needs:
+            feature = taught.features[0]
+            aligned = self.align(output.features[0])
+            if aligned.shape[-2:] != feature.shape[-2:]:
+                aligned = F.interpolate(aligned, feature.shape[-2:], mode="bilinear")
+            lessons |= {"student_feature": aligned, "teacher_feature": feature}
+        return lessons

@@ -1,0 +1,112 @@
+"""Networks from crop to pose: the SimCC net of teacher and student, and the refined student."""
+
+from collections.abc import Callable, Sequence
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from kdpose.codecs.simcc import SimCC
+from kdpose.keypoints import Skeleton
+from kdpose.types import Pose, PoseOutput, SimCCLogits
+
+_MEAN = (0.485, 0.456, 0.406)  # ImageNet's, of RGB in [0, 1]
+_STD = (0.229, 0.224, 0.225)
+
+
+class PoseNet(nn.Module):
+    """Backbone, head and codec; teacher and student alike.
+
+    Args:
+        backbone: gives maps fine to coarse and tells their ``channels`` and ``strides``.
+        head: builds the head from ``in_channels``, ``num_joints``, ``feature_size``, ``bins``.
+        codec: input size, bins and decoding.
+        skeleton: joints, and the order that a flip gives them.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: Callable[..., nn.Module],
+        codec: SimCC,
+        skeleton: Skeleton,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.codec = codec
+        self.skeleton = skeleton
+        stride: int = backbone.strides[0]  # type: ignore[index, assignment]
+        self.head = head(
+            in_channels=backbone.channels[0],  # type: ignore[index]
+            num_joints=len(skeleton),
+            feature_size=tuple(-(-side // stride) for side in codec.input_size),
+            bins=codec.bins,
+        )
+        self.register_buffer("mean", 255 * torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(_STD).view(3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> PoseOutput:
+        """Score the bins of crops ``(B, 3, H, W)``, RGB in 0..255, uint8 or float."""
+        features = self.backbone((image.float() - self.mean) / self.std)
+        return PoseOutput(self.head(features[0]), features)
+
+    def logits(self, image: Tensor, flip: bool = False) -> SimCCLogits:
+        """The bins' scores, averaged with those of the mirrored crop where ``flip``."""
+        logits = self(image).logits
+        if not flip:
+            return logits
+        mirrored = self(image.flip(-1)).logits
+        return self.codec.merge(logits, self.codec.unflip(mirrored, self.skeleton.flip_order))
+
+    def pose(self, image: Tensor, flip: bool = False) -> Pose:
+        """Decoded joints in crop pixels and their scores."""
+        return self.codec.decode(self.logits(image, flip))
+
+
+class RefinedPoseNet(nn.Module):
+    """A frozen student and the refiner that moves its joints (paper III-B).
+
+    Args:
+        student: from stage 1; kept in eval mode and without gradients.
+        refiner: builds the refiner from ``channels``, ``strides``, ``input_size``,
+            ``num_joints`` and ``limbs``.
+    """
+
+    def __init__(self, student: PoseNet, refiner: Callable[..., nn.Module]) -> None:
+        super().__init__()
+        self.student = student.requires_grad_(False).eval()
+        self.codec = student.codec
+        self.skeleton = student.skeleton
+        self.refiner = refiner(
+            channels=student.backbone.channels,
+            strides=student.backbone.strides,
+            input_size=student.codec.input_size,
+            num_joints=len(student.skeleton),
+            limbs=student.skeleton.limbs,
+        )
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch the refiner alone: the student's batch statistics stay what stage 1 left."""
+        super().train(mode)
+        self.student.eval()
+        return self
+
+    def forward(self, image: Tensor) -> tuple[Pose, Sequence[Tensor]]:
+        """The student's pose and the refined joints ``(B, K, 2)`` of each block, coarse to fine."""
+        with torch.no_grad():
+            logits, features = self.student(image)
+            initial = self.codec.decode(logits)
+        return initial, self.refiner(initial, features)
+
+    def pose(self, image: Tensor, flip: bool = False) -> Pose:
+        """The last block's joints with the student's scores; ``flip`` averages coordinates."""
+        initial, refined = self(image)
+        if not flip:
+            return Pose(refined[-1], initial.scores)
+        mirrored_initial, mirrored = self(image.flip(-1))
+        order = list(self.skeleton.flip_order)
+        back = mirrored[-1][:, order]
+        back = torch.stack([image.shape[-1] - 1 - back[..., 0], back[..., 1]], dim=-1)
+        return Pose(
+            (refined[-1] + back) / 2, (initial.scores + mirrored_initial.scores[:, order]) / 2
+        )

@@ -1,0 +1,142 @@
+"""Train one stage, or a whole pipeline: ``python -m kdpose.train +experiment=synthetic_full``."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import hydra
+import lightning as L
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from kdpose.checkpoints import load_made_by_run, load_net
+from kdpose.cli import CONF, command, console
+from kdpose.evaluate import evaluate_net, metrics_table
+from kdpose.keypoints import Skeleton
+from kdpose.pipeline import run_pipeline
+from kdpose.pose_net import PoseNet, RefinedPoseNet
+from kdpose.runs import finished, open_run
+
+_log = logging.getLogger(__name__)
+Net = PoseNet | RefinedPoseNet
+
+
+def build_net(cfg: DictConfig, skeleton: Skeleton) -> tuple[Net, dict[str, Any]]:
+    """The network to train, and the plain configuration that rebuilds it without any download."""
+    if cfg.refiner is not None:
+        stage1 = load_made_by_run(cfg.stage1_ckpt, "stage1_ckpt")
+        if not isinstance(stage1.net, PoseNet):
+            raise ValueError(f"{cfg.stage1_ckpt} (from stage1_ckpt) is refined already")
+        if stage1.net.skeleton.joints != skeleton.joints:
+            raise ValueError(
+                f"{cfg.stage1_ckpt} (from stage1_ckpt) has skeleton '{stage1.net.skeleton.name}' "
+                f"and dataset.skeleton is '{skeleton.name}'"
+            )
+        recipe = {
+            "_target_": "kdpose.pose_net.RefinedPoseNet",
+            "student": stage1.description["net"],
+            "refiner": OmegaConf.to_container(cfg.refiner, resolve=True),
+        }
+        return RefinedPoseNet(stage1.net, instantiate(cfg.refiner, _convert_="all")), recipe
+    parts = {
+        name: OmegaConf.to_container(cfg[name], resolve=True)
+        for name in ("backbone", "head", "codec")
+    }
+    net = PoseNet(
+        instantiate(cfg.backbone, _convert_="all"),
+        instantiate(cfg.head, _convert_="all"),
+        instantiate(cfg.codec, _convert_="all"),
+        skeleton,
+    )
+    parts["backbone"] |= {"pretrained": False, "pretrained_file": None}  # type: ignore[operator]
+    described = {"_target_": "kdpose.keypoints.Skeleton.from_dict", "values": skeleton.to_dict()}
+    return net, {"_target_": "kdpose.pose_net.PoseNet", **parts, "skeleton": described}
+
+
+def describe(cfg: DictConfig, recipe: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of itself."""
+    val = {name: str(Path(path).absolute()) for name, path in cfg.dataset.val.items()}
+    return {
+        "net": recipe,
+        "dataset": {"name": cfg.dataset.name, "protocol": cfg.dataset.protocol, **val},
+        "experiment": cfg.name,
+        "seed": cfg.seed,
+    }
+
+
+def train(cfg: DictConfig) -> dict[str, Any]:
+    """Train one stage as configured and score its best checkpoint.
+
+    Returns:
+        The metrics that ``metrics.json`` holds.
+    """
+    run_dir, resume = open_run(cfg)
+    if finished(run_dir) and resume:
+        console.print(f"{cfg.name}: finished already in {run_dir} (resume=auto)")
+        return dict(json.loads((run_dir / "metrics.json").read_text()))
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    data = instantiate(cfg.data, _partial_=True, _convert_="all")
+    if cfg.dataset.prepare is not None:
+        prepare_dataset(cfg)
+    skeleton = instantiate(cfg.dataset.skeleton, _convert_="all")
+    net, recipe = build_net(cfg, skeleton)
+    teacher = instantiate(cfg.teacher, _convert_="all") if cfg.teacher is not None else None
+    module = instantiate(cfg.module, _partial_=True, _convert_="all")(
+        net=net,
+        teacher=teacher,
+        losses=instantiate(cfg.loss, _convert_="all"),
+        description=describe(cfg, recipe),
+    )
+    datamodule = data(
+        skeleton=skeleton,
+        input_size=net.codec.input_size,
+        teacher_size=teacher.codec.input_size if teacher is not None else None,
+    )
+    trainer = instantiate(cfg.trainer, _partial_=True, _convert_="all")(
+        callbacks=list(instantiate(cfg.callbacks, _convert_="all").values()),
+        logger=list(instantiate(cfg.logger, _convert_="all").values()),
+    )
+    console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
+    trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
+    return report(cfg, run_dir)
+
+
+def prepare_dataset(cfg: DictConfig) -> None:
+    """Generate the data set where it can be generated and its annotations are not there."""
+    if not Path(cfg.dataset.train.annotations).is_file():
+        instantiate(cfg.dataset.prepare, _convert_="all")()
+
+
+def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
+    """Score the best checkpoint from its file and write ``metrics.json``."""
+    best = run_dir / "best.ckpt"
+    metrics = evaluate_net(
+        load_net(best),
+        boxes=cfg.data.boxes,
+        flip=cfg.module.flip_test,
+        batch_size=cfg.data.batch_size,
+        num_workers=cfg.data.num_workers,
+    )
+    metrics["ckpt"] = str(best.absolute())
+    (run_dir / "metrics.json").write_text(json.dumps(metrics, indent=2))
+    console.print(metrics_table(f"{cfg.name} on {metrics['split']}", {cfg.name: metrics}))
+    return metrics
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="train")
+@command
+def main(cfg: DictConfig) -> float | None:
+    """Entry point; returns the AP, by which sweeps choose."""
+    hydra_cfg = HydraConfig.get()
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        cfg.run_dir = str(Path(cfg.run_dir) / hydra_cfg.job.override_dirname)
+    if cfg.pipeline is not None:
+        return run_pipeline(cfg, list(hydra_cfg.overrides.task), train)
+    return train(cfg)["AP"]
+
+
+if __name__ == "__main__":
+    main()

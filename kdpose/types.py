@@ -1,0 +1,72 @@
+"""The tensors that travel through kdpose: shape, frame and unit, stated once.
+
+Letters: ``B`` batch, ``K`` joints, ``E`` limbs, ``C`` channels, ``W x H`` network input in pixels,
+``nx, ny`` SimCC bins.  *Crop pixels* are the network input's own pixels, (x, y), pixel centres at
+integers; *image pixels* are those of the photograph the crop was cut from.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class PoseBatch(NamedTuple):
+    """Persons cut from their images; a dataset item is the same without ``B``.
+
+    Attributes:
+        image: ``(B, 3, H, W)`` RGB crop, uint8 until it reaches the device, then normalised float.
+        joints: ``(B, K, 2)`` float32, crop pixels.
+        visible: ``(B, K)`` float32, COCO's v: 0 not labelled, 1 hidden, 2 visible.
+        center: ``(B, 2)`` float32, centre of the cropped region, image pixels.
+        size: ``(B, 2)`` float32, width and height of the cropped region, image pixels.
+        image_id: ``(B,)`` int64, the image's id in the annotation file.
+        person: ``(B,)`` int64, row of the person in the split; unique, and what results are
+            de-duplicated by.
+        box_score: ``(B,)`` float32, the detector's score, 1 for ground-truth boxes.
+        teacher_image: the same crop at the teacher's input size, or None where the sizes agree.
+    """
+
+    image: Tensor
+    joints: Tensor
+    visible: Tensor
+    center: Tensor
+    size: Tensor
+    image_id: Tensor
+    person: Tensor
+    box_score: Tensor
+    teacher_image: Tensor | None = None
+
+
+class SimCCLogits(NamedTuple):
+    """Unnormalised scores of the coordinate bins: ``x (B, K, nx)`` and ``y (B, K, ny)``."""
+
+    x: Tensor
+    y: Tensor
+
+
+class SimCCTarget(NamedTuple):
+    """Target distributions ``x (B, K, nx)``, ``y (B, K, ny)`` and joint weights ``(B, K)``."""
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor
+
+
+class Pose(NamedTuple):
+    """Decoded joints ``(B, K, 2)`` in crop pixels and their scores ``(B, K)``."""
+
+    joints: Tensor
+    scores: Tensor
+
+
+class PoseOutput(NamedTuple):
+    """What a pose network returns.
+
+    Attributes:
+        logits: the SimCC bins' scores.
+        features: maps ``(B, C_i, H_i, W_i)`` from fine (stride 4) to coarse; the first is the one
+            that the head reads and that Eq. 1 distils.
+    """
+
+    logits: SimCCLogits
+    features: tuple[Tensor, ...]

@@ -1,0 +1,330 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from kdpose.keypoints import COCO, CROWDPOSE
+from kdpose.refiners.igp_gcn import IGPGCN, sample_at_joints
+from kdpose.types import Pose
+
+CHANNELS, STRIDES = (32, 64, 128, 256), (4, 8, 16, 32)
+SKELETONS = pytest.mark.parametrize("skeleton", [COCO, CROWDPOSE], ids=lambda s: s.name)
+
+
+def make(skeleton=CROWDPOSE, size=(48, 64), **changes):
+    """A net of few channels on a small crop."""
+    torch.manual_seed(0)
+    small = {"hidden": 8, "widths": (16, 12, 8), **changes}
+    return IGPGCN((6, 8, 10), (4, 8, 16), size, len(skeleton), skeleton.limbs, **small)
+
+
+def example(batch, joints, size=(48, 64), channels=(6, 8, 10), strides=(4, 8, 16)):
+    """A random pose inside the crop and random maps."""
+    torch.manual_seed(1)
+    pose = Pose(torch.rand(batch, joints, 2) * torch.tensor(size), torch.rand(batch, joints))
+    return pose, tuple(
+        torch.randn(batch, c, size[1] // s, size[0] // s)
+        for c, s in zip(channels, strides, strict=True)
+    )
+
+
+def randomised(model):
+    """Move parameters and running statistics off their special initial values."""
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                noise = 0.2 * torch.randn(value.shape)
+                value.copy_(1 + noise.abs() if "running_var" in name else value + noise)
+    return model
+
+
+def naive_sample(features, joints, stride):
+    """Bilinear reading at index x / stride, clamped to the map, one joint at a time."""
+    batch, channels, height, width = features.shape
+    out = torch.zeros(batch, joints.shape[1], channels)
+    for b in range(batch):
+        for k, (x, y) in enumerate(joints[b].tolist()):
+            u, v = min(max(x / stride, 0), width - 1), min(max(y / stride, 0), height - 1)
+            left, top = math.floor(u), math.floor(v)
+            for i in {left, min(left + 1, width - 1)}:
+                for j in {top, min(top + 1, height - 1)}:
+                    share = (1 - abs(u - i)) * (1 - abs(v - j))
+                    out[b, k] = out[b, k] + share * features[b, :, j, i]
+    return out
+
+
+def naive_forward(state, limbs, pose, maps16_8_4, size, residual):
+    """The whole method in eval mode, from a state dict and its description alone."""
+    joints_count = pose.joints.shape[1]
+    linked = torch.eye(joints_count, dtype=torch.bool)
+    for a, b in limbs:
+        linked[a, b] = linked[b, a] = True
+
+    def conv(name, x):
+        matrix = torch.full((joints_count, joints_count), -9e15)
+        matrix[linked] = state[f"{name}.edge_score"]
+        matrix, eye = matrix.softmax(1), torch.eye(joints_count)
+        own, other = state[f"{name}.weight"]
+        return (
+            (matrix * eye) @ (x @ own) + (matrix * (1 - eye)) @ (x @ other) + state[name + ".bias"]
+        )
+
+    def norm(name, x):
+        mean, var = state[f"{name}.running_mean"], state[f"{name}.running_var"]
+        x = (x - mean) / (var + 1e-5).sqrt() * state[f"{name}.weight"] + state[f"{name}.bias"]
+        return x.clamp(min=0)
+
+    def linear(name, x):
+        return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+
+    def block(name, x):
+        change = norm(f"{name}.reduce_norm", conv(f"{name}.reduce", x))
+        x = norm(f"{name}.norm", x + conv(f"{name}.expand", change))
+        hidden = linear(f"{name}.attention.0", x.sum(1) / joints_count).clamp(min=0)
+        gate = 1 / (1 + torch.exp(-linear(f"{name}.attention.2", hidden)))
+        return x * (1 + gate[:, :, None])
+
+    def fuse(name, coarse, fine):
+        weight, bias = state[f"{name}.up.weight"], state[f"{name}.up.bias"]
+        up = F.conv_transpose2d(coarse, weight, bias, stride=2).clamp(min=0)
+        pooled = torch.cat([up.flatten(2).mean(2), fine.flatten(2).mean(2)], 1)
+        gate = linear(f"{name}.excite", linear(f"{name}.squeeze", pooled).clamp(min=0))
+        mixed = up / (1 + torch.exp(-gate))[:, :, None, None] + fine
+        conv3 = F.conv2d(mixed, state[f"{name}.conv.weight"], state[f"{name}.conv.bias"], padding=1)
+        return conv3.clamp(min=0)
+
+    coarse, middle, fine = maps16_8_4
+    first = F.conv2d(coarse, state["head.conv.weight"], state["head.conv.bias"], padding=1)
+    maps = [first.clamp(min=0)]
+    maps.append(fuse("head.fuse8", maps[0], middle))
+    maps.append(fuse("head.fuse4", maps[1], fine))
+    size = torch.tensor(size)
+    start = 2 * pose.joints / size - 1
+    nodes = conv("input", torch.cat([start, pose.scores[:, :, None]], 2))
+    nodes = block("pose_block", norm("input_norm", nodes))
+    out = []
+    for i, stride in enumerate((16, 8, 4)):
+        nodes = torch.cat([naive_sample(maps[i], pose.joints, stride), nodes], 2)
+        nodes = block(f"blocks.{i}", nodes)
+        refined = conv(f"outputs.{i}", nodes) + (start if residual else 0)
+        out.append((refined + 1) / 2 * size)
+    return out
+
+
+@SKELETONS
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("residual", [False, True])
+def test_equals_the_method_written_out(skeleton, batch, residual):
+    model = randomised(make(skeleton, residual=residual)).eval()
+    pose, (fine, middle, coarse) = example(batch, len(skeleton))
+    with torch.no_grad():
+        refined = model(pose, (fine, middle, coarse))
+        expected = naive_forward(
+            model.state_dict(), skeleton.limbs, pose, (coarse, middle, fine), (48.0, 64.0), residual
+        )
+    assert [joints.shape for joints in refined] == [(batch, len(skeleton), 2)] * 3
+    for joints, reference in zip(refined, expected, strict=True):
+        torch.testing.assert_close(joints, reference, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("skeleton", "count"), [(COCO, 2_406_654), (CROWDPOSE, 2_405_262)])
+def test_parameter_count_at_hrnet_w32(skeleton, count):
+    model = IGPGCN(CHANNELS, STRIDES, (192, 256), len(skeleton), skeleton.limbs)
+    assert sum(p.numel() for p in model.parameters()) == count
+    convs = (128 * 9 + 1) * 256 + (64 * 9 + 1) * 128 + (32 * 9 + 1) * 128
+    ups = (256 * 4 * 64 + 64) + (128 * 4 * 32 + 32)
+    gates = (128 * 64 + 64) + (64 * 64 + 64) + (64 * 32 + 32) + (32 * 32 + 32)
+    assert sum(p.numel() for p in model.head.parameters()) == convs + ups + gates
+
+
+def test_multiply_adds_at_hrnet_w32():
+    model = IGPGCN(CHANNELS, STRIDES, (192, 256), 17, COCO.limbs, backend="dense").eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(*example(1, 17, (192, 256), CHANNELS, STRIDES))
+    # 3x3 convs 128-256, 64-128, 32-128 and 2x2 upsamplings 256-64, 128-32 on 16x12 to 64x48 cells
+    head = 192 * 9 * 128 * 256 + 768 * 256 * 64 + 768 * 9 * 64 * 128
+    head += 3072 * 128 * 32 + 3072 * 9 * 32 * 128 + 3 * 64 * 64 + 3 * 32 * 32
+    assert sum(counter.get_flop_counts()["IGPGCN.head"].values()) == 2 * head
+    assert counter.get_total_flops() / 2e9 == pytest.approx(0.282, abs=1e-3)
+
+
+@pytest.mark.parametrize("stride", [4, 8, 16])
+def test_sampling_reads_the_cell_the_joint_lies_in(stride):
+    width, height = 192 // stride, 256 // stride
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    own_pixel = stride * torch.stack([x, y])[None].float()  # every cell holds its crop position
+    last = torch.tensor([192.0 - stride, 256.0 - stride])
+    inside = torch.tensor([[0.0, 0.0], [37.25, 101.5], [stride, 3.0 * stride], last.tolist()])
+    outside = torch.tensor([[-20.0, 50.0], [191.9, 300.0]])
+    found = sample_at_joints(own_pixel, torch.cat([inside, outside])[None], stride)[0]
+    torch.testing.assert_close(found[:4], inside, rtol=0, atol=1e-4)
+    border = torch.stack([torch.tensor([0.0, 50.0]), last])
+    torch.testing.assert_close(found[4:], border, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_sampling_equals_bilinear_loops_in_value_and_gradient(batch):
+    features = torch.randn(batch, 5, 7, 4, requires_grad=True)
+    joints = torch.rand(batch, 14, 2) * torch.tensor([40.0, 64.0]) - 4
+    found, expected = (f(features, joints, 8) for f in (sample_at_joints, naive_sample))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    goal = torch.randn(found.shape)
+    grads = [torch.autograd.grad((out * goal).sum(), features)[0] for out in (found, expected)]
+    torch.testing.assert_close(*grads, rtol=0, atol=1e-5)
+
+
+def test_no_gradient_reaches_the_pose_through_the_sampling():
+    model = randomised(make()).eval()
+    pose, features = example(2, 14)
+    joints = pose.joints.requires_grad_()
+    with torch.no_grad():
+        model.input.weight.zero_()  # the other way from pose to result
+    (grad,) = torch.autograd.grad(model(pose, features)[2].sum(), joints)
+    assert torch.count_nonzero(grad) == 0
+    moved = model(pose._replace(joints=joints + 9), features)[2]
+    assert (moved - model(pose, features)[2]).abs().max() > 1e-3
+
+
+@SKELETONS
+def test_backends_agree_and_share_checkpoints(skeleton):
+    pyg, dense = randomised(make(skeleton)), make(skeleton, backend="dense")
+    dense.load_state_dict(pyg.state_dict(), strict=True)
+    pose, features = example(3, len(skeleton))
+    grads = []
+    for model in (pyg, dense):
+        refined = model(pose, features)
+        loss = sum((joints - 20).square().mean() for joints in refined)
+        grads.append(torch.autograd.grad(loss, list(model.parameters())))
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(pyg(pose, features), dense(pose, features), rtol=1e-4, atol=1e-3)
+
+
+def test_residual_starts_at_the_initial_pose_and_can_leave_it():
+    model = make(residual=True)
+    pose, features = example(3, 14)
+    refined = model(pose, features)
+    for joints in refined:
+        assert torch.equal(joints, pose.joints)
+    (refined[2] - 30).abs().mean().backward()
+    assert model.outputs[2].weight.grad.abs().max() > 0
+
+
+def test_absolute_output_of_zero_is_the_middle_of_the_crop():
+    model = make()
+    with torch.no_grad():
+        for output in model.outputs:
+            output.weight.zero_()
+            output.bias.zero_()
+    for joints in model(*example(3, 14)):
+        assert torch.equal(joints, torch.tensor([24.0, 32.0]).expand(3, 14, 2))
+
+
+def test_the_score_enters_only_where_asked():
+    pose, features = example(2, 14)
+    doubted = pose._replace(scores=pose.scores / 2)
+    for with_score in (True, False):
+        model = randomised(make(with_score=with_score)).eval()
+        change = (model(pose, features)[2] - model(doubted, features)[2]).abs().max()
+        assert (change > 1e-4) == with_score
+
+
+def test_persons_do_not_mix_in_eval_mode():
+    model = randomised(make()).eval()
+    pose, features = example(3, 14)
+    together = model(pose, features)[2]
+    for b in range(3):
+        alone = model(Pose(pose.joints[b : b + 1], pose.scores[b : b + 1]),
+                      tuple(f[b : b + 1] for f in features))[2]  # fmt: skip
+        torch.testing.assert_close(alone[0], together[b], rtol=1e-4, atol=1e-3)
+
+
+def test_maps_are_found_by_stride():
+    pose, features = example(2, 14)
+    coarse_first = IGPGCN(
+        (5, 10, 8, 6), (32, 16, 8, 4), (48, 64), 14, CROWDPOSE.limbs, 8, (16, 12, 8)
+    ).eval()
+    model = make().eval()
+    coarse_first.load_state_dict(model.state_dict())
+    unused = torch.full((2, 5, 2, 1), torch.nan)
+    expected = model(pose, features)
+    torch.testing.assert_close(coarse_first(pose, (unused, *features[::-1])), expected)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_coincident_joints_give_finite_results_and_gradients(residual, batch):
+    model = randomised(make(COCO, residual=residual))
+    _, features = example(batch, 17)
+    joints = torch.full((batch, 17, 2), 24.0, requires_grad=True)
+    refined = model(Pose(joints, torch.zeros(batch, 17)), features)
+    sum(r.abs().mean() for r in refined).backward()
+    for tensor in (*refined, joints.grad, *(p.grad for p in model.parameters())):
+        assert torch.isfinite(tensor).all()
+
+
+def test_the_graph_runs_in_float32_under_autocast():
+    class Maps(nn.Module):
+        def forward(self, *maps):
+            return maps
+
+    model = randomised(make()).eval()
+    pose, _ = example(2, 14)
+    model.head = Maps()
+    maps = tuple(torch.randn(2, c, 64 // s, 48 // s) for c, s in ((8, 4), (12, 8), (16, 16)))
+    expected = model(pose, maps)
+    with torch.autocast("cpu", torch.bfloat16):
+        for joints, exact in zip(model(pose, maps), expected, strict=True):
+            assert joints.dtype == torch.float32
+            torch.testing.assert_close(joints, exact, rtol=0, atol=1e-5)
+
+
+def test_trains_under_autocast():
+    model = make()
+    with torch.autocast("cpu", torch.bfloat16):
+        refined = model(*example(1, 14))
+        (refined[2] - 10).abs().mean().backward()
+    assert all(joints.dtype == torch.float32 for joints in refined)
+    assert all(torch.isfinite(p.grad).all() for p in model.head.parameters())
+    assert model.head.conv.weight.grad.abs().max() > 0
+
+
+def test_compiles_without_graph_breaks():
+    model = randomised(make(backend="dense"))  # message passing is compiled in its own test
+    pose, features = example(2, 14)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(pose, features), model(pose, features))
+
+
+def test_exports_with_any_batch():
+    model = randomised(make(backend="dense")).eval()
+    batch = torch.export.Dim("batch")
+    shapes = (Pose({0: batch}, {0: batch}), ({0: batch},) * 3)
+    program = torch.export.export(model, example(2, 14), dynamic_shapes=shapes)
+    torch.testing.assert_close(program.module()(*example(5, 14)), model(*example(5, 14)))
+    # a nested autocast region would be a call that exporters to other formats do not know
+    assert not any("autocast" in str(node.target) for node in program.graph.nodes)
+
+
+def test_rejects_missing_strides():
+    with pytest.raises(ValueError, match=r"strides 16, 8 and 4, got strides \[4, 8, 32\]"):
+        IGPGCN((6, 8, 10), (4, 8, 32), (48, 64), 14, CROWDPOSE.limbs)
+    with pytest.raises(ValueError, match=r"with channels \[6, 8\]"):
+        IGPGCN((6, 8), (4, 8, 16), (48, 64), 14, CROWDPOSE.limbs)
+
+
+def test_rejects_widths_that_blocks_cannot_split():
+    with pytest.raises(ValueError, match=r"multiples of 4, got 10, \(16, 12, 8\)"):
+        make(hidden=10)
+
+
+def test_rejects_maps_that_do_not_double():
+    pose, (fine, middle, coarse) = example(1, 14)
+    model = make()
+    with pytest.raises(ValueError, match=r"double in size, got \(4, 3\) followed by \(7, 6\)"):
+        model(pose, (fine, middle[:, :, :7], coarse))
+    with pytest.raises(ValueError, match=r"double in size, got \(8, 6\) followed by \(16, 11\)"):
+        model(pose, (fine[..., :11], middle, coarse))
