@@ -38,9 +38,18 @@ def command(function: Callable[[DictConfig], float | None]) -> Callable[[DictCon
     return run
 
 
-def quiet() -> None:
-    """Load ``.env`` and silence what libraries say to developers, not to users."""
+def _read_env() -> None:
+    """Take settings from ``.env``; an empty value there means none."""
     load_dotenv()
+    for name in [n for n, value in os.environ.items() if n.startswith("KDPOSE_") and not value]:
+        del os.environ[name]
+
+
+_read_env()  # at import: Hydra resolves the run's folder before any function of ours is called
+
+
+def quiet() -> None:
+    """Silence what libraries say to developers, not to users."""
     os.environ.setdefault("WANDB_SILENT", "true")
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning|torch|timm")

@@ -223,6 +223,14 @@ def test_absolute_output_of_zero_is_the_middle_of_the_crop():
         assert torch.equal(joints, torch.tensor([24.0, 32.0]).expand(3, 14, 2))
 
 
+def test_convolutions_start_with_the_variance_of_their_fan_out():
+    model = IGPGCN(CHANNELS, STRIDES, (192, 256), 14, CROWDPOSE.limbs)
+    assert model.head.conv.weight.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.02)
+    assert model.head.fuse8.conv.weight.std().item() == pytest.approx(
+        (2 / (128 * 9)) ** 0.5, rel=0.02
+    )
+
+
 def test_the_score_enters_only_where_asked():
     pose, features = example(2, 14)
     doubted = pose._replace(scores=pose.scores / 2)
@@ -297,6 +305,16 @@ def test_compiles_without_graph_breaks():
     pose, features = example(2, 14)
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(pose, features), model(pose, features))
+
+
+def test_a_block_trains_when_compiled():
+    block = randomised(make(backend="dense")).pose_block
+    nodes = torch.randn(3, 14, 8)
+    compiled = torch.compile(block, backend="aot_eager", fullgraph=True)
+    grads = []
+    for run in (block, compiled):
+        grads.append(torch.autograd.grad(run(nodes).square().sum(), list(block.parameters())))
+    torch.testing.assert_close(grads[1], grads[0], rtol=1e-4, atol=1e-3)
 
 
 def test_exports_with_any_batch():

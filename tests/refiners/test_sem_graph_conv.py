@@ -106,6 +106,14 @@ def test_parameter_count(skeleton, edges):
     assert sum(p.numel() for p in conv.parameters()) == 2 * 24 * 10 + 10 + edges
 
 
+def test_starts_as_published():
+    conv = SemGraphConv(40, 50, COCO.limbs, 17)
+    bound = math.sqrt(2) * math.sqrt(6 / (40 * 50 + 2 * 50))  # fans of a (2, 40, 50) tensor
+    assert 0.98 * bound < conv.weight.abs().max() <= bound
+    assert 0.8 * 50**-0.5 < conv.bias.abs().max() <= 50**-0.5
+    assert torch.equal(conv.edge_score, torch.ones(55))
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_persons_do_not_mix(backend):
     conv = randomised(SemGraphConv(4, 4, CROWDPOSE.limbs, 14, backend))

@@ -1,0 +1,41 @@
+# make demo: the whole method on synthetic crowds, set-up included.  make help lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup lock test lint format demo clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## make .venv with pinned packages and kdpose in it
+
+$(READY): pyproject.toml requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+lock: setup ## pin anew what pyproject.toml asks for
+	$(BIN)/uv pip compile --quiet --upgrade --extra dev --universal --python-version 3.11 \
+	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate pyproject.toml -o requirements.txt
+
+test: setup ## the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: setup ## format, style, types and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## rewrite the code as lint wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+demo: setup ## the whole method on generated crowds, on the CPU
+	$(BIN)/python -m kdpose.train +experiment=synthetic_full
+
+clean: ## remove the environment and caches; data and runs stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
