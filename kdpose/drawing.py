@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import torch
-from PIL import ImageColor
+from PIL import ImageDraw
 from torch import Tensor
-from torchvision.utils import draw_keypoints, make_grid
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
+from torchvision.utils import make_grid
 
 from kdpose.keypoints import Skeleton
 
@@ -36,19 +37,20 @@ def draw_poses(
         ``(3, H, W)`` uint8, a new tensor.
     """
     unit = max(1, round(min(image.shape[-2:]) / 160))
+    canvas = to_pil_image(image.cpu())
+    pen = ImageDraw.Draw(canvas)
     for index, (pose, score) in enumerate(zip(joints, scores, strict=True)):
-        visible = (score >= threshold)[None]
-        color = ImageColor.getrgb(colors[index % len(colors)])
-        image = draw_keypoints(
-            image,
-            pose[None].float(),
-            connectivity=list(skeleton.limbs) or None,
-            colors=color,  # type: ignore[arg-type]
-            radius=unit + 1,
-            width=unit,
-            visibility=visible,
-        )
-    return image
+        color = colors[index % len(colors)]
+        seen = (score >= threshold).tolist()
+        points = [(float(x), float(y)) for x, y in pose.tolist()]
+        for a, b in skeleton.limbs:
+            if seen[a] and seen[b]:
+                pen.line((points[a], points[b]), fill=color, width=unit)
+        for k, (x, y) in enumerate(points):
+            if seen[k]:
+                reach = unit + 1
+                pen.ellipse((x - reach, y - reach, x + reach, y + reach), fill=color)
+    return pil_to_tensor(canvas)
 
 
 def pose_grid(

@@ -1,6 +1,7 @@
 """Skeletons: facts about joints, not hyper-parameters."""
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +13,14 @@ _SIDES = (("left", "right"), ("l", "r"))
 _DEFAULT_SIGMA = 0.079  # between wrist and knee of COCO's list; used where nobody measured any
 
 
+def _plain(name: str) -> str:
+    """A joint's name however it was spelt: ``L-Ankle`` and ``l ankle`` are ``l_ankle``."""
+    return re.sub(r"[\W_]+", "_", name.lower())
+
+
 def _mirrored(name: str) -> str | None:
-    """The name of the joint on the other side, or None for a joint on the body's midline."""
-    words = name.replace("-", "_").split("_")
+    """The plain name of the joint on the other side, or None for one on the body's midline."""
+    words = _plain(name).split("_")
     for left, right in _SIDES:
         swap = {left: right, right: left}
         if any(word in swap for word in words):
@@ -44,7 +50,7 @@ class Skeleton:
     upper_body: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(set(self.joints)) != len(self.joints):
+        if len({_plain(joint) for joint in self.joints}) != len(self.joints):
             raise ValueError(f"skeleton '{self.name}': joint names must differ, got {self.joints}")
         if len(self.sigmas) != len(self.joints):
             raise ValueError(
@@ -57,7 +63,7 @@ class Skeleton:
                     f"skeleton '{self.name}': limb ({a}, {b}) must join two of "
                     f"{len(self.joints)} joints"
                 )
-        names = {joint.replace("-", "_") for joint in self.joints}
+        names = {_plain(joint) for joint in self.joints}
         for joint in self.joints:
             other = _mirrored(joint)
             if other is not None and other not in names:
@@ -72,8 +78,8 @@ class Skeleton:
     @cached_property
     def flip_order(self) -> tuple[int, ...]:
         """Joint order after a horizontal flip: ``flipped[k] = original[flip_order[k]]``."""
-        index = {joint.replace("-", "_"): k for k, joint in enumerate(self.joints)}
-        return tuple(index[_mirrored(joint) or joint.replace("-", "_")] for joint in self.joints)
+        index = {_plain(joint): k for k, joint in enumerate(self.joints)}
+        return tuple(index[_mirrored(joint) or _plain(joint)] for joint in self.joints)
 
     @cached_property
     def lower_body(self) -> tuple[int, ...]:
@@ -122,7 +128,7 @@ class Skeleton:
             if joints == known.joints:
                 return cls(name, joints, known.limbs, known.sigmas, known.upper_body)
         pairs = [(int(a) - 1, int(b) - 1) for a, b in category.get("skeleton") or ()]
-        limbs = tuple(p for p in pairs if 0 <= min(p) and max(p) < len(joints))
+        limbs = tuple(p for p in pairs if min(p) >= 0 and max(p) < len(joints))
         limbs = limbs if len(limbs) == len(pairs) else ()
         sigmas = tuple(float(s) for s in category.get("sigmas") or ())
         return cls(name, joints, limbs, sigmas or (_DEFAULT_SIGMA,) * len(joints))
@@ -142,7 +148,9 @@ class Skeleton:
         for category in categories:
             if category.get("keypoints"):
                 return cls.from_category(category, name)
-        raise ValueError(f"{path.absolute()}: none of its {len(categories)} categories names keypoints")
+        raise ValueError(
+            f"{path.absolute()}: none of its {len(categories)} categories names keypoints"
+        )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -1,7 +1,7 @@
 """Networks from crop to pose: the SimCC net of teacher and student, and the refined student."""
 
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,22 @@ from torch import Tensor, nn
 from kdpose.codecs.simcc import SimCC
 from kdpose.keypoints import Skeleton
 from kdpose.types import Pose, PoseOutput, SimCCLogits
+
+
+class Backbone(Protocol):
+    """A module that gives maps fine to coarse; the first is of stride 4.
+
+    Attributes:
+        channels: C_i of the maps.
+        strides: crop pixels per cell of the maps.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Map normalised crops ``(B, 3, H, W)`` to maps ``(B, C_i, H_i, W_i)``."""
+
 
 _MEAN = (0.485, 0.456, 0.406)  # ImageNet's, of RGB in [0, 1]
 _STD = (0.229, 0.224, 0.225)
@@ -24,9 +40,12 @@ class PoseNet(nn.Module):
         skeleton: joints, and the order that a flip gives them.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         head: Callable[..., nn.Module],
         codec: SimCC,
         skeleton: Skeleton,
@@ -35,15 +54,16 @@ class PoseNet(nn.Module):
         self.backbone = backbone
         self.codec = codec
         self.skeleton = skeleton
-        stride: int = backbone.strides[0]  # type: ignore[index, assignment]
+        stride = backbone.strides[0]
         self.head = head(
-            in_channels=backbone.channels[0],  # type: ignore[index]
+            in_channels=backbone.channels[0],
             num_joints=len(skeleton),
             feature_size=tuple(-(-side // stride) for side in codec.input_size),
             bins=codec.bins,
         )
         self.register_buffer("mean", 255 * torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(_STD).view(3, 1, 1), persistent=False)
+        self.to(memory_format=torch.channels_last)  # convolutions run faster on it everywhere
 
     def forward(self, image: Tensor) -> PoseOutput:
         """Score the bins of crops ``(B, 3, H, W)``, RGB in 0..255, uint8 or float."""

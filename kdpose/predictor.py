@@ -103,22 +103,26 @@ class Predictor:
 
         Raises:
             OSError: the path is no image that can be read.
-            ValueError: a box has no area.
+            ValueError: a box has no area, or there is not one score per box.
         """
         picture = open_image(image)
         whole = [[0, 0, picture.width, picture.height]]
         where = np.asarray(whole if boxes is None else boxes, dtype=np.float32).reshape(-1, 4)
         if len(where) and where[:, 2:].min() <= 0:
-            raise ValueError(f"boxes must be x, y, width, height with an area, got {where.tolist()}")
-        trust = np.ones(len(where)) if box_scores is None else box_scores
+            raise ValueError(
+                f"boxes must be x, y, width, height with an area, got {where.tolist()}"
+            )
+        trust = np.asarray(np.ones(len(where)) if box_scores is None else box_scores, np.float32)
+        if trust.shape != (len(where),):
+            raise ValueError(f"box_scores must be one per box, ({len(where)},), got {trust.shape}")
         joints, scores = self._poses(picture, where)
         return ImagePoses(
             keypoints=joints,
             scores=scores,
             boxes=where,
-            box_scores=np.asarray(trust, dtype=np.float32),
+            box_scores=trust,
             skeleton=self.skeleton,
-            image=np.asarray(picture),
+            image=np.array(picture),
         )
 
     def _poses(
@@ -136,8 +140,8 @@ class Predictor:
             pose = self.net.pose(batch.to(self.device), self.flip)
             found.append((pose.joints.float().cpu(), pose.scores.float().cpu()))
         if not found:
-            joints = len(self.skeleton)
-            return np.zeros((0, joints, 2), np.float32), np.zeros((0, joints), np.float32)
+            none = np.zeros((0, len(self.skeleton), 2), np.float32)
+            return none, none[..., 0]
         joints, scores = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
         centers, sizes = (np.stack(parts) for parts in zip(*regions, strict=True))
         return image_joints(joints, centers, sizes, (width, height)), scores

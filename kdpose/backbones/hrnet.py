@@ -16,17 +16,17 @@ class _FinestFusion(nn.Module):
     trained through the finest fusion and serve as the coarser maps.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: Any) -> None:  # noqa: ANN401
         super().__init__()
-        self.branches = module.branches
-        self.fuse_layers = nn.ModuleList([module.fuse_layers[0]])  # type: ignore[index]
-        self.fuse_act = module.fuse_act
+        self.branches: nn.ModuleList = module.branches
+        self.fuse_layers = nn.ModuleList([module.fuse_layers[0]])
+        self.fuse_act: nn.Module = module.fuse_act
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]  # type: ignore
-        finest = self.fuse_layers[0]
-        fused = sum(fuse(x) for fuse, x in zip(finest, maps, strict=True))  # type: ignore[arg-type]
-        return [self.fuse_act(fused), *maps[1:]]  # type: ignore[operator]
+        maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
+        (finest,) = self.fuse_layers
+        fused = sum(fuse(x) for fuse, x in zip(finest.children(), maps, strict=True))
+        return [self.fuse_act(fused), *maps[1:]]
 
 
 class HRNet(nn.Module):
@@ -47,12 +47,13 @@ class HRNet(nn.Module):
     ) -> None:
         super().__init__()
         options: dict[str, Any] = weights_options(pretrained, pretrained_file)
-        self.body = timm.create_model(
+        body: Any = timm.create_model(
             name, features_only=True, feature_location="", out_indices=(1, 2, 3, 4), **options
         )
-        self.body.stage4[-1] = _FinestFusion(self.body.stage4[-1])
-        self.channels = tuple(self.body.feature_info.channels())
-        self.strides = tuple(self.body.feature_info.reduction())
+        body.stage4[-1] = _FinestFusion(body.stage4[-1])
+        self.body = body
+        self.channels: tuple[int, ...] = tuple(body.feature_info.channels())
+        self.strides: tuple[int, ...] = tuple(body.feature_info.reduction())
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Map ``image (B, 3, H, W)``, sides divisible by 32, to four maps, fine to coarse."""

@@ -53,18 +53,24 @@ class TimmPyramid(nn.Module):
     ) -> None:
         super().__init__()
         options = weights_options(pretrained, pretrained_file)
-        reductions = timm.create_model(name, features_only=True).feature_info.reduction()
+        probe: Any = timm.create_model(name, features_only=True)
+        reductions = probe.feature_info.reduction()
         levels = [i for i, stride in enumerate(reductions) if stride >= 4]
         if reductions[levels[0]] != 4:
             raise ValueError(f"{name} has maps at strides {reductions}, and a pose head needs 4")
-        self.body = timm.create_model(
+        body: Any = timm.create_model(
             name, features_only=True, out_indices=tuple(levels), **options
         )
+        self.body = body
         self.neck = FeaturePyramidNetwork(
-            self.body.feature_info.channels(), neck_channels, norm_layer=nn.BatchNorm2d
+            body.feature_info.channels(), neck_channels, norm_layer=nn.BatchNorm2d
         )
-        self.strides = tuple(self.body.feature_info.reduction())
-        self.channels = (neck_channels,) * len(self.strides)
+        # A pose head reads the finest map alone: the other levels' output convolutions would stay
+        # untrained (and unused to DDP), while what they read is trained through the finest.
+        for level in range(1, len(levels)):
+            self.neck.layer_blocks[level] = nn.Identity()
+        self.strides: tuple[int, ...] = tuple(body.feature_info.reduction())
+        self.channels: tuple[int, ...] = (neck_channels,) * len(self.strides)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Map ``image (B, 3, H, W)`` to one map ``(B, C, H/s, W/s)`` per stride, fine to coarse."""

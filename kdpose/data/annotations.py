@@ -37,12 +37,8 @@ class Persons:
         """Number of persons N."""
         return len(self.image_id)
 
-    def of_image(self, image_id: int) -> NDArray[np.int64]:
-        """Rows of one image's persons."""
-        return np.flatnonzero(self.image_id == image_id)
 
-
-def read_json(path: str | Path, key: str) -> Any:
+def read_json(path: str | Path, key: str) -> Any:  # noqa: ANN401
     """Read a JSON file; ``key`` is the config key that the path came from, for the error.
 
     Raises:
@@ -105,7 +101,9 @@ def load_persons(
         if person.get("area", 1) > 0 and box[2] > 0 and box[3] > 0:
             rows.append((image, box, keypoints))
     if not rows:
-        raise ValueError(f"{where}: none of {len(data['annotations'])} persons has a labelled joint")
+        raise ValueError(
+            f"{where}: none of {len(data['annotations'])} persons has a labelled joint"
+        )
     keypoints = np.array([row[2] for row in rows], dtype=np.float32)
     keypoints = keypoints.reshape(len(rows), len(skeleton), 3)
     return Persons(
@@ -138,9 +136,7 @@ def load_detections(
     kept = [
         box
         for box in boxes
-        if box.get("category_id", 1) == 1
-        and box["image_id"] in images
-        and min(box["bbox"][2:]) > 0
+        if box.get("category_id", 1) == 1 and box["image_id"] in images and min(box["bbox"][2:]) > 0
     ]
     if not kept:
         raise ValueError(

@@ -107,7 +107,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
         dataset = self.datasets["train"]
         world = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
-        sampler = EpochSampler(dataset, world, rank, shuffle=True, seed=self.seed)  # type: ignore
+        sampler = EpochSampler(dataset, world, rank, shuffle=True, seed=self.seed)
         return self._loader(
             dataset, sampler=sampler, drop_last=len(dataset) >= world * self.batch_size
         )

@@ -1,9 +1,11 @@
 """Persons as network crops, one item a person."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -95,7 +97,8 @@ class PoseDataset(Dataset[PoseBatch]):
             joints, visible = joints[order], visible[order]
         second = None
         if self.teacher_size is not None:
-            second = _tensor(warp(image, plan.matrix(self.teacher_size, image.width), self.teacher_size))
+            larger = plan.matrix(self.teacher_size, image.width)
+            second = _tensor(warp(image, larger, self.teacher_size))
         return PoseBatch(
             image=_tensor(warp(image, matrix, self.input_size)),
             joints=torch.from_numpy(joints),
@@ -117,12 +120,14 @@ class PoseDataset(Dataset[PoseBatch]):
             raise ValueError(f"cannot read the image {path.absolute()}: {error}") from None
 
 
-def _tensor(crop: np.ndarray) -> Tensor:
+def _tensor(crop: NDArray[np.uint8]) -> Tensor:
     """``(H, W, 3)`` to ``(3, H, W)``, uint8."""
     return torch.from_numpy(crop.transpose(2, 0, 1).copy())
 
 
 def collate(items: list[PoseBatch]) -> PoseBatch:
     """Stack items field by field; a field that is None stays None."""
-    columns = zip(*items, strict=True)
-    return PoseBatch(*(None if c[0] is None else torch.stack(c) for c in columns))
+    columns: list[Any] = [
+        None if column[0] is None else torch.stack(column) for column in zip(*items, strict=True)
+    ]
+    return PoseBatch(*columns)

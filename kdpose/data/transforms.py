@@ -37,7 +37,7 @@ class Augmentation:
     half_body_joints: int = 8
 
 
-def fit_aspect(center: Array, size: Array, aspect: float, padding: float = PADDING) -> Array:
+def fit_aspect(size: Array, aspect: float, padding: float = PADDING) -> Array:
     """The smallest size of the given width/height ratio around a box, padded."""
     width, height = float(size[0]), float(size[1])
     if width > aspect * height:
@@ -50,7 +50,7 @@ def fit_aspect(center: Array, size: Array, aspect: float, padding: float = PADDI
 def box_region(box: Array, aspect: float) -> tuple[Array, Array]:
     """Centre and size of the region that shows a box ``(x, y, w, h)``."""
     center = box[:2] + box[2:] * 0.5
-    return center, fit_aspect(center, box[2:], aspect)
+    return center, fit_aspect(box[2:], aspect)
 
 
 def half_body_region(
@@ -63,7 +63,8 @@ def half_body_region(
     """The region of a person's upper or lower half, or None where too few joints are labelled.
 
     Args:
-        joints: ``(K, 2)``; visible: ``(K,)``.
+        joints: ``(K, 2)``, image pixels.
+        visible: ``(K,)``, COCO's v.
         skeleton: tells the halves apart; one without an upper body has none.
         aspect: width/height of the region.
         rng: chooses the half: the upper one where a standard normal is below 0.5 (HRNet).
@@ -80,15 +81,16 @@ def half_body_region(
     extent = points.max(axis=0) - points.min(axis=0)
     if max(extent) <= 0:
         return None
-    return center, fit_aspect(center, extent, aspect, padding=1.5)
+    return center, fit_aspect(extent, aspect, padding=1.5)
 
 
 def crop_matrix(
     center: Array, size: Array, input_size: tuple[int, int], degrees: float = 0.0
 ) -> NDArray[np.float64]:
-    """The ``(2, 3)`` affine from image to crop pixels: ``x' = (x - c_x) W / w + W / 2`` at 0 degrees.
+    """The ``(2, 3)`` affine from image to crop pixels.
 
-    Only the region's width enters the scale (the crop is isotropic), as in HRNet's code.
+    At 0 degrees ``x' = (x - c_x) W / w + W / 2`` and ``y' = (y - c_y) W / w + H / 2``: the crop
+    is isotropic, only the region's width enters the scale, as in HRNet's code.
     """
     scale = input_size[0] / float(size[0])
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
@@ -145,9 +147,7 @@ class CropPlan:
         if not self.flip:
             return crop_matrix(self.center, self.size, input_size, self.degrees)
         center = np.array([image_width - 1 - self.center[0], self.center[1]], dtype=np.float32)
-        return mirrored(
-            crop_matrix(center, self.size, input_size, self.degrees), image_width
-        )
+        return mirrored(crop_matrix(center, self.size, input_size, self.degrees), image_width)
 
 
 def augmented(

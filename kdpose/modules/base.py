@@ -111,7 +111,7 @@ class PoseModule(L.LightningModule):
             raise ValueError(
                 f"loss {bad} is not finite in epoch {self.current_epoch}, step "
                 f"{self.global_step}, images {batch.image_id[:5].tolist()}: lower the learning "
-                "rate (module.optimizer.lr) or train in trainer.precision=32-true"
+                "rate (optimizer.lr) or train in trainer.precision=32-true"
             )
         size = len(batch.image)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=size)

@@ -16,7 +16,11 @@ def multi_step(
     factor: float = 0.1,
 ) -> LambdaLR:
     """Multiply the rate by ``factor`` after each milestone epoch, as SimCC and HRNet train."""
-    return LambdaLR(optimizer, lambda step: factor ** bisect_right(milestones, step // steps_per_epoch))
+
+    def rate(step: int) -> float:
+        return factor ** bisect_right(milestones, step // steps_per_epoch)
+
+    return LambdaLR(optimizer, rate)
 
 
 def warmup_cosine(

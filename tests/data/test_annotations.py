@@ -1,0 +1,185 @@
+import json
+
+import numpy as np
+import pytest
+
+from kdpose.data.annotations import load_detections, load_persons
+from kdpose.keypoints import COCO, CROWDPOSE
+
+BOTH = pytest.mark.parametrize("skeleton", [COCO, CROWDPOSE], ids=["coco", "crowdpose"])
+
+
+def person(skeleton, image_id=7, bbox=(10, 20, 30, 40), first=(12.5, 25.0, 2), **more):
+    rest = [0, 0, 0] * (len(skeleton) - 1)
+    return {"image_id": image_id, "bbox": list(bbox), "keypoints": [*first, *rest], **more}
+
+
+def write(folder, persons, name="persons.json"):
+    images = [
+        {"id": 7, "file_name": "seven.jpg", "width": 100, "height": 80},
+        {"id": 3, "file_name": "three.jpg", "width": 50, "height": 60},
+    ]
+    path = folder / name
+    path.write_text(json.dumps({"images": images, "annotations": persons}))
+    return path
+
+
+def slow_box(x, y, w, h, width, height):
+    """HRNet's cleaning: corners clipped to the image's last pixel, the far one inclusive."""
+    x1 = x if x > 0 else 0
+    y1 = y if y > 0 else 0
+    x2 = x1 + (w - 1 if w > 1 else 0)
+    y2 = y1 + (h - 1 if h > 1 else 0)
+    x2 = width - 1 if x2 > width - 1 else x2
+    y2 = height - 1 if y2 > height - 1 else y2
+    return x1, y1, x2 - x1, y2 - y1
+
+
+@BOTH
+def test_rows(tmp_path, skeleton):
+    path = write(tmp_path, [person(skeleton), person(skeleton, 3, first=(1, 2, 1))])
+    persons = load_persons(path, skeleton)
+    assert len(persons) == 2
+    assert persons.files.tolist() == ["seven.jpg", "three.jpg"]
+    assert persons.image_id.tolist() == [7, 3]
+    assert persons.image_size.tolist() == [[100, 80], [50, 60]]
+    assert persons.box.tolist() == [[10, 20, 29, 39], [10, 20, 29, 39]]
+    assert persons.box_score.tolist() == [1, 1]
+    assert persons.joints.shape == (2, len(skeleton), 2)
+    assert persons.joints[:, 0].tolist() == [[12.5, 25], [1, 2]]
+    assert persons.visible[:, :2].tolist() == [[2, 0], [1, 0]]
+    assert persons.image_id.dtype == np.int64
+    for values in (persons.image_size, persons.box, persons.joints, persons.visible):
+        assert values.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "left_out",
+    [
+        {"iscrowd": 1},
+        {"first": (12.5, 25.0, 0)},
+        {"area": 0},
+        {"image_id": 99},
+        {"bbox": (10, 20, 0, 40)},
+        {"bbox": (10, 20, 30, 1)},  # one row of pixels: no extent between pixel centres
+        {"bbox": (100, 20, 30, 40)},
+        {"bbox": (10, 80, 30, 40)},
+        {"keypoints": []},
+        {"keypoints": None},
+    ],
+)
+def test_who_is_left_out(tmp_path, left_out):
+    path = write(tmp_path, [person(COCO), {**person(COCO), **left_out, **_first(left_out)}])
+    assert load_persons(path, COCO).joints[:, 0].tolist() == [[12.5, 25]]
+
+
+def _first(changes):
+    """The keypoints of a person whose first joint changes."""
+    return person(COCO, **changes) if "first" in changes else {}
+
+
+def test_boxes_are_cleaned_as_hrnet_does(tmp_path):
+    rng = np.random.default_rng(0)
+    boxes = [
+        (*rng.uniform(-20, 70, 2).round(2), *rng.uniform(25, 80, 2).round(2)) for _ in range(50)
+    ]
+    boxes += [(0, 0, 100, 80), (-5, -5, 200, 200)]
+    persons = load_persons(write(tmp_path, [person(COCO, bbox=box) for box in boxes]), COCO)
+    np.testing.assert_allclose(persons.box, [slow_box(*box, 100, 80) for box in boxes], atol=1e-5)
+    assert persons.box[-1].tolist() == [0, 0, 99, 79]
+
+
+def test_missing_file_names_the_key(tmp_path):
+    path = tmp_path / "none.json"
+    match = rf"no annotations at {path} \(from dataset.val.annotations\); set dataset.root"
+    with pytest.raises(FileNotFoundError, match=match):
+        load_persons(path, COCO, "dataset.val.annotations")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("{", r"a.json \(from dataset.annotations\) is not JSON: Expecting"),
+        ("[]", "is no COCO-keypoints file: it needs 'images' and 'annotations'"),
+        ('{"images": []}', "is no COCO-keypoints file"),
+        ('{"images": [], "annotations": []}', "none of 0 persons has a labelled joint"),
+    ],
+)
+def test_files_of_another_kind(tmp_path, text, match):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=match):
+        load_persons(path, COCO)
+
+
+def test_nobody_labelled(tmp_path):
+    path = write(tmp_path, [person(COCO, first=(0, 0, 0))] * 3)
+    with pytest.raises(ValueError, match="none of 3 persons has a labelled joint"):
+        load_persons(path, COCO)
+
+
+def test_another_skeleton(tmp_path):
+    path = write(tmp_path, [person(CROWDPOSE)])
+    match = "has 14 joints per person and skeleton 'coco' has 17; take dataset=custom"
+    with pytest.raises(ValueError, match=match):
+        load_persons(path, COCO)
+
+
+@BOTH
+def test_detections(tmp_path, skeleton):
+    boxes = [
+        {"image_id": 3, "category_id": 1, "bbox": [-1, 2, 30.5, 4], "score": 0.25},
+        {"image_id": 7, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5},
+        {"image_id": 8, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5},
+        {"image_id": 7, "category_id": 1, "bbox": [1, 2, 0, 4], "score": 0.5},
+        {"image_id": 7, "bbox": [1, 2, 3, 4]},
+    ]
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(boxes))
+    persons = load_detections(path, write(tmp_path, []), skeleton)
+    assert persons.files.tolist() == ["three.jpg", "seven.jpg"]
+    assert persons.box.tolist() == [[-1, 2, 30.5, 4], [1, 2, 3, 4]]  # as the detector gave them
+    assert persons.box_score.tolist() == [0.25, 1]
+    assert persons.image_size.tolist() == [[50, 60], [100, 80]]
+    assert persons.joints.shape == (2, len(skeleton), 2)
+    assert not persons.visible.any()
+
+
+def test_detections_of_other_images(tmp_path):
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps([{"image_id": 8, "bbox": [1, 2, 3, 4], "score": 1}] * 4))
+    with pytest.raises(
+        ValueError, match=r"0 of 4 boxes of .*boxes.json \(from boxes\) lie in the 2"
+    ):
+        load_detections(path, write(tmp_path, []), COCO)
+    with pytest.raises(FileNotFoundError, match=r"other.json \(from boxes\)"):
+        load_detections(tmp_path / "other.json", write(tmp_path, []), COCO)
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 86), ("val", 68)])
+def test_coco_mini(real_data, split, count):
+    path = real_data / "coco_mini" / "annotations" / f"person_keypoints_{split}2017.json"
+    persons = load_persons(path, COCO)
+    assert len(persons) == count
+    assert (persons.box[:, 2:] > 0).all()
+    assert (persons.box[:, :2] + persons.box[:, 2:] <= persons.image_size - 1).all()
+    assert set(np.unique(persons.visible)) == {0, 1, 2}
+    assert (persons.joints[persons.visible == 0] == 0).all()
+
+
+def test_crowdposes_own_file(real_data):
+    path = real_data / "crowdpose" / "annotations" / "crowdpose_val.json"
+    data = json.loads(path.read_text())
+    labelled = [a for a in data["annotations"] if not a["iscrowd"] and any(a["keypoints"][2::3])]
+    assert len(load_persons(path, CROWDPOSE)) == len(labelled) > 7900
+
+
+def test_crowdposes_detections(real_data):
+    folder = real_data / "crowdpose" / "annotations"
+    path, truth = folder / "test_crowdpose_det_AP_40.json", folder / "test_crowdpose.json"
+    persons = load_detections(path, truth, CROWDPOSE)
+    known = {image["id"] for image in json.loads(truth.read_text())["images"]}
+    boxes = [b for b in json.loads(path.read_text()) if b["image_id"] in known]
+    assert len(persons) == len([b for b in boxes if b["category_id"] == 1]) > 0
+    assert set(persons.image_id.tolist()) <= known
+    assert (persons.box_score > 0).all()

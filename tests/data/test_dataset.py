@@ -1,0 +1,208 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kdpose.data.annotations import Persons, load_persons
+from kdpose.data.dataset import PoseDataset, check_images, collate
+from kdpose.data.transforms import Augmentation
+from kdpose.keypoints import COCO, CROWDPOSE
+from kdpose.types import PoseBatch
+
+SIZE = (96, 128)
+BOTH = pytest.mark.parametrize("skeleton", [COCO, CROWDPOSE], ids=["coco", "crowdpose"])
+
+
+def joint_colors(count):
+    """A colour per joint, none alike: the joint's number is written in three digits of base 3."""
+    digits = [[(k // 9) % 3, (k // 3) % 3, k % 3] for k in range(1, count + 1)]
+    return 55 + 100 * np.array(digits, dtype=np.uint8)
+
+
+def paint(folder, skeleton, size=(200, 160), name="dots.png"):
+    """One picture in which every joint is a disc of its own colour, and its annotation."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[0 : size[1], 0 : size[0]]
+    cells = rng.permutation(20)[: len(skeleton)]
+    joints = np.stack([60 + 18 * (cells % 5), 40 + 22 * (cells // 5)], -1) + rng.uniform(-1, 1)
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    for (x, y), color in zip(joints, joint_colors(len(skeleton)), strict=True):
+        pixels[(columns - x) ** 2 + (rows - y) ** 2 < 36] = color
+    Image.fromarray(pixels).save(folder / name)
+    joints = joints.astype(np.float32)[None]
+    return Persons(
+        files=np.array([name]),
+        image_id=np.array([42]),
+        image_size=np.array([size], dtype=np.float32),
+        box=np.array([[52, 32, 90, 84]], dtype=np.float32),
+        box_score=np.array([0.5], dtype=np.float32),
+        joints=joints,
+        visible=np.full((1, len(skeleton)), 2, np.float32),
+    )
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a[:8], b[:8], strict=True))
+
+
+@BOTH
+def test_item(tmp_path, skeleton):
+    item = PoseDataset(paint(tmp_path, skeleton), tmp_path, skeleton, SIZE)[0]
+    k = len(skeleton)
+    shapes = [(3, 128, 96), (k, 2), (k,), (2,), (2,), (), (), ()]
+    assert [tuple(field.shape) for field in item[:8]] == shapes
+    kinds = [torch.uint8, *[torch.float32] * 4, torch.int64, torch.int64, torch.float32]
+    assert [field.dtype for field in item[:8]] == kinds
+    assert (item.image_id, item.person, item.box_score) == (42, 0, 0.5)
+    assert item.teacher_image is None
+    assert item.center.tolist() == [97, 74]
+    assert item.size.tolist() == [112.5, 150]  # 90 x 84 is wider than 3:4
+
+
+def found(item, colors):
+    """Share of the joints inside the crop that lie on a pixel of their colour."""
+    hits = [
+        np.abs(item.image[:, round(y), round(x)].numpy() - color).max() <= 2
+        for (x, y), color in zip(item.joints.tolist(), colors.astype(int), strict=True)
+        if 1 < x < SIZE[0] - 2 and 1 < y < SIZE[1] - 2
+    ]
+    assert len(hits) > 3
+    return np.mean(hits)
+
+
+@BOTH
+@pytest.mark.parametrize("flip", [None, 0, 1])
+def test_joints_lie_on_the_pixels_they_were_on(tmp_path, skeleton, flip):
+    augmentation = None if flip is None else Augmentation(flip_probability=flip)
+    data = PoseDataset(
+        paint(tmp_path, skeleton), tmp_path, skeleton, SIZE, augmentation=augmentation
+    )
+    colors = joint_colors(len(skeleton))
+    swapped = colors[list(skeleton.flip_order)]  # a mirrored left wrist is a right wrist
+    for epoch in range(12):
+        item = data[epoch, 0]
+        assert found(item, swapped if flip else colors) == 1
+        assert found(item, colors if flip else swapped) < 0.5
+
+
+def test_augmentation_depends_on_seed_epoch_and_row_alone(tmp_path):
+    persons = paint(tmp_path, COCO)
+    persons = Persons(
+        *(np.concatenate([getattr(persons, name)] * 2) for name in persons.__dataclass_fields__)
+    )
+
+    def data(seed):
+        return PoseDataset(persons, tmp_path, COCO, SIZE, augmentation=Augmentation(), seed=seed)
+
+    first, again = data(1), data(1)
+    view = first[3, 0]
+    _ = again[0, 1], again[2, 0]  # what was drawn before does not matter
+    assert same(view, again[3, 0])
+    for other in (first[4, 0], first[3, 1], data(2)[3, 0]):
+        assert not torch.equal(view.image, other.image)
+    assert same(first[0], first[0, 0])
+
+
+def test_without_augmentation_all_epochs_are_alike(tmp_path):
+    data = PoseDataset(paint(tmp_path, COCO), tmp_path, COCO, SIZE)
+    assert same(data[0, 0], data[7, 0])
+
+
+def test_the_teachers_crop_shows_the_same_view(tmp_path):
+    data = PoseDataset(
+        paint(tmp_path, COCO), tmp_path, COCO, SIZE, (192, 256), augmentation=Augmentation()
+    )
+    item = data[5, 0]
+    assert item.teacher_image.shape == (3, 256, 192)
+    larger = item.teacher_image[:, ::2, ::2].int()  # pixel centre (i, j) of one is (2 i, 2 j)
+    assert ((larger - item.image.int()).abs().amax(0) > 2).float().mean() < 0.01
+    alone = PoseDataset(
+        paint(tmp_path, COCO), tmp_path, COCO, SIZE, SIZE, augmentation=Augmentation()
+    )
+    assert alone[5, 0].teacher_image is None
+    assert same(item, alone[5, 0])
+
+
+def test_unlabelled_joints_keep_their_mark(tmp_path):
+    persons = paint(tmp_path, COCO)
+    persons.visible[0, [5, 9]] = 0, 1
+    always = Augmentation(flip_probability=1)
+    data = PoseDataset(persons, tmp_path, COCO, SIZE, augmentation=always)
+    visible = data[0].visible
+    assert (visible[6], visible[10]) == (0, 1)  # mirrored, the right shoulder and wrist
+    assert (visible[[5, 9]] == 2).all()
+    assert persons.visible[0, 5] == 0  # the annotations are not written to
+
+
+def test_grey_pictures_and_exif(tmp_path):
+    persons = paint(tmp_path, COCO)
+    with Image.open(tmp_path / "dots.png") as picture:
+        grey, turned = picture.convert("L"), picture.copy()
+    before = PoseDataset(persons, tmp_path, COCO, SIZE)[0].image
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn me": the annotations speak of the pixels as they are stored
+    turned.save(tmp_path / "dots.png", exif=exif)
+    assert torch.equal(PoseDataset(persons, tmp_path, COCO, SIZE)[0].image, before)
+    grey.save(tmp_path / "dots.png")
+    image = PoseDataset(persons, tmp_path, COCO, SIZE)[0].image
+    assert image.shape == (3, 128, 96)
+    assert torch.equal(image[0], image[2])
+
+
+def test_unreadable_picture(tmp_path):
+    persons = paint(tmp_path, COCO)
+    (tmp_path / "dots.png").write_bytes(b"not a picture")
+    with pytest.raises(ValueError, match=f"cannot read the image {tmp_path}/dots.png"):
+        PoseDataset(persons, tmp_path, COCO, SIZE)[0]
+
+
+def test_missing_images_are_counted(tmp_path):
+    persons = paint(tmp_path, COCO)
+    check_images(persons, tmp_path, "dataset.val.images")
+    (tmp_path / "dots.png").unlink()
+    match = rf"1 of 1 images are missing in {tmp_path} \(from dataset.val.images\), .*dots.png"
+    with pytest.raises(FileNotFoundError, match=match):
+        check_images(persons, tmp_path, "dataset.val.images")
+    match = rf"no image folder at {tmp_path}/none \(from dataset.val.images\); set dataset.root"
+    with pytest.raises(FileNotFoundError, match=match):
+        check_images(persons, tmp_path / "none", "dataset.val.images")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("teacher_size", [None, (48, 64)])
+def test_collate(tmp_path, count, teacher_size):
+    data = PoseDataset(paint(tmp_path, COCO), tmp_path, COCO, SIZE, teacher_size)
+    batch = collate([data[0]] * count)
+    assert isinstance(batch, PoseBatch)
+    assert all(len(field) == count for field in batch[:8])
+    assert torch.equal(batch.joints[-1], data[0].joints)
+    if teacher_size is None:
+        assert batch.teacher_image is None
+    else:
+        assert batch.teacher_image.shape == (count, 3, 64, 48)
+
+
+def test_coco_mini(real_data):
+    root = real_data / "coco_mini"
+    persons = load_persons(root / "annotations" / "person_keypoints_val2017.json", COCO)
+    check_images(persons, root / "val2017", "dataset.val.images")
+    data = PoseDataset(persons, root / "val2017", COCO, SIZE)
+    assert len(data) == 68
+    items = [data[row] for row in range(0, 68, 8)]
+    for item in items:
+        labelled = item.joints[item.visible > 0]
+        assert (labelled > -1).all()  # the padded box holds its person
+        assert (labelled < torch.tensor(SIZE)).all()
+        assert item.image.float().std() > 5
+
+
+def test_crowdposes_two_pictures(real_data):
+    root = real_data / "crowdpose"
+    persons = load_persons(root / "annotations" / "test_crowdpose.json", CROWDPOSE)
+    check_images(persons, root / "images", "dataset.val.images")
+    data = PoseDataset(persons, root / "images", CROWDPOSE, SIZE, augmentation=Augmentation())
+    assert len(set(persons.image_id.tolist())) == 2
+    for row in range(len(data)):
+        item = data[1, row]
+        assert item.joints.shape == (14, 2)
+        assert item.joints.isfinite().all()

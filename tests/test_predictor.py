@@ -1,0 +1,195 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from kdpose.checkpoints import Loaded
+from kdpose.codecs.simcc import SimCC
+from kdpose.keypoints import CROWDPOSE, Skeleton
+from kdpose.predictor import Predictor, load, open_image
+from kdpose.types import Pose
+
+LIGHTS = Skeleton("lights", ("red", "green", "blue"), ((0, 1), (1, 2)), (0.1,) * 3)
+
+
+class BrightestPixel(nn.Module):
+    """A net that can be wrong in nothing: joint k is where channel k is brightest."""
+
+    codec = SimCC((48, 64))
+    skeleton = LIGHTS
+
+    def __init__(self):
+        super().__init__()
+        self.sizes, self.flips = [], []
+
+    def pose(self, image, flip=False):
+        assert image.dtype == torch.uint8
+        self.sizes.append(len(image))
+        self.flips.append(flip)
+        value, place = image.float().flatten(2).max(-1)
+        width = image.shape[-1]
+        return Pose(torch.stack([place % width, place // width], -1).float(), value / 255)
+
+
+def make(**options):
+    return Predictor(Loaded(BrightestPixel(), {"experiment": "test"}), "cpu", **options)
+
+
+def picture(persons, size=(240, 200)):
+    """One smooth spot of each colour per person, ``(P, 3, 2)``, on black."""
+    rows, columns = np.mgrid[0 : size[1], 0 : size[0]]
+    pixels = np.zeros((size[1], size[0], 3))
+    for spots in persons:
+        for channel, (x, y) in enumerate(spots):
+            pixels[..., channel] += 250 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 18)
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+TWO = np.array([[[30, 40], [50, 90], [70, 60]], [[140, 60], [200, 150], [170, 100]]], float)
+BOXES = [[20, 30, 60, 70], [130, 50, 80, 110]]
+
+
+@pytest.mark.parametrize("kind", ["array", "pillow", "path"])
+def test_joints_come_back_in_image_pixels(tmp_path, kind):
+    pixels = picture(TWO)
+    Image.fromarray(pixels).save(tmp_path / "lights.png")
+    image = {
+        "array": pixels,
+        "pillow": Image.fromarray(pixels),
+        "path": tmp_path / "lights.png",
+    }[kind]
+    poses = make()(image, BOXES, [0.9, 0.5])
+    assert len(poses) == 2
+    # a crop pixel is 90 / 48 and 103 / 48 image pixels wide
+    assert np.abs(poses.keypoints - TWO).max() < 1.6
+    assert (poses.scores > 0.8).all()
+    assert poses.boxes.tolist() == BOXES
+    np.testing.assert_allclose(poses.box_scores, [0.9, 0.5])
+    np.testing.assert_array_equal(poses.image, pixels)
+    for values in (poses.keypoints, poses.scores, poses.boxes, poses.box_scores):
+        assert values.dtype == np.float32
+
+
+def test_without_boxes_the_whole_image_is_one_person():
+    poses = make()(picture(TWO[1:]))
+    assert poses.boxes.tolist() == [[0, 0, 240, 200]]
+    assert poses.box_scores.tolist() == [1]
+    assert np.abs(poses.keypoints - TWO[1:]).max() < 4
+
+
+def test_batches_and_flip():
+    image, boxes = picture(TWO), BOXES * 3 + BOXES[:1]
+    small, large = make(batch_size=3, flip=True), make()
+    a, b = small(image, boxes), large(image, boxes)
+    assert small.net.sizes == [3, 3, 1]
+    assert small.net.flips == [True] * 3
+    assert (large.net.sizes, large.net.flips) == ([7], [False])
+    np.testing.assert_array_equal(a.keypoints, b.keypoints)
+    np.testing.assert_array_equal(a.keypoints[::2], np.repeat(a.keypoints[:1], 4, 0))
+
+
+def test_nobody():
+    poses = make()(picture(TWO), np.zeros((0, 4)))
+    assert (len(poses), poses.keypoints.shape, poses.scores.shape) == (0, (0, 3, 2), (0, 3))
+    assert poses.to_coco(1) == []
+    np.testing.assert_array_equal(poses.draw(), picture(TWO))
+
+
+@pytest.mark.parametrize("wrong", [[[10, 10, 0, 5]], [[10, 10, 20, 20], [10, 10, 5, -1]]])
+def test_boxes_need_an_area(wrong):
+    with pytest.raises(ValueError, match="boxes must be x, y, width, height with an area, got"):
+        make()(picture(TWO), wrong)
+
+
+def test_one_score_per_box():
+    with pytest.raises(ValueError, match=r"box_scores must be one per box, \(2,\), got \(1,\)"):
+        make()(picture(TWO), BOXES, [0.5])
+
+
+def test_coco_results():
+    poses = make()(picture(TWO), BOXES, [0.9, 0.5])
+    first, second = poses.to_coco(17)
+    assert (first["image_id"], first["category_id"]) == (17, 1)
+    assert second["bbox"] == BOXES[1]
+    triplets = np.array(second["keypoints"]).reshape(3, 3)
+    np.testing.assert_allclose(triplets[:, :2], poses.keypoints[1], atol=1e-3)
+    np.testing.assert_allclose(triplets[:, 2], poses.scores[1], atol=1e-3)
+    assert second["score"] == pytest.approx(0.5 * poses.scores[1].mean(), abs=1e-5)
+
+
+def test_drawing_marks_the_joints_and_spares_the_picture():
+    pixels = picture(TWO)
+    poses = make()(pixels, BOXES)
+    drawn = poses.draw()
+    assert drawn.shape == pixels.shape
+    assert drawn.dtype == np.uint8
+    changed = (drawn != pixels).any(-1)
+    for x, y in poses.keypoints.reshape(-1, 2).round().astype(int):
+        assert changed[y, x]
+    np.testing.assert_array_equal(poses.image, pixels)
+    np.testing.assert_array_equal(poses.draw(threshold=1.1), pixels)
+
+
+def test_pictures_are_seen_as_a_person_sees_them(tmp_path):
+    pixels = picture(TWO, (240, 160))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a camera held upright: turned by a quarter when shown
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    expected = np.rot90(pixels, -1)
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "turned.png")), expected)
+    with Image.open(tmp_path / "turned.png") as opened:
+        np.testing.assert_array_equal(np.asarray(open_image(opened)), expected)
+    grey = Image.fromarray(pixels).convert("L")
+    assert open_image(grey).mode == "RGB"
+    assert open_image(np.asarray(grey)).size == (240, 160)
+
+
+def test_files_that_are_no_pictures(tmp_path):
+    (tmp_path / "a.jpg").write_text("no picture")
+    with pytest.raises(OSError, match=r"a\.jpg"):
+        make()(tmp_path / "a.jpg")
+    with pytest.raises(FileNotFoundError, match=r"b\.jpg"):
+        make()(str(tmp_path / "b.jpg"))
+
+
+def description():
+    net = {
+        "_target_": "kdpose.pose_net.PoseNet",
+        "backbone": {
+            "_target_": "kdpose.backbones.timm_pyramid.TimmPyramid",
+            "name": "mobilenetv4_conv_small_050",
+            "neck_channels": 16,
+        },
+        "head": {"_target_": "kdpose.heads.simcc.SimCCHead", "_partial_": True},
+        "codec": {"_target_": "kdpose.codecs.simcc.SimCC", "input_size": [48, 64]},
+        "skeleton": {
+            "_target_": "kdpose.keypoints.Skeleton.from_dict",
+            "values": CROWDPOSE.to_dict(),
+        },
+    }
+    return {"net": net, "dataset": {}, "experiment": "tiny", "versions": {}}
+
+
+def test_a_checkpoint_is_all_it_takes(tmp_path):
+    from hydra.utils import instantiate
+
+    torch.manual_seed(0)
+    net = instantiate(description()["net"], _convert_="all").eval()
+    nn.init.normal_(net.head.final_layer.weight)
+    weights = {f"net.{name}": value for name, value in net.state_dict().items()}
+    torch.save({"kdpose": description(), "state_dict": weights}, tmp_path / "tiny.ckpt")
+    predictor = load(tmp_path / "tiny.ckpt", "cpu")
+    assert predictor.skeleton == CROWDPOSE
+    assert predictor.description["experiment"] == "tiny"
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8)
+    poses = predictor(pixels, [[4.8, 6.4, 38.4, 51.2]])  # padded by 1.25: the picture itself
+    with torch.no_grad():
+        expected = net.pose(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    np.testing.assert_allclose(poses.keypoints, expected.joints, atol=1e-4)
+    np.testing.assert_allclose(poses.scores, expected.scores, atol=1e-5)
+
+
+def test_a_missing_checkpoint(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"no checkpoint at {tmp_path}/none.ckpt"):
+        load(tmp_path / "none.ckpt")
