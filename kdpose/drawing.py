@@ -50,7 +50,8 @@ def draw_poses(
             if seen[k]:
                 reach = unit + 1
                 pen.ellipse((x - reach, y - reach, x + reach, y + reach), fill=color)
-    return pil_to_tensor(canvas)
+    drawn: Tensor = pil_to_tensor(canvas)
+    return drawn
 
 
 def pose_grid(
@@ -78,4 +79,5 @@ def pose_grid(
         )
         for i, crop in enumerate(large.cpu())
     ]
-    return make_grid(drawn, nrow=columns, padding=4, pad_value=255)
+    grid: Tensor = make_grid(drawn, nrow=columns, padding=4, pad_value=255)
+    return grid

@@ -72,7 +72,7 @@ class PoseNet(nn.Module):
 
     def logits(self, image: Tensor, flip: bool = False) -> SimCCLogits:
         """The bins' scores, averaged with those of the mirrored crop where ``flip``."""
-        logits = self(image).logits
+        logits: SimCCLogits = self(image).logits
         if not flip:
             return logits
         mirrored = self(image.flip(-1)).logits

@@ -1,5 +1,6 @@
 """Any timm backbone with a feature pyramid, its levels merged top-down by an FPN."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class TimmPyramid(nn.Module):
         neck_channels: C of every map.
         pretrained: take timm's weights.
         pretrained_file: take the weights from this file instead.
+        model_args: further arguments of the timm model, for example a ResNet's ``channels``.
 
     Attributes:
         channels: C of the maps, fine to coarse.
@@ -50,9 +52,10 @@ class TimmPyramid(nn.Module):
         neck_channels: int = 64,
         pretrained: bool = False,
         pretrained_file: str | None = None,
+        model_args: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        options = weights_options(pretrained, pretrained_file)
+        options = {**weights_options(pretrained, pretrained_file), **(model_args or {})}
         probe: Any = timm.create_model(name, features_only=True)
         reductions = probe.feature_info.reduction()
         levels = [i for i, stride in enumerate(reductions) if stride >= 4]

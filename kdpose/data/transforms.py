@@ -102,7 +102,8 @@ def crop_matrix(
 def mirrored(matrix: NDArray[np.float64], image_width: float) -> NDArray[np.float64]:
     """The matrix for an image mirrored first: ``u -> W_img - 1 - u``."""
     flip = np.array([[-1.0, 0.0, image_width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    return matrix @ flip
+    product: NDArray[np.float64] = matrix @ flip
+    return product
 
 
 def warp(

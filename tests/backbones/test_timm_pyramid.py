@@ -52,6 +52,13 @@ def test_any_timm_pyramid_will_do():
     assert net(torch.randn(1, 3, 64, 64))[0].shape == (1, 8, 16, 16)
 
 
+def test_arguments_of_the_model():
+    narrow = {"channels": [8, 16, 24, 32], "stem_width": 8}
+    net = TimmPyramid("resnet10t", neck_channels=8, model_args=narrow)
+    assert net.body.feature_info.channels() == [8, 16, 24, 32]
+    assert [block[0].in_channels for block in net.neck.inner_blocks] == [8, 16, 24, 32]
+
+
 def test_a_model_without_a_stride_4_map():
     with pytest.raises(
         ValueError, match=r"vit_tiny_patch16_224 has maps at strides \[16, .*needs 4"

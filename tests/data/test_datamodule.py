@@ -209,6 +209,20 @@ def test_detected_boxes(crowd, tmp_path):
     assert not batch.visible.any()
 
 
+def test_images_without_a_detection_count_as_missed(crowd, tmp_path):
+    every = ready(crowd, batch_size=1)
+    ids = sorted({batch.image_id.item() for batch in every.val_dataloader()})[:2]
+    part = [batch for batch in every.val_dataloader() if batch.image_id.item() in ids]
+    boxes = [{"image_id": b.image_id.item(), "bbox": [5, 6, 30, 40]} for b in part]
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(boxes))
+    data = ready(crowd, boxes=str(path))
+    assert len(data.datasets["val"]) == len(part)
+    recall = data.score(truth(data, part))["AR"]
+    assert 0 < recall < 0.8
+    assert every.score(truth(every, part))["AR"] == pytest.approx(1, abs=0.02)  # merely unfinished
+
+
 def test_boxes_of_other_images(crowd, tmp_path):
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps([{"image_id": 1, "bbox": [5, 6, 30, 40], "score": 0.5}]))

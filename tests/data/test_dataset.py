@@ -131,7 +131,19 @@ def test_unlabelled_joints_keep_their_mark(tmp_path):
     visible = data[0].visible
     assert (visible[6], visible[10]) == (0, 1)  # mirrored, the right shoulder and wrist
     assert (visible[[5, 9]] == 2).all()
-    assert persons.visible[0, 5] == 0  # the annotations are not written to
+
+
+def test_changing_an_item_leaves_the_annotations_alone(tmp_path):
+    persons = paint(tmp_path, COCO)
+    data = PoseDataset(persons, tmp_path, COCO, SIZE)
+    item = data[0]
+    for field in item[:8]:
+        field.zero_()
+    again = data[0]
+    assert (again.visible == 2).all()
+    assert again.center.tolist() == [97, 74]
+    assert (again.box_score, again.image_id) == (0.5, 42)
+    assert (again.joints != 0).all()
 
 
 def test_grey_pictures_and_exif(tmp_path):
