@@ -31,7 +31,9 @@ def run_pipeline(
     Returns:
         AP of the last stage.
     """
-    common = [o for o in overrides if not o.lstrip("+").startswith(("experiment=", "pipeline.", "name="))]
+    common = [
+        o for o in overrides if not o.lstrip("+").startswith(("experiment=", "pipeline.", "name="))
+    ]
     teacher_given = any(o.startswith("teacher.ckpt=") for o in common)
     run_dir = Path(cfg.run_dir)
     rows: dict[str, dict[str, Any]] = {}
@@ -75,7 +77,8 @@ def _write_table(run_dir: Path, name: str, rows: dict[str, dict[str, Any]]) -> N
     shown = [metric for metric in METRICS if any(metric in row for row in rows.values())]
     first = next(iter(rows.values()))
     flip = "on" if first["flip"] else "off"
-    title = f"{name}: {first['persons']} persons of {first['split']}, {first['box_source']} boxes, flip test {flip}"
+    source = f"{first['box_source']} boxes, flip test {flip}"
+    title = f"{name}: {first['persons']} persons of {first['split']}, {source}"
     console.print(metrics_table(title, rows))
     header = ["model", *shown, "params M", "GFLOPs"]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
@@ -100,6 +103,8 @@ def _write_picture(path: Path, rows: dict[str, dict[str, Any]], persons: int = 8
         images = load_net(last["ckpt"]).description["dataset"]["images"]
         dataset = PoseDataset(everyone, images, net.skeleton, net.codec.input_size)
         step = max(1, len(dataset) // persons)
-        crops = collate([dataset[i] for i in range(0, min(len(dataset), step * persons), step)]).image
+        crops = collate(
+            [dataset[i] for i in range(0, min(len(dataset), step * persons), step)]
+        ).image
         grids.append(pose_grid(crops, [net.pose(crops).joints], net.skeleton, columns=persons))
     write_jpeg(torch.cat(grids, dim=1), str(path), quality=90)

@@ -7,8 +7,18 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 # what may differ between a run and its continuation: where and how fast it runs, not what it does
-_FREE = ("resume", "run_dir", "data.num_workers", "logger", "callbacks", "debug", "trainer.accelerator",
-         "trainer.devices", "trainer.strategy", "trainer.enable_progress_bar")  # fmt: skip
+_FREE = (
+    "resume",
+    "run_dir",
+    "data.num_workers",
+    "logger",
+    "callbacks",
+    "debug",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.strategy",
+    "trainer.enable_progress_bar",
+)
 
 
 def finished(run_dir: Path) -> bool:

@@ -51,7 +51,17 @@ def test_full_makes_every_stage_and_one_table(full):
     runs, _, done = full
     rows = (runs / "synthetic_full" / "table.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows[1:]] == ["teacher", "baseline", "stage1", "stage2"]
-    for column in ("AP", "AP50", "AP75", "AR", "AP_easy", "AP_medium", "AP_hard", "params", "gmacs"):
+    for column in (
+        "AP",
+        "AP50",
+        "AP75",
+        "AR",
+        "AP_easy",
+        "AP_medium",
+        "AP_hard",
+        "params",
+        "gmacs",
+    ):
         assert column in rows[0].split(",")
     assert (runs / "synthetic_full" / "table.md").read_text().count("\n| ") >= 5
     assert (runs / "synthetic_full" / "poses.jpg").stat().st_size > 1000
@@ -189,16 +199,27 @@ def test_another_run_of_the_same_name_keeps_the_first_aside(crowd, tmp_path):
 @pytest.mark.parametrize(
     ("command", "overrides", "message"),
     [
-        ("train", ["+experiment=coco_baseline", "data_dir=/nowhere"], "from dataset.train.annotations"),
+        (
+            "train",
+            ["+experiment=coco_baseline", "data_dir=/nowhere"],
+            "from dataset.train.annotations",
+        ),
         ("train", ["+experiment=lspet_stage2", "runs=/nowhere/runs"], "+experiment=lspet_stage1"),
         ("train", ["+experiment=lspet_stage1", "runs=/nowhere/runs"], "+experiment=lspet_teacher"),
-        ("evaluate", ["ckpt=/nowhere/best.ckpt"], "no checkpoint at /nowhere/best.ckpt (from ckpt)"),
+        (
+            "evaluate",
+            ["ckpt=/nowhere/best.ckpt"],
+            "no checkpoint at /nowhere/best.ckpt (from ckpt)",
+        ),
         ("predict", ["ckpt=README.md", "source=x"], "is no checkpoint"),
     ],
 )
 def test_errors_are_one_helpful_line(command, overrides, message, tmp_path, crowd):
     if "lspet" in overrides[0]:  # the data are there, the earlier stage is not
-        files = [f"dataset.{s}.annotations={crowd}/annotations/crowdpose_test.json" for s in ("train", "val")]
+        files = [
+            f"dataset.{s}.annotations={crowd}/annotations/crowdpose_test.json"
+            for s in ("train", "val")
+        ]
         overrides = [*overrides[:1], *files, f"runs={tmp_path}"]
     if "coco" in overrides[0]:
         overrides = [*overrides, f"runs={tmp_path}"]

@@ -108,14 +108,14 @@ def pose_body(rng: Generator) -> Body:
     """Draw a posture within ``LEGS`` and ``ARMS``; forward kinematics from the pelvis at 0."""
     bone = {name: length * rng.uniform(0.92, 1.08) for name, length in BONES.items()}
     bone["head"] *= rng.choice([1.0, 1.25], p=[0.85, 0.15])  # children have larger heads
-    lean, *leg = LEGS[rng.choice(list(LEGS), p=[0.32, 0.28, 0.13, 0.1, 0.17])]
+    lean, *leg = LEGS[rng.choice(list(LEGS), p=[0.42, 0.34, 0.08, 0.06, 0.1])]
     tilt = rng.uniform(*lean)
     trunk = _turn(1, rng.normal(0, 8)) @ _turn(0, tilt) @ _turn(2, rng.normal(0, 4))
     head = trunk @ _turn(1, rng.normal(0, 15)) @ _turn(0, rng.normal(0, 8) - tilt / 3)
     points = {"pelvis": np.zeros(3), "neck": -trunk @ _DOWN * bone["trunk"]}
     points["head"] = points["neck"] - head @ _DOWN * bone["head"]
     for side, sign in (("left", 1), ("right", -1)):
-        arm = ARMS[rng.choice(list(ARMS), p=[0.3, 0.2, 0.2, 0.15, 0.15])]
+        arm = ARMS[rng.choice(list(ARMS), p=[0.35, 0.25, 0.15, 0.1, 0.15])]
         steps = _pose_leg(rng, bone, leg, sign)
         steps += [trunk @ step for step in _pose_arm(rng, bone, arm, sign)]
         steps[4] += points["neck"]
@@ -151,7 +151,7 @@ def draw_colour(rng: Generator) -> Array:
 
 def draw_cloth(rng: Generator, height: float) -> Cloth:
     """Two colours and, on every other cloth, a pattern fit for a body of ``height`` pixels."""
-    pattern = int(rng.choice(4, p=[0.5, 0.2, 0.15, 0.15]))
+    pattern = int(rng.choice(4, p=[0.7, 0.12, 0.1, 0.08]))
     period = max(4.0, height * rng.uniform(0.03, 0.09))
     return Cloth(draw_colour(rng), draw_colour(rng), pattern, period)
 
@@ -231,8 +231,8 @@ def draw_figure(rng: Generator, height: float) -> Figure:
         height: of the body when it stands, pixels.
     """
     body = pose_body(rng)
-    facing = rng.choice([0, 180, 90, -90], p=[0.35, 0.25, 0.2, 0.2]) + rng.normal(0, 22)
-    tumble = rng.uniform(-180, 180) if rng.random() < 0.08 else rng.normal(0, 6)
+    facing = rng.choice([0, 180, 90, -90], p=[0.5, 0.26, 0.12, 0.12]) + rng.normal(0, 22)
+    tumble = rng.uniform(-180, 180) if rng.random() < 0.03 else rng.normal(0, 6)
     view = _turn(2, tumble) @ _turn(0, rng.normal(6, 7)) @ _turn(1, facing)
     at = {name: view @ point for name, point in body.points.items()}
     shirt, tone = draw_cloth(rng, height), _TONES[0] + rng.random() * (_TONES[1] - _TONES[0])

@@ -16,6 +16,8 @@ from kdpose.metrics.pose_results import PoseResults
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.types import PoseBatch
 
+_CHECK_EVERY = 20  # steps: the check waits for the device
+
 
 class FrozenTeacher:
     """A teacher that is used and never trained.
@@ -106,7 +108,7 @@ class PoseModule(L.LightningModule):
         Raises:
             ValueError: naming the term, the step and the images.
         """
-        if self.global_step % self.trainer.log_every_n_steps == 0 and not loss.isfinite():
+        if self.global_step % _CHECK_EVERY == 0 and not loss.isfinite():
             bad = [name for name, part in parts.items() if not part.isfinite()]
             raise ValueError(
                 f"loss {bad} is not finite in epoch {self.current_epoch}, step "
@@ -148,7 +150,7 @@ class PoseModule(L.LightningModule):
         schedule = self.scheduler(optimizer, total_steps=total, steps_per_epoch=per_epoch)
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},  # type: ignore[typeddict-item]
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
     def lr_scheduler_step(self, scheduler: LRScheduler, metric: Any) -> None:  # noqa: ANN401

@@ -62,8 +62,8 @@ class DistillStage1Module(PoseModule):
         weight = torch.tensor(skeleton.limb_weights(limb_weights))
         self.register_buffer("limb_weight", weight, persistent=False)
         if self.teacher is not None and "student_feature" in self.needs:
-            channels = (n.backbone.channels[0] for n in (net, self.teacher.net))  # type: ignore
-            self.align = nn.Conv2d(*channels, kernel_size=1)
+            taught = self.teacher.net.backbone.channels[0]
+            self.align = nn.Conv2d(net.backbone.channels[0], taught, kernel_size=1)
 
     def training_step(self, batch: PoseBatch, batch_idx: int) -> Tensor:
         """One step of Eq. 5."""
@@ -79,9 +79,7 @@ class DistillStage1Module(PoseModule):
             self.log("train/gamma", gamma, batch_size=len(batch.image))
         return loss
 
-    def _lessons(
-        self, batch: PoseBatch, output: PoseOutput, target: SimCCTarget
-    ) -> dict[str, Any]:
+    def _lessons(self, batch: PoseBatch, output: PoseOutput, target: SimCCTarget) -> dict[str, Any]:
         """What the distillation terms compare."""
         assert self.teacher is not None
         teacher = self.teacher.net
