@@ -9,6 +9,7 @@ from typing import Any
 import hydra
 import torch
 from omegaconf import DictConfig
+from rich import box
 from rich.progress import track
 from rich.table import Table
 from torch.utils.data import DataLoader
@@ -150,13 +151,19 @@ METRICS = ("AP", "AP50", "AP75", "AR", "APM", "APL", "AP_easy", "AP_medium", "AP
 def metrics_table(title: str, rows: dict[str, dict[str, Any]]) -> Table:
     """AP, AR and cost side by side, in percent; ``n/a`` where not defined."""
     shown = [name for name in METRICS if any(name in row for row in rows.values())]
-    table = Table(title=title)
-    table.add_column("model")
-    for name in (*shown, "params M", "GFLOPs"):
-        table.add_column(name, justify="right")
+    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    for name in table_header(shown):
+        table.add_column(name, justify="right", no_wrap=True)
     for label, row in rows.items():
         table.add_row(label, *table_cells(row, shown))
     return table
+
+
+def table_header(shown: list[str]) -> list[str]:
+    """Short names of the figures, as the field's tables have them."""
+    short = {"AP_easy": "AP_E", "AP_medium": "AP_M", "AP_hard": "AP_H"}
+    return [*(short.get(name, name) for name in shown), "params M", "GFLOPs"]
 
 
 def table_cells(row: dict[str, Any], shown: list[str]) -> list[str]:

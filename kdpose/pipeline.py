@@ -15,7 +15,7 @@ from kdpose.cli import console
 from kdpose.data.annotations import load_persons
 from kdpose.data.dataset import PoseDataset, collate
 from kdpose.drawing import pose_grid
-from kdpose.evaluate import METRICS, evaluate_net, metrics_table, table_cells
+from kdpose.evaluate import METRICS, evaluate_net, metrics_table, table_cells, table_header
 
 
 def run_pipeline(
@@ -80,7 +80,7 @@ def _write_table(run_dir: Path, name: str, rows: dict[str, dict[str, Any]]) -> N
     source = f"{first['box_source']} boxes, flip test {flip}"
     title = f"{name}: {first['persons']} persons of {first['split']}, {source}"
     console.print(metrics_table(title, rows))
-    header = ["model", *shown, "params M", "GFLOPs"]
+    header = ["model", *table_header(shown)]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     lines += [[label, *table_cells(row, shown)] for label, row in rows.items()]
     markdown = "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -11,13 +11,13 @@ _FREE = (
     "resume",
     "run_dir",
     "data.num_workers",
+    "data.cache_images",
     "logger",
     "callbacks",
     "debug",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.strategy",
-    "trainer.enable_progress_bar",
 )
 
 

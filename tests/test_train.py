@@ -19,7 +19,6 @@ TINY = (
     "data.num_workers=0",
     "trainer=cpu",
     "trainer.max_epochs=2",
-    "trainer.enable_progress_bar=false",
     "trainer.log_every_n_steps=1",
 )
 
@@ -68,7 +67,13 @@ def test_full_makes_every_stage_and_one_table(full):
     assert "stage2" in done.stdout
     for stage in ("teacher", "baseline", "stage1", "stage2"):
         folder = runs / f"synthetic_{stage}"
-        for name in ("config.yaml", "train.log", "csv/metrics.csv", "best.ckpt", "last.ckpt"):
+        for name in (
+            "config.yaml",
+            "train.log",
+            "csv/version_0/metrics.csv",
+            "best.ckpt",
+            "last.ckpt",
+        ):
             assert (folder / name).is_file(), (stage, name)
         metrics = json.loads((folder / "metrics.json").read_text())
         assert 0 <= metrics["AP"] <= 1

@@ -42,6 +42,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
         augmentation: of training.
         boxes: ``gt``, or a detections JSON for validation.
         seed: of order and augmentation.
+        cache_images: decoded images that each worker keeps, see :class:`PoseDataset`.
         prepare: called once where the training annotations are missing; the synthetic data set
             generates itself this way.
     """
@@ -59,6 +60,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
         augmentation: Augmentation | None = None,
         boxes: str = "gt",
         seed: int = 0,
+        cache_images: int = 0,
         prepare: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
@@ -72,6 +74,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
         self.augmentation = augmentation or Augmentation()
         self.boxes = boxes
         self.seed = seed
+        self.cache_images = cache_images
         self.prepare = prepare
         self.datasets: dict[str, PoseDataset] = {}
 
@@ -95,6 +98,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
                 teacher_size=self.teacher_size if split == "train" else None,
                 augmentation=self.augmentation if split == "train" else None,
                 seed=self.seed,
+                cache_images=self.cache_images,
             )
 
     def _persons(self, split: str, annotations: str) -> Persons:

@@ -56,6 +56,8 @@ class PoseDataset(Dataset[PoseBatch]):
         augmentation: of training; None shows the padded box.
         seed: of the augmentation, which depends on (seed, epoch, person) alone, so that a
             resumed run sees what an uninterrupted one would have seen.
+        cache_images: how many decoded images each process keeps, the first it opens; for data
+            that fits the memory and is shown many times.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class PoseDataset(Dataset[PoseBatch]):
         teacher_size: tuple[int, int] | None = None,
         augmentation: Augmentation | None = None,
         seed: int = 0,
+        cache_images: int = 0,
     ) -> None:
         self.persons = persons
         self.images = Path(images)
@@ -75,6 +78,8 @@ class PoseDataset(Dataset[PoseBatch]):
         self.teacher_size = teacher_size if teacher_size != input_size else None
         self.augmentation = augmentation
         self.seed = seed
+        self.cache_images = cache_images
+        self._opened: dict[str, Image.Image] = {}
 
     def __len__(self) -> int:
         """Number of persons."""
@@ -112,12 +117,18 @@ class PoseDataset(Dataset[PoseBatch]):
         )
 
     def _open(self, row: int) -> Image.Image:
-        path = self.images / str(self.persons.files[row])
+        name = str(self.persons.files[row])
+        if name in self._opened:
+            return self._opened[name]
+        path = self.images / name
         try:
-            with Image.open(path) as image:  # EXIF rotation is ignored, as the annotations do
-                return image.convert("RGB")
+            with Image.open(path) as file:  # EXIF rotation is ignored, as the annotations do
+                image = file.convert("RGB")
         except OSError as error:
             raise ValueError(f"cannot read the image {path.absolute()}: {error}") from None
+        if len(self._opened) < self.cache_images:
+            self._opened[name] = image
+        return image
 
 
 def _tensor(crop: NDArray[np.uint8]) -> Tensor:
