@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dotenv import load_dotenv
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.logging import RichHandler
@@ -29,10 +30,11 @@ def command(function: Callable[[DictConfig], float | None]) -> Callable[[DictCon
         quiet()
         try:
             return function(cfg)
-        except (ValueError, OSError) as error:
-            if cfg.debug:
+        except (ValueError, OSError, InstantiationException) as error:
+            cause = error.__cause__ if isinstance(error, InstantiationException) else error
+            if cfg.debug or not isinstance(cause, ValueError | OSError):
                 raise
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {cause}", file=sys.stderr)
             sys.exit(1)
 
     return run

@@ -55,7 +55,7 @@ def open_run(cfg: DictConfig) -> tuple[Path, str | None]:
         if not Path(cfg.resume).is_file():
             raise FileNotFoundError(f"no checkpoint at {Path(cfg.resume).absolute()} (from resume)")
         checkpoint = str(cfg.resume)
-    elif saved.is_file() or last.is_file():
+    elif any(run_dir.glob("*.ckpt")):
         _keep_aside(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, saved, resolve=True)

@@ -79,8 +79,6 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         return dict(json.loads((run_dir / "metrics.json").read_text()))
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = instantiate(cfg.data, _partial_=True, _convert_="all")
-    if cfg.dataset.prepare is not None:
-        prepare_dataset(cfg)
     skeleton = instantiate(cfg.dataset.skeleton, _convert_="all")
     net, recipe = build_net(cfg, skeleton)
     teacher = instantiate(cfg.teacher, _convert_="all") if cfg.teacher is not None else None
@@ -102,12 +100,6 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
     trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
     return report(cfg, run_dir)
-
-
-def prepare_dataset(cfg: DictConfig) -> None:
-    """Generate the data set where it can be generated and its annotations are not there."""
-    if not Path(cfg.dataset.train.annotations).is_file():
-        instantiate(cfg.dataset.prepare, _convert_="all")()
 
 
 def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:

@@ -80,8 +80,8 @@ class PoseModule(L.LightningModule):
         self.flip_test = flip_test
         self.results = PoseResults(net.codec.input_size)
 
-    def setup(self, stage: str) -> None:
-        """Bring the teacher to the device that Lightning chose."""
+    def on_fit_start(self) -> None:
+        """Bring the teacher to the device that the student was moved to."""
         if self.teacher is not None:
             self.teacher.to(self.device)
 
