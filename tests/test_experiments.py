@@ -83,6 +83,7 @@ def real_overrides(dataset, real, runs):
         "trainer.accelerator=cpu",
         "trainer.max_epochs=1",
         "trainer.limit_train_batches=2",
+        "trainer.log_every_n_steps=1",
         "trainer.limit_val_batches=1",
         "module.flip_test=false",
         "data.batch_size=2",

@@ -125,7 +125,7 @@ def three_persons():
 
 
 def test_to_results_by_hand():
-    results = to_results(three_persons(), COCO.sigmas)
+    results = to_results(three_persons(), COCO.sigmas, threshold=0.2)
     assert [(r["image_id"], r["score"]) for r in results] == [(5, 0.125), (8, 0.5)]
     first = results[0]
     assert first["keypoints"][:6] == [0.333, 1.333, 0.125, 2.333, 3.333, 0.5]
@@ -136,7 +136,7 @@ def test_to_results_by_hand():
 
 
 def test_nms_can_be_switched_off_and_the_best_comes_first():
-    results = to_results(three_persons(), COCO.sigmas, nms=None)
+    results = to_results(three_persons(), COCO.sigmas, threshold=0.2, nms=None)
     assert [r["score"] for r in results] == [0.125, 0.5, 0.25]
     none_passes = to_results(three_persons(), COCO.sigmas, threshold=0.9)
     assert {r["score"] for r in none_passes} == {0.0}
