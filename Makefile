@@ -35,7 +35,7 @@ format: setup ## rewrite the code as lint wants it
 	$(BIN)/ruff check --fix .
 
 demo: setup ## the whole method on generated crowds, on the CPU
-	OMP_WAIT_POLICY=passive $(BIN)/python -m kdpose.train +experiment=synthetic_full
+	OMP_NUM_THREADS=2 GOMP_SPINCOUNT=20000 $(BIN)/python -m kdpose.train +experiment=synthetic_full
 
 clean: ## remove the environment and caches; data and runs stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
