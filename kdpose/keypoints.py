@@ -144,7 +144,10 @@ class Skeleton:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"no annotations at {path.absolute()} to read a skeleton from")
-        categories = json.loads(path.read_text()).get("categories") or []
+        try:
+            categories = json.loads(path.read_bytes()).get("categories") or []
+        except (ValueError, AttributeError) as error:
+            raise ValueError(f"{path.absolute()} is no COCO-keypoints JSON: {error}") from None
         for category in categories:
             if category.get("keypoints"):
                 return cls.from_category(category, name)

@@ -97,6 +97,8 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         callbacks=list(instantiate(cfg.callbacks, _convert_="all").values()),
         logger=list(instantiate(cfg.logger, _convert_="all").values()),
     )
+    # a run shorter than the interval would end without a validation, so without a best checkpoint
+    trainer.check_val_every_n_epoch = min(cfg.trainer.check_val_every_n_epoch, trainer.max_epochs)
     console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
     trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
     return report(cfg, run_dir)

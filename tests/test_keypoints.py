@@ -161,3 +161,11 @@ def test_cocos_own_file(real_data):
 def test_crowdposes_own_file(real_data):
     path = real_data / "crowdpose" / "annotations" / "crowdpose_val.json"
     assert Skeleton.from_json(path, "crowdpose") == CROWDPOSE  # its own limbs are a stale list
+
+
+def test_a_file_that_is_no_json_is_named(tmp_path):
+    path = tmp_path / "train.json"
+    for content in ("<html>", "[]"):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=r"train\.json is no COCO-keypoints JSON"):
+            Skeleton.from_json(path)

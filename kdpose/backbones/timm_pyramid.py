@@ -56,7 +56,7 @@ class TimmPyramid(nn.Module):
     ) -> None:
         super().__init__()
         options = {**weights_options(pretrained, pretrained_file), **(model_args or {})}
-        probe: Any = timm.create_model(name, features_only=True)
+        probe: Any = timm.create_model(name, features_only=True, **(model_args or {}))
         reductions = probe.feature_info.reduction()
         levels = [i for i, stride in enumerate(reductions) if stride >= 4]
         if reductions[levels[0]] != 4:
