@@ -22,13 +22,7 @@ from kdpose.data.dataset import PoseDataset, check_images, collate
 from kdpose.metrics.keypoint_ap import keypoint_ap
 from kdpose.metrics.pose_results import PoseResults, Predictions, to_results
 from kdpose.pose_net import PoseNet, RefinedPoseNet
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto`` is a GPU where there is one."""
-    return torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-    )
+from kdpose.predictor import pick_device
 
 
 @torch.inference_mode()

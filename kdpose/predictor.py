@@ -78,9 +78,7 @@ class Predictor:
     def __init__(
         self, loaded: Loaded, device: str = "auto", flip: bool = False, batch_size: int = 32
     ) -> None:
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
+        self.device = pick_device(device)
         self.net = loaded.net.to(self.device)
         self.description = loaded.description
         self.skeleton = loaded.net.skeleton
@@ -145,6 +143,13 @@ class Predictor:
         joints, scores = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
         centers, sizes = (np.stack(parts) for parts in zip(*regions, strict=True))
         return image_joints(joints, centers, sizes, (width, height)), scores
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is a GPU where there is one."""
+    return torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    )
 
 
 def open_image(image: str | Path | Image.Image | NDArray[np.uint8]) -> Image.Image:
