@@ -78,6 +78,7 @@ def evaluate_net(
     batch_size: int = 64,
     num_workers: int = 2,
     device: str = "auto",
+    results_out: Path | None = None,
 ) -> dict[str, Any]:
     """Score a network on a COCO-format file; by default on its own validation split.
 
@@ -91,6 +92,7 @@ def evaluate_net(
         batch_size: crops at once.
         num_workers: processes that cut crops.
         device: ``auto``, ``cpu``, ``cuda``.
+        results_out: where the poses are written as COCO results.
 
     Returns:
         AP and AR as fractions (None where not defined) and all that they depend on.
@@ -109,12 +111,10 @@ def evaluate_net(
     predictions = predict_poses(
         net, dataset, flip=flip, batch_size=batch_size, num_workers=num_workers, device=device
     )
-    scores = keypoint_ap(
-        path,
-        to_results(predictions, skeleton.sigmas),
-        protocol=rules,
-        sigmas=skeleton.sigmas,
-    )
+    results = to_results(predictions, skeleton.sigmas)
+    if results_out is not None:
+        results_out.write_text(json.dumps(results))
+    scores = keypoint_ap(path, results, protocol=rules, sigmas=skeleton.sigmas)
     return {
         **scores,
         "protocol": rules,

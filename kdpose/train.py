@@ -105,7 +105,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
 
 
 def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
-    """Score the best checkpoint from its file and write ``metrics.json``."""
+    """Score the best checkpoint from its file; writes ``metrics.json`` and ``predictions.json``."""
     best = run_dir / "best.ckpt"
     metrics = evaluate_net(
         load_net(best),
@@ -113,6 +113,7 @@ def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         flip=cfg.module.flip_test,
         batch_size=cfg.data.batch_size,
         num_workers=cfg.data.num_workers,
+        results_out=run_dir / "predictions.json",
     )
     metrics["ckpt"] = str(best.absolute())
     (run_dir / "metrics.json").write_text(json.dumps(metrics, indent=2))
