@@ -119,14 +119,30 @@ class RefinedPoseNet(nn.Module):
         return initial, self.refiner(initial, features)
 
     def pose(self, image: Tensor, flip: bool = False) -> Pose:
-        """The last block's joints with the student's scores; ``flip`` averages coordinates."""
-        initial, refined = self(image)
+        """The last block's joints with the student's scores.
+
+        With ``flip`` the student's distributions over bins are averaged first, as they are without
+        a refiner; both views are then refined from that one pose and their coordinates averaged.
+        Averaging two poses decoded apart would put a joint between two persons wherever the views
+        disagree: on crowds it costs more than the refiner gains.
+        """
         if not flip:
+            initial, refined = self(image)
             return Pose(refined[-1], initial.scores)
-        mirrored_initial, mirrored = self(image.flip(-1))
-        order = list(self.skeleton.flip_order)
-        back = mirrored[-1][:, order]
-        back = torch.stack([image.shape[-1] - 1 - back[..., 0], back[..., 1]], dim=-1)
-        return Pose(
-            (refined[-1] + back) / 2, (initial.scores + mirrored_initial.scores[:, order]) / 2
-        )
+        order, width = self.skeleton.flip_order, image.shape[-1]
+        with torch.no_grad():
+            logits, features = self.student(image)
+            other, other_features = self.student(image.flip(-1))
+            merged = self.codec.merge(logits, self.codec.unflip(other, order))
+            initial = self.codec.decode(merged)
+        mirrored = self.refiner(_mirrored(initial, order, width), other_features)[-1]
+        back = _mirrored(Pose(mirrored, initial.scores), order, width)
+        joints = self.refiner(initial, features)[-1]
+        return Pose((joints + back.joints) / 2, initial.scores)
+
+
+def _mirrored(pose: Pose, flip_order: Sequence[int], width: int) -> Pose:
+    """The same pose in the mirrored crop: u -> W - 1 - u, left and right exchanged."""
+    order = list(flip_order)
+    joints = torch.stack([width - 1 - pose.joints[..., 0], pose.joints[..., 1]], dim=-1)
+    return Pose(joints[:, order], pose.scores[:, order])

@@ -12,6 +12,7 @@ from kdpose.keypoints import COCO, CROWDPOSE
 from kdpose.losses.simcc_kl import simcc_kl
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.refiners.igp_gcn import IGPGCN
+from kdpose.types import Pose
 
 BOTH = pytest.mark.parametrize("skeleton", [COCO, CROWDPOSE], ids=["coco", "crowdpose"])
 SIZE = (64, 96)
@@ -214,14 +215,15 @@ def test_refined_pose_is_the_last_blocks_with_the_students_scores(skeleton):
 
 
 @BOTH
-def test_refined_flip_averages_coordinates(skeleton):
+def test_refined_flip_starts_both_views_from_the_students_merged_pose(skeleton):
     net, image = refined(skeleton).eval(), crops(2)
     order = list(skeleton.flip_order)
     with torch.no_grad():
         pose = net.pose(image, flip=True)
-        there, back = net.pose(image), net.pose(image.flip(-1))
-        mirrored = net.pose(image.flip(-1), flip=True)
-    torch.testing.assert_close(pose.joints, (there.joints + swap(back.joints, order)) / 2)
-    torch.testing.assert_close(pose.scores, (there.scores + back.scores[:, order]) / 2)
-    torch.testing.assert_close(mirrored.joints, swap(pose.joints, order))
-    assert (there.joints - pose.joints).abs().max() > 0.1
+        start = net.student.pose(image, flip=True)
+        other = Pose(swap(start.joints, order), start.scores[:, order])
+        there = net.refiner(start, net.student(image).features)[-1]
+        back = net.refiner(other, net.student(image.flip(-1)).features)[-1]
+    torch.testing.assert_close(pose.joints, (there + swap(back, order)) / 2)
+    torch.testing.assert_close(pose.scores, start.scores)
+    assert (there - pose.joints).abs().max() > 0.1
