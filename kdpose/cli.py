@@ -1,16 +1,28 @@
 """What the entry points share: where the configuration lies, and errors in one line."""
 
+import difflib
 import functools
 import logging
 import os
+import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import hydra
 from dotenv import load_dotenv
-from hydra.errors import InstantiationException
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from hydra.types import RunMode
+from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from rich.console import Console
 from rich.logging import RichHandler
 
@@ -19,25 +31,96 @@ CONF = str(_HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf
 console = Console()
 
 
-def command(function: Callable[[DictConfig], float | None]) -> Callable[[DictConfig], float | None]:
-    """Turn the errors a user can mend into one line and exit status 1.
+_Job = Callable[[DictConfig], float | None] | Callable[[DictConfig], None]
 
-    ``debug=true`` shows the traceback instead.
+
+def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
+    """Make a command line of a function: Hydra's, with the errors a user can mend in one line.
+
+    Such an error ends the command with status 1; ``debug=true`` shows the traceback instead.
+    A sweep prints a job's error at once, goes on with the next job and ends with status 1.
+
+    Args:
+        config_name: of the primary configuration in ``conf``.
     """
 
-    @functools.wraps(function)
-    def run(cfg: DictConfig) -> float | None:
-        quiet()
-        try:
-            return function(cfg)
-        except (ValueError, OSError, InstantiationException) as error:
-            cause = error.__cause__ if isinstance(error, InstantiationException) else error
-            if cfg.debug or not isinstance(cause, ValueError | OSError):
-                raise
-            print(f"error: {cause}", file=sys.stderr)
-            sys.exit(1)
+    def decorate(function: _Job) -> Callable[[], None]:
+        def job(cfg: DictConfig) -> float | None:
+            quiet()
+            try:
+                return function(cfg)
+            except Exception as error:
+                line = one_line(error)
+                if line is None or cfg.debug:
+                    raise
+                print(f"error: {line}", file=sys.stderr)
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    raise
+                sys.exit(1)
 
-    return run
+        run = hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(job)
+
+        @functools.wraps(function)
+        def main() -> None:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises what it would print
+            try:
+                run()
+            except (HydraException, ValueError, OSError) as error:
+                line = _misspelt(error, config_name) or one_line(error)
+                if line is None or "debug=true" in sys.argv:
+                    raise
+                print(f"error: {line}", file=sys.stderr)
+                sys.exit(1)
+
+        return main
+
+    return decorate
+
+
+def one_line(error: BaseException | None) -> str | None:
+    """What went wrong and how to mend it, or None where the fault is not the user's."""
+    if isinstance(error, InstantiationException):
+        return one_line(error.__cause__)
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} must be given: {error.full_key}=VALUE"
+    return str(error) if isinstance(error, ValueError | OSError) else None
+
+
+def _misspelt(error: Exception, config_name: str) -> str | None:
+    """A line on an override that Hydra refused, with the names that come nearest to it."""
+    if isinstance(error, MissingConfigException):
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return f"conf/{group} has no '{name}'" + _nearest(name, error.options or [])
+    if isinstance(error, OverrideParseException):
+        name, _, value = error.override.partition("=")
+        quoted = f"""'{name}="{value}"'"""
+        return f"cannot read {error.override}: a value with signs in it is quoted, as in {quoted}"
+    if isinstance(error, ConfigCompositionException):
+        first = str(error).splitlines()[0].rstrip(".")
+        key = re.search(r"'([^'=@]+)", first)
+        return first + (_nearest(key[1], _known_keys(config_name)) if key else "")
+    return None
+
+
+def _known_keys(config_name: str) -> list[str]:
+    """Every key that can be set beside the experiment that was asked for."""
+    chosen = [word for word in sys.argv[1:] if word.startswith("+experiment=")]
+    with hydra.initialize_config_dir(CONF, version_base="1.3"):
+        cfg = hydra.compose(config_name, overrides=chosen)
+    return _keys(OmegaConf.to_container(cfg, resolve=False))
+
+
+def _keys(node: Any, prefix: str = "") -> list[str]:  # noqa: ANN401
+    if not isinstance(node, dict):
+        return []
+    here = [f"{prefix}{name}" for name in node]
+    return here + [key for name in node for key in _keys(node[name], f"{prefix}{name}.")]
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    near = near or [key for key in known if key.split(".")[-1] == name.split(".")[-1]]
+    return f"; did you mean {' or '.join(near)}?" if near else "; --help lists what there is"
 
 
 def _read_env() -> None:

@@ -6,7 +6,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
 from omegaconf import DictConfig
 from rich import box
@@ -16,7 +15,7 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdpose.checkpoints import Loaded, load_net
-from kdpose.cli import CONF, command, console
+from kdpose.cli import console, entry_point
 from kdpose.data.annotations import load_detections, load_persons
 from kdpose.data.dataset import PoseDataset, check_images, collate
 from kdpose.metrics.keypoint_ap import keypoint_ap
@@ -166,8 +165,7 @@ def table_cells(row: dict[str, Any], shown: list[str]) -> list[str]:
     return [*figures, f"{row['params'] / 1e6:.2f}", f"{row['gmacs']:.3f}"]
 
 
-@hydra.main(version_base="1.3", config_path=CONF, config_name="evaluate")
-@command
+@entry_point("evaluate")
 def main(cfg: DictConfig) -> float | None:
     """Entry point."""
     loaded = load_net(cfg.ckpt)

@@ -5,14 +5,13 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 from omegaconf import DictConfig
 from PIL import Image, UnidentifiedImageError
 from rich.progress import track
 
 from kdpose.checkpoints import load_net
-from kdpose.cli import CONF, command, console
+from kdpose.cli import console, entry_point
 from kdpose.data.annotations import read_json
 from kdpose.predictor import Predictor
 
@@ -54,8 +53,7 @@ def read_boxes(path: str) -> dict[int, list[dict[str, Any]]]:
     return boxes
 
 
-@hydra.main(version_base="1.3", config_path=CONF, config_name="predict")
-@command
+@entry_point("predict")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
     predictor = Predictor(load_net(cfg.ckpt), cfg.device, cfg.flip, cfg.batch_size)

@@ -5,7 +5,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import hydra
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -13,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from kdpose.checkpoints import load_made_by_run, load_net
-from kdpose.cli import CONF, command, console
+from kdpose.cli import console, entry_point
 from kdpose.evaluate import evaluate_net, metrics_table
 from kdpose.keypoints import Skeleton
 from kdpose.pipeline import run_pipeline
@@ -121,8 +120,7 @@ def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     return metrics
 
 
-@hydra.main(version_base="1.3", config_path=CONF, config_name="train")
-@command
+@entry_point("train")
 def main(cfg: DictConfig) -> float | None:
     """Entry point; returns the AP, by which sweeps choose."""
     hydra_cfg = HydraConfig.get()
