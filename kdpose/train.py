@@ -2,11 +2,14 @@
 
 import json
 import logging
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -120,12 +123,21 @@ def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     return metrics
 
 
+def _job_name(job: Sequence[str], command_line: Sequence[str]) -> str:
+    """The values that tell a sweep's job from the others: ``optimizer.lr-0.001_seed-2``."""
+    parser = OverridesParser.create()
+    given = parser.parse_overrides([word for word in command_line if "=" in word])
+    swept = {override.key_or_group for override in given if override.is_sweep_override()}
+    names = [o.lstrip("+").replace("=", "-") for o in job if o.lstrip("+").split("=")[0] in swept]
+    return "_".join(names).replace("/", "-") or "0"
+
+
 @entry_point("train")
 def main(cfg: DictConfig) -> float | None:
     """Entry point; returns the AP, by which sweeps choose."""
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode == RunMode.MULTIRUN:
-        cfg.run_dir = str(Path(cfg.run_dir) / hydra_cfg.job.override_dirname)
+        cfg.run_dir = str(Path(cfg.run_dir) / _job_name(hydra_cfg.overrides.task, sys.argv[1:]))
     if cfg.pipeline is not None:
         return run_pipeline(cfg, list(hydra_cfg.overrides.task), train)
     return train(cfg)["AP"]

@@ -3,6 +3,7 @@ import sys
 import pytest
 
 import kdpose.evaluate
+import kdpose.predict
 import kdpose.train
 from kdpose.cli import one_line
 
@@ -41,6 +42,29 @@ def test_a_key_of_the_experiment_alone_is_known(monkeypatch, capsys):
 def test_what_must_be_given_is_named(monkeypatch, capsys):
     line = said(monkeypatch, capsys, kdpose.evaluate.main)
     assert line == "error: ckpt must be given: ckpt=VALUE"
+
+
+@pytest.mark.parametrize(
+    ("main", "overrides", "message"),
+    [
+        (kdpose.train.main, ["+experiment=coco_baseline"], "from dataset.train.annotations"),
+        (kdpose.train.main, ["+experiment=lspet_stage2"], "+experiment=lspet_stage1"),
+        (kdpose.train.main, ["+experiment=lspet_stage1"], "+experiment=lspet_teacher"),
+        (kdpose.evaluate.main, ["ckpt=/nowhere/best.ckpt"], "no checkpoint at /nowhere/best.ckpt"),
+        (kdpose.predict.main, ["ckpt=README.md", "source=x"], "is no checkpoint"),
+    ],
+)
+def test_errors_are_one_helpful_line(
+    monkeypatch, capsys, main, overrides, message, tmp_path, crowd
+):
+    if "lspet" in overrides[0]:  # the data are there, the earlier stage is not
+        file = f"{crowd}/annotations/crowdpose_test.json"
+        overrides = [*overrides, *(f"dataset.{s}.annotations={file}" for s in ("train", "val"))]
+    if main is kdpose.train.main:
+        overrides = [*overrides, f"runs={tmp_path}", "data_dir=/nowhere"]
+    line = said(monkeypatch, capsys, main, *overrides)
+    assert line.startswith("error: ")
+    assert message in line
 
 
 def test_debug_shows_the_traceback(monkeypatch, tmp_path):
