@@ -28,6 +28,15 @@ def _mirrored(name: str) -> str | None:
     return None
 
 
+def joint_key(name: str) -> str:
+    """What a joint is called in every skeleton: its side in full and in front.
+
+    ``L-Ankle``, ``l_ankle`` and ``ankle left`` are all ``left_ankle``; no other synonym is known.
+    """
+    words = [dict(l="left", r="right").get(word, word) for word in _plain(name).split("_")]
+    return "_".join(sorted(words, key=lambda word: word not in _SIDES[0]))
+
+
 @dataclass(frozen=True)
 class Skeleton:
     """Joints of one kind of body and what is known of them.
@@ -50,7 +59,7 @@ class Skeleton:
     upper_body: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if len({_plain(joint) for joint in self.joints}) != len(self.joints):
+        if len({joint_key(joint) for joint in self.joints}) != len(self.joints):
             raise ValueError(f"skeleton '{self.name}': joint names must differ, got {self.joints}")
         if len(self.sigmas) != len(self.joints):
             raise ValueError(

@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from kdpose.bridge import SkeletonBridge
 from kdpose.checkpoints import KEY
+from kdpose.keypoints import Skeleton
 from kdpose.losses.terms import LossTerm
 from kdpose.metrics.pose_results import PoseResults
 from kdpose.pose_net import PoseNet, RefinedPoseNet
@@ -27,14 +29,40 @@ class FrozenTeacher:
 
     Args:
         net: put into eval mode, without gradients.
+        student: whose joints it is to speak of, where its own are others.
+
+    Attributes:
+        bridge: the joints that both skeletons have.
+        mask: ``(K,)``, 1 for each of the student's joints that the teacher knows.
+
+    Raises:
+        ValueError: the skeletons share too few joints.
     """
 
-    def __init__(self, net: PoseNet) -> None:
+    def __init__(self, net: PoseNet, student: Skeleton) -> None:
         self.net = net.requires_grad_(False).eval()
+        self.bridge = SkeletonBridge.between(student, net.skeleton)
+        self.mask = torch.tensor(self.bridge.mask)
+        self._ours = torch.tensor(self.bridge.student_joints)
+        self._its = torch.tensor(self.bridge.teacher_joints)
 
     def to(self, device: torch.device) -> None:
         """Move the teacher."""
         self.net.to(device)
+        self.mask = self.mask.to(device)
+        self._ours, self._its = self._ours.to(device), self._its.to(device)
+
+    def in_student_joints(self, pose: Tensor, otherwise: Tensor) -> Tensor:
+        """The teacher's pose as one of the student's skeleton.
+
+        Args:
+            pose: ``(B, K_teacher, 2)``.
+            otherwise: ``(B, K, 2)``, taken for the joints that the teacher does not know.
+
+        Returns:
+            ``(B, K, 2)``.
+        """
+        return otherwise.to(pose.dtype).index_copy(1, self._ours, pose[:, self._its])
 
 
 class PoseModule(L.LightningModule):
@@ -50,7 +78,8 @@ class PoseModule(L.LightningModule):
         description: plain values that every checkpoint carries, see :mod:`kdpose.checkpoints`.
 
     Raises:
-        ValueError: a loss needs a teacher and there is none.
+        ValueError: a loss needs a teacher and there is none, or the two skeletons share too few
+            joints.
     """
 
     def __init__(
@@ -74,7 +103,9 @@ class PoseModule(L.LightningModule):
                 f"the losses {sorted(self.losses)} need {taught}: give a teacher "
                 "(teacher=checkpoint teacher.ckpt=PATH) or take losses without one"
             )
-        self.teacher = FrozenTeacher(teacher) if teacher is not None and taught else None
+        self.teacher = (
+            FrozenTeacher(teacher, net.skeleton) if teacher is not None and taught else None
+        )
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.flip_test = flip_test

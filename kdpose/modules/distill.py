@@ -21,6 +21,8 @@ class DistillStage1Module(PoseModule):
     The student's feature is aligned to the teacher's by the learned 1x1 convolution of Eq. 1,
     which is dropped after training.  Both poses of Eq. 2 and 3 are soft-argmaxes of one
     temperature: labels that are smoothed bias them alike, so they agree where the nets do.
+    Under a teacher of another skeleton, Eq. 2 counts the joints that both have and Eq. 3 the limbs
+    between such joints; L_KL and Eq. 1 are as ever.
 
     Args:
         net: the student.
@@ -35,6 +37,10 @@ class DistillStage1Module(PoseModule):
             or the ``labelled`` ones.
         limb_weights: omega of Eq. 3, see :meth:`Skeleton.limb_weights`.
         temperature: of the soft-argmax.
+
+    Raises:
+        ValueError: see :class:`PoseModule`; or Eq. 3 is asked for and no limb has both its ends
+            in the teacher's skeleton.
     """
 
     limbs: Tensor
@@ -64,6 +70,14 @@ class DistillStage1Module(PoseModule):
         if self.teacher is not None and "student_feature" in self.needs:
             taught = self.teacher.net.backbone.channels[0]
             self.align = nn.Conv2d(net.backbone.channels[0], taught, kernel_size=1)
+        if self.teacher is not None and {"limbs", "teacher_pose"} <= self.needs:
+            bridge = self.teacher.bridge
+            if not bridge.shared_limbs:
+                raise ValueError(
+                    f"no limb of skeleton '{skeleton.name}' has both its ends in the teacher's "
+                    f"'{bridge.teacher.name}', so Eq. 3 compares nothing: take loss without "
+                    "limb_length"
+                )
 
     def training_step(self, batch: PoseBatch, batch_idx: int) -> Tensor:
         """One step of Eq. 5."""
@@ -86,12 +100,14 @@ class DistillStage1Module(PoseModule):
         with torch.no_grad():
             taught = teacher(self.teacher_image(batch))
             teacher_pose = teacher.codec.expectation(taught.logits, self.temperature)
+        student_pose = self.net.codec.expectation(output.logits, self.temperature)
+        counted = torch.ones_like(target.weight) if self.joint_mask == "all" else target.weight
         lessons: dict[str, Any] = {
-            "student_pose": self.net.codec.expectation(output.logits, self.temperature),
-            "teacher_pose": teacher_pose * self.teacher_scale(),
-            "joint_mask": torch.ones_like(target.weight)
-            if self.joint_mask == "all"
-            else target.weight,
+            "student_pose": student_pose,
+            "teacher_pose": self.teacher.in_student_joints(
+                teacher_pose * self.teacher_scale(), otherwise=student_pose.detach()
+            ),
+            "joint_mask": counted * self.teacher.mask,
             "limbs": self.limbs,
             "limb_weight": self.limb_weight,
         }

@@ -18,6 +18,10 @@ class RefineStage2Module(PoseModule):
     and ``label_pose`` (crop pixels), ``joint_mask`` (M of Eq. 6: labelled and inside the crop)
     and ``input_size``; which pose they are given as target is the loss config's choice.  The
     teacher's pose is the decoded one, as it is at test time, without flip.
+
+    Under a teacher of another skeleton, the joints that it does not know keep the label's place in
+    ``teacher_pose``: M counts labelled joints alone, so that each of them has a target, and the
+    graph network, which moves all joints together, is led by all of them.
     """
 
     net: RefinedPoseNet
@@ -35,7 +39,9 @@ class RefineStage2Module(PoseModule):
         if self.teacher is not None:
             with torch.no_grad():
                 pose = self.teacher.net.pose(self.teacher_image(batch))
-            context["teacher_pose"] = pose.joints * self.teacher_scale()
+            context["teacher_pose"] = self.teacher.in_student_joints(
+                pose.joints * self.teacher_scale(), otherwise=batch.joints
+            )
         loss, parts = total(self.losses, context, gamma=1.0)
         self.log_losses(loss, parts, batch)
         return loss
