@@ -61,13 +61,15 @@ class SkeletonBridge:
         return tuple(limb for limb in self.student.limbs if set(limb) <= set(self.student_joints))
 
     def __str__(self) -> str:
-        """The mapping in words; a joint of another spelling is ``student<-teacher``."""
+        """The mapping in words; a joint that the teacher spells otherwise is ``ours<-its``."""
         ours = [self.student.joints[k] for k in self.student_joints]
         theirs = [self.teacher.joints[k] for k in self.teacher_joints]
-        pairs = [a if a == b else f"{a}<-{b}" for a, b in zip(ours, theirs, strict=True)]
-        labels = ", ".join(self.student.joints[k] for k in self.untaught) or "none"
-        return (
+        counted = (
             f"{len(ours)} of {len(self.student)} joints and {len(self.shared_limbs)} of "
-            f"{len(self.student.limbs)} limbs taught by '{self.teacher.name}': {' '.join(pairs)}; "
-            f"from labels: {labels}"
+            f"{len(self.student.limbs)} limbs taught by '{self.teacher.name}'"
         )
+        if theirs == list(self.student.joints):
+            return counted
+        pairs = [a if a == b else f"{a}<-{b}" for a, b in zip(ours, theirs, strict=True)]
+        labels = [self.student.joints[k] for k in self.untaught]
+        return f"{counted}: {' '.join(pairs)}; from labels: {' '.join(labels) or 'none'}"

@@ -15,6 +15,8 @@ _FREE = (
     "logger",
     "callbacks",
     "debug",
+    "teacher.check",
+    "teacher.force",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.strategy",

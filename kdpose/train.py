@@ -21,6 +21,7 @@ from kdpose.keypoints import Skeleton
 from kdpose.pipeline import run_pipeline
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.runs import finished, open_run
+from kdpose.teacher_check import build_teacher, check_teacher
 
 _log = logging.getLogger(__name__)
 Net = PoseNet | RefinedPoseNet
@@ -83,7 +84,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     data = instantiate(cfg.data, _partial_=True, _convert_="all")
     skeleton = instantiate(cfg.dataset.skeleton, _convert_="all")
     net, recipe = build_net(cfg, skeleton)
-    teacher = instantiate(cfg.teacher, _convert_="all") if cfg.teacher is not None else None
+    teacher = build_teacher(cfg)
     module = instantiate(cfg.module, _partial_=True, _convert_="all")(
         net=net,
         teacher=teacher,
@@ -95,6 +96,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         input_size=net.codec.input_size,
         teacher_size=teacher.codec.input_size if teacher is not None else None,
     )
+    check = check_teacher(cfg, module, datamodule, run_dir)
     trainer = instantiate(cfg.trainer, _partial_=True, _convert_="all")(
         callbacks=list(instantiate(cfg.callbacks, _convert_="all").values()),
         logger=list(instantiate(cfg.logger, _convert_="all").values()),
@@ -103,7 +105,10 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     trainer.check_val_every_n_epoch = min(cfg.trainer.check_val_every_n_epoch, trainer.max_epochs)
     console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
     trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
-    return report(cfg, run_dir)
+    metrics = report(cfg, run_dir)
+    if check is not None:
+        check.after(run_dir / "predictions.json")
+    return metrics
 
 
 def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:

@@ -68,7 +68,12 @@ def test_it_says_what_it_matched():
         "3 of 4 joints and 1 of 2 limbs taught by 'other': "
         "left_hip<-l_hip right_hip<-r_hip nose; from labels: tail"
     )
-    assert str(SkeletonBridge.between(its, its)).endswith("from labels: none")
+    assert str(SkeletonBridge.between(its, ours)).endswith(
+        "l_hip<-left_hip r_hip<-right_hip; from labels: none"
+    )
+    assert str(SkeletonBridge.between(CROWDPOSE, CROWDPOSE)) == (
+        "14 of 14 joints and 15 of 15 limbs taught by 'crowdpose'"
+    )
 
 
 def test_strangers_are_refused_with_their_joints():
