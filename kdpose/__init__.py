@@ -1,8 +1,10 @@
 """Two-stage distillation of human pose estimators (arXiv 2508.11212)."""
 
+from importlib.metadata import version
 from typing import Any
 
 __all__ = ["load"]
+__version__ = version("kdpose")
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
