@@ -70,7 +70,9 @@ def test_command_writes_both_counts(tmp_path, monkeypatch, capsys):
     record = json.loads(out.read_text())
     net = built(*overrides)
     assert record["params"] == sum(p.numel() for p in net.parameters())
-    assert record["paper_params"] == record["params"] - sum(p.numel() for p in net.head.parameters())
+    assert record["paper_params"] == record["params"] - sum(
+        p.numel() for p in net.head.parameters()
+    )
     assert record["input_size"] == [48, 64]
     assert record["torch"] == torch.__version__
     printed = capsys.readouterr().out

@@ -1,7 +1,7 @@
-"""COCO-format annotations and detections as arrays of persons; no pixels are read here."""
+"""COCO-format annotations as arrays of persons; no pixels are read here."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -117,40 +117,7 @@ def load_persons(
     )
 
 
-def load_detections(
-    detections: str | Path,
-    annotations: str | Path,
-    skeleton: Skeleton,
-    key: str = "boxes",
-) -> Persons:
-    """Read person detections, ``[{image_id, category_id, bbox, score}]``, for a file's images.
-
-    Boxes of other categories and of images that the file does not have are left out.
-
-    Raises:
-        FileNotFoundError: one of the files is not there.
-        ValueError: no box is left, with the counts.
-    """
-    boxes = read_json(detections, key)
-    images = {image["id"]: image for image in read_json(annotations, "annotations")["images"]}
-    kept = [
-        box
-        for box in boxes
-        if box.get("category_id", 1) == 1 and box["image_id"] in images and min(box["bbox"][2:]) > 0
-    ]
-    if not kept:
-        raise ValueError(
-            f"0 of {len(boxes)} boxes of {Path(detections).absolute()} (from {key}) lie in the "
-            f"{len(images)} images of {Path(annotations).absolute()}"
-        )
-    owners = [images[box["image_id"]] for box in kept]
-    shape = (len(kept), len(skeleton))
-    return Persons(
-        files=np.array([image["file_name"] for image in owners]),
-        image_id=np.array([image["id"] for image in owners], dtype=np.int64),
-        image_size=np.array([(i["width"], i["height"]) for i in owners], dtype=np.float32),
-        box=np.array([box["bbox"] for box in kept], dtype=np.float32),
-        box_score=np.array([box.get("score", 1.0) for box in kept], dtype=np.float32),
-        joints=np.zeros((*shape, 2), dtype=np.float32),
-        visible=np.zeros(shape, dtype=np.float32),
-    )
+def concatenate(*parts: Persons) -> Persons:
+    """The persons of several lists as one, in order."""
+    names = [field.name for field in fields(Persons)]
+    return Persons(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})

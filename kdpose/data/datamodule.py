@@ -7,8 +7,9 @@ from typing import Any, Literal
 import lightning as L
 from torch.utils.data import DataLoader, DistributedSampler
 
-from kdpose.data.annotations import Persons, load_detections, load_persons
+from kdpose.data.annotations import Persons, load_persons
 from kdpose.data.dataset import PoseDataset, check_images, collate
+from kdpose.data.detections import load_detections
 from kdpose.data.transforms import Augmentation
 from kdpose.keypoints import Skeleton
 from kdpose.metrics.keypoint_ap import keypoint_ap

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from kdpose.data.annotations import load_detections, load_persons
+from kdpose.data.annotations import concatenate, load_persons
 from kdpose.keypoints import COCO, CROWDPOSE
 
 BOTH = pytest.mark.parametrize("skeleton", [COCO, CROWDPOSE], ids=["coco", "crowdpose"])
@@ -126,34 +126,16 @@ def test_another_skeleton(tmp_path):
 
 
 @BOTH
-def test_detections(tmp_path, skeleton):
-    boxes = [
-        {"image_id": 3, "category_id": 1, "bbox": [-1, 2, 30.5, 4], "score": 0.25},
-        {"image_id": 7, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5},
-        {"image_id": 8, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5},
-        {"image_id": 7, "category_id": 1, "bbox": [1, 2, 0, 4], "score": 0.5},
-        {"image_id": 7, "bbox": [1, 2, 3, 4]},
-    ]
-    path = tmp_path / "boxes.json"
-    path.write_text(json.dumps(boxes))
-    persons = load_detections(path, write(tmp_path, []), skeleton)
-    assert persons.files.tolist() == ["three.jpg", "seven.jpg"]
-    assert persons.box.tolist() == [[-1, 2, 30.5, 4], [1, 2, 3, 4]]  # as the detector gave them
-    assert persons.box_score.tolist() == [0.25, 1]
-    assert persons.image_size.tolist() == [[50, 60], [100, 80]]
-    assert persons.joints.shape == (2, len(skeleton), 2)
-    assert not persons.visible.any()
-
-
-def test_detections_of_other_images(tmp_path):
-    path = tmp_path / "boxes.json"
-    path.write_text(json.dumps([{"image_id": 8, "bbox": [1, 2, 3, 4], "score": 1}] * 4))
-    with pytest.raises(
-        ValueError, match=r"0 of 4 boxes of .*boxes.json \(from boxes\) lie in the 2"
-    ):
-        load_detections(path, write(tmp_path, []), COCO)
-    with pytest.raises(FileNotFoundError, match=r"other.json \(from boxes\)"):
-        load_detections(tmp_path / "other.json", write(tmp_path, []), COCO)
+def test_concatenation_keeps_order_and_types(tmp_path, skeleton):
+    first = load_persons(write(tmp_path, [person(skeleton), person(skeleton, 3)]), skeleton)
+    second = load_persons(write(tmp_path, [person(skeleton, 3, first=(1, 2, 1))]), skeleton)
+    both = concatenate(first, second)
+    assert both.image_id.tolist() == [7, 3, 3]
+    assert both.files.tolist() == ["seven.jpg", "three.jpg", "three.jpg"]
+    assert both.joints[:, 0].tolist() == [[12.5, 25], [12.5, 25], [1, 2]]
+    for name, value in vars(both).items():
+        assert value.dtype == getattr(first, name).dtype
+        np.testing.assert_array_equal(value[2:], getattr(second, name))
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 86), ("val", 68)])
@@ -172,14 +154,3 @@ def test_crowdposes_own_file(real_data):
     data = json.loads(path.read_text())
     labelled = [a for a in data["annotations"] if not a["iscrowd"] and any(a["keypoints"][2::3])]
     assert len(load_persons(path, CROWDPOSE)) == len(labelled) > 7900
-
-
-def test_crowdposes_detections(real_data):
-    folder = real_data / "crowdpose" / "annotations"
-    path, truth = folder / "test_crowdpose_det_AP_40.json", folder / "test_crowdpose.json"
-    persons = load_detections(path, truth, CROWDPOSE)
-    known = {image["id"] for image in json.loads(truth.read_text())["images"]}
-    boxes = [b for b in json.loads(path.read_text()) if b["image_id"] in known]
-    assert len(persons) == len([b for b in boxes if b["category_id"] == 1]) > 0
-    assert set(persons.image_id.tolist()) <= known
-    assert (persons.box_score > 0).all()
