@@ -141,14 +141,28 @@ class SimCC:
         x = torch.lerp(x[..., low.long()], x[..., high.long()], source - low)
         return SimCCLogits(x, logits.y[:, order])
 
-    def merge(self, logits: SimCCLogits, mirrored: SimCCLogits) -> SimCCLogits:
-        """Average two views of one crop; ``mirrored`` has been brought back by :meth:`unflip`.
+    def merge(
+        self, logits: SimCCLogits, mirrored: SimCCLogits, flip_order: Sequence[int]
+    ) -> SimCCLogits:
+        """Average the two views of one crop, as the reference implementation does.
 
-        ``smooth`` averages probabilities, given back as their logarithms, ``gaussian`` averages
-        logits, both as in the reference implementation.
+        ``smooth`` averages probabilities, given back as their logarithms; those of the mirrored
+        crop are normalised before :meth:`unflip` moves them. ``gaussian`` averages logits.
+
+        Args:
+            logits: of the crop.
+            mirrored: of the mirrored crop, in its own frame.
+            flip_order: K joint indices, ``Skeleton.flip_order``.
         """
-        average = _mean_probability if self.label == "smooth" else _mean_logit
-        return SimCCLogits(average(logits.x, mirrored.x), average(logits.y, mirrored.y))
+        if self.label == "gaussian":
+            back = self.unflip(mirrored, flip_order)
+            pairs = zip(logits, back, strict=True)
+            return SimCCLogits(*((_precise(a) + _precise(b)) / 2 for a, b in pairs))
+        first = SimCCLogits(*(_precise(scores).log_softmax(-1) for scores in logits))
+        second = SimCCLogits(*(_precise(scores).log_softmax(-1) for scores in mirrored))
+        back = self.unflip(second, flip_order)
+        means = (torch.logaddexp(a, b) - math.log(2) for a, b in zip(first, back, strict=True))
+        return SimCCLogits(*means)
 
     def _smooth_axis(self, coordinate: Tensor, axis: int) -> tuple[Tensor, Tensor]:
         count = self.bins[axis]
@@ -166,12 +180,3 @@ class SimCC:
         reach = 3 * self.sigma
         inside = (coordinate + reach >= 0) & (coordinate - reach < self.input_size[axis])
         return density, inside
-
-
-def _mean_probability(first: Tensor, second: Tensor) -> Tensor:
-    logs = (_precise(first).log_softmax(-1), _precise(second).log_softmax(-1))
-    return torch.logaddexp(*logs) - math.log(2)
-
-
-def _mean_logit(first: Tensor, second: Tensor) -> Tensor:
-    return (_precise(first) + _precise(second)) / 2

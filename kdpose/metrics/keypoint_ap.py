@@ -32,8 +32,9 @@ def keypoint_ap(
     Args:
         annotations: the annotation file.
         results: COCO results, each with ``image_id``, ``keypoints`` (x, y, score; image pixels)
-            and ``score``. As in COCO's own evaluator a ``bbox``, where there is one, takes the
-            place of the keypoints' extent as the detection's area.
+            and ``score``. As in COCO's own evaluator, where the first result has a ``bbox`` the
+            boxes take the place of the keypoints' extents as the detections' areas, which moves
+            ``APM`` and ``APL``; otherwise all boxes are passed over.
         protocol: ``coco`` adds AP by size, ``crowdpose`` AP by the images' ``crowdIndex``.
         sigmas: K OKS constants.
         image_ids: evaluate on these images alone; None for all of the file's.
@@ -128,11 +129,16 @@ def _detections(
     results: Sequence[Mapping[str, Any]], images: Mapping[int, Any], path: Path, joints: int
 ) -> list[dict[str, Any]]:
     """The results as persons, checked; the caller's own dicts stay untouched."""
+    for index, result in enumerate(results):
+        lacking = [k for k in ("image_id", "keypoints", "score") if k not in result]
+        if lacking:
+            raise ValueError(f"result {index} lacks {lacking}: it has {sorted(result)[:8]}")
     named = [int(result["image_id"]) for result in results]
     _check_known("results", named, images, path)
+    boxed = has_boxes(results)
     found = []
     for index, result in enumerate(results):
-        keypoints, score = result.get("keypoints", ()), result["score"]
+        keypoints, score = result["keypoints"], result["score"]
         if len(keypoints) != 3 * joints:
             raise ValueError(
                 f"result {index} must have {3 * joints} keypoint numbers (x, y, score for each of "
@@ -144,12 +150,19 @@ def _detections(
                 f"result {index} (image {named[index]}) must have finite keypoints and score, "
                 "got nan or inf"
             )
-        box = {"bbox": result["bbox"]} if "bbox" in result else {}
-        found.append(
-            {"image_id": named[index], "category_id": 1, "keypoints": keypoints, "score": score}
-            | box
-        )
+        person = {"image_id": named[index], "category_id": 1, "keypoints": keypoints}
+        person["score"] = score
+        if boxed:
+            if not result.get("bbox"):
+                raise ValueError(f"result {index} must have a 'bbox' as the first result has")
+            person["bbox"] = result["bbox"]
+        found.append(person)
     return found
+
+
+def has_boxes(results: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether COCO's evaluator takes the results' areas from their boxes: the first one decides."""
+    return bool(results) and bool(results[0].get("bbox"))
 
 
 def _check_known(what: str, named: Sequence[int], images: Mapping[int, Any], path: Path) -> None:
@@ -169,7 +182,8 @@ def _crowd_subsets(
     subsets: dict[str, set[int]] = {name: set() for name in names}
     for image in images:
         if "crowdIndex" in image:
-            name = names[int(np.searchsorted(cuts, image["crowdIndex"], side="right"))]
+            index = float(image["crowdIndex"])
+            name = names[int(np.searchsorted(cuts, index, side="right"))]
             subsets[name].add(int(image["id"]))
     return subsets
 

@@ -258,8 +258,10 @@ def test_merge_of_an_exact_mirror_changes_nothing(label, split_ratio):
     mirrored = joints[:, list(COCO.flip_order)]
     mirrored[..., 0] = SIZE[0] - 1 - mirrored[..., 0]
     logits = log_target(codec, joints)
-    back = codec.unflip(log_target(codec, mirrored), COCO.flip_order)
-    merged, alone = codec.decode(codec.merge(logits, back)), codec.decode(logits)
+    seen = log_target(codec, mirrored)
+    back = codec.unflip(seen, COCO.flip_order)
+    merged = codec.decode(codec.merge(logits, seen, COCO.flip_order))
+    alone = codec.decode(logits)
     # the mirrored joint may round to the other of two bins
     assert (merged.joints - alone.joints).abs().max() <= 1 / split_ratio + 1e-4
     assert (codec.expectation(logits) - codec.expectation(back)).abs().max() < 0.6
@@ -267,15 +269,65 @@ def test_merge_of_an_exact_mirror_changes_nothing(label, split_ratio):
 
 def test_merge_averages_probabilities_or_logits():
     first = SimCCLogits(torch.tensor([[[0.0, 3.0, 1.0, 1.0]]]), torch.zeros(1, 1, 4))
-    second = SimCCLogits(torch.tensor([[[6.0, 0.0, 5.0, 1.0]]]), torch.ones(1, 1, 4))
-    smooth = SimCC((2, 2)).merge(first, second)
-    mean = (first.x.softmax(-1) + second.x.softmax(-1)) / 2
-    torch.testing.assert_close(smooth.x.exp(), mean)
-    torch.testing.assert_close(smooth.x.softmax(-1), mean)  # decoding takes it for logits
+    second = SimCCLogits(torch.tensor([[[0.0, 5.0, 0.0, 6.0]]]), torch.ones(1, 1, 4))
+    smooth = SimCC((2, 2)).merge(first, second, (0,))
+    p = second.x.softmax(-1)[0, 0]
+    shifted = torch.stack([p[2], p[1], p[0], p[0]])  # mirrored, and one bin to the left
+    torch.testing.assert_close(smooth.x[0, 0].exp(), (first.x.softmax(-1)[0, 0] + shifted) / 2)
     torch.testing.assert_close(smooth.y.exp(), torch.full((1, 1, 4), 0.25))
-    gaussian = SimCC((2, 2), label="gaussian").merge(first, second)
-    assert gaussian.x.tolist() == [[[3.0, 1.5, 3.0, 1.0]]]
+    gaussian = SimCC((2, 2), label="gaussian").merge(first, second, (0,))
+    assert gaussian.x.tolist() == [[[0.0, 4.0, 0.5, 0.5]]]
     assert gaussian.y.tolist() == [[[0.5] * 4]]
+
+
+def slow_flip_test(codec, logits, mirrored, order):
+    """The published flip test at k = 2, joint by joint: joints in pixels and their scores."""
+
+    def axis(row, other, reverse):
+        if codec.label == "smooth":
+            row, other = row.softmax(0), other.softmax(0)
+        other = other.tolist()
+        if reverse:
+            other = other[::-1]
+            other = [*other[1:], other[-1]]
+        mean = [(a + b) / 2 for a, b in zip(row.tolist(), other, strict=True)]
+        if codec.label == "gaussian":
+            mean = torch.tensor(mean).softmax(0).tolist()
+        return mean.index(max(mean)) / 2, max(mean)
+
+    poses = []
+    for b in range(len(logits.x)):
+        for k, other in enumerate(order):
+            x, score_x = axis(logits.x[b, k], mirrored.x[b, other], True)
+            y, score_y = axis(logits.y[b, k], mirrored.y[b, other], False)
+            best = max if codec.label == "smooth" else min
+            poses.append([x, y, best(score_x, score_y)])
+    return torch.tensor(poses).view(len(logits.x), len(order), 3)
+
+
+@LABELS
+@SKELETONS
+def test_flip_test_against_a_slow_reference(label, skeleton):
+    codec = SimCC((24, 32), label=label)
+    gen = torch.Generator().manual_seed(5)
+    # Peaks of trained networks' sharpness over a floor, some at the border, some in disagreement.
+    joints = random_joints(40, len(skeleton), (24, 32), margin=0)
+    seen = joints[:, list(skeleton.flip_order)].clone()
+    seen[..., 0] = 23 - seen[..., 0]
+    seen += torch.randn(seen.shape, generator=gen) * 2
+    logits, mirrored = (
+        SimCCLogits(*(row + torch.randn(row.shape, generator=gen) for row in log_target(codec, p)))
+        for p in (joints, seen.clamp(torch.zeros(2), torch.tensor([23.0, 31.0])))
+    )
+    merged = codec.decode(codec.merge(logits, mirrored, skeleton.flip_order))
+    slow = slow_flip_test(codec, logits, mirrored, skeleton.flip_order)
+    assert (merged.joints - slow[..., :2]).abs().max() < 0.01
+    # Decoding normalises the average, whose sum the shift changes by half of one end's probability
+    # less the other's; the reference does not.
+    ends = mirrored.x.softmax(-1)[:, list(skeleton.flip_order)]
+    change = (ends[..., 0] - ends[..., -1]).abs() / 2 if label == "smooth" else 0
+    assert ((merged.scores - slow[..., 2]).abs() <= change + 1e-5).all()
+    assert (merged.joints - codec.decode(logits).joints).abs().max() > 0.4  # the flip did matter
 
 
 @LABELS
