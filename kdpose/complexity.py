@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import hydra
 import timm
 import torch
 from hydra.utils import instantiate
@@ -16,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdpose.backbones.hrnet import HRNet
 from kdpose.checkpoints import load_net
-from kdpose.cli import CONF, command, console
+from kdpose.cli import console, entry_point
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.provenance import code_version
 
@@ -108,8 +107,7 @@ def complexity_table(title: str, honest: dict[str, float], paper: dict[str, floa
     return table
 
 
-@hydra.main(version_base="1.3", config_path=CONF, config_name="complexity")
-@command
+@entry_point("complexity")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
     net = load_net(cfg.ckpt).net if cfg.ckpt else build(cfg)

@@ -76,7 +76,7 @@ class PoseNet(nn.Module):
         if not flip:
             return logits
         mirrored = self(image.flip(-1)).logits
-        return self.codec.merge(logits, mirrored, self.skeleton.flip_order)
+        return self.codec.merge(logits, self.codec.unflip(mirrored, self.skeleton.flip_order))
 
     def pose(self, image: Tensor, flip: bool = False) -> Pose:
         """Decoded joints in crop pixels and their scores."""

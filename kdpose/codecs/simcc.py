@@ -131,38 +131,29 @@ class SimCC:
         Args:
             logits: of the mirrored crop.
             flip_order: K joint indices, ``Skeleton.flip_order``.
+
+        Returns:
+            Logits; those of ``smooth`` are logarithms of probabilities. The reference normalises
+            these before it shifts, so that they need not sum to 1 when a bin has left.
         """
         order, count = list(flip_order), logits.x.shape[-1]
-        x = _precise(logits.x[:, order])
+        x, y = _precise(logits.x[:, order]), _precise(logits.y[:, order])
+        if self.label == "smooth":
+            x, y = x.log_softmax(-1), y.log_softmax(-1)
         index = torch.arange(count, device=x.device, dtype=x.dtype)
         source = (self.split_ratio * (self.input_size[0] - 1) - index).clamp(0, count - 1)
         low = source.floor()
         high = (low + 1).clamp(max=count - 1)
-        x = torch.lerp(x[..., low.long()], x[..., high.long()], source - low)
-        return SimCCLogits(x, logits.y[:, order])
+        return SimCCLogits(torch.lerp(x[..., low.long()], x[..., high.long()], source - low), y)
 
-    def merge(
-        self, logits: SimCCLogits, mirrored: SimCCLogits, flip_order: Sequence[int]
-    ) -> SimCCLogits:
-        """Average the two views of one crop, as the reference implementation does.
+    def merge(self, logits: SimCCLogits, mirrored: SimCCLogits) -> SimCCLogits:
+        """Average two views of one crop; ``mirrored`` is what :meth:`unflip` returned.
 
-        ``smooth`` averages probabilities, given back as their logarithms; those of the mirrored
-        crop are normalised before :meth:`unflip` moves them. ``gaussian`` averages logits.
-
-        Args:
-            logits: of the crop.
-            mirrored: of the mirrored crop, in its own frame.
-            flip_order: K joint indices, ``Skeleton.flip_order``.
+        ``smooth`` averages probabilities, given back as their logarithms, ``gaussian`` averages
+        logits, both as in the reference implementation.
         """
-        if self.label == "gaussian":
-            back = self.unflip(mirrored, flip_order)
-            pairs = zip(logits, back, strict=True)
-            return SimCCLogits(*((_precise(a) + _precise(b)) / 2 for a, b in pairs))
-        first = SimCCLogits(*(_precise(scores).log_softmax(-1) for scores in logits))
-        second = SimCCLogits(*(_precise(scores).log_softmax(-1) for scores in mirrored))
-        back = self.unflip(second, flip_order)
-        means = (torch.logaddexp(a, b) - math.log(2) for a, b in zip(first, back, strict=True))
-        return SimCCLogits(*means)
+        average = _mean_probability if self.label == "smooth" else _mean_logit
+        return SimCCLogits(average(logits.x, mirrored.x), average(logits.y, mirrored.y))
 
     def _smooth_axis(self, coordinate: Tensor, axis: int) -> tuple[Tensor, Tensor]:
         count = self.bins[axis]
@@ -180,3 +171,12 @@ class SimCC:
         reach = 3 * self.sigma
         inside = (coordinate + reach >= 0) & (coordinate - reach < self.input_size[axis])
         return density, inside
+
+
+def _mean_probability(logits: Tensor, mirrored: Tensor) -> Tensor:
+    """Of logits and of logarithms of probabilities."""
+    return torch.logaddexp(_precise(logits).log_softmax(-1), mirrored) - math.log(2)
+
+
+def _mean_logit(logits: Tensor, mirrored: Tensor) -> Tensor:
+    return (_precise(logits) + mirrored) / 2
