@@ -1,27 +1,32 @@
-"""Score a checkpoint: ``python -m kdpose.evaluate ckpt=runs/lspet_stage2/best.ckpt``."""
+"""Score a checkpoint, or any COCO results: ``python -m kdpose.evaluate ckpt=C``."""
 
-import hashlib
 import json
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from rich import box
 from rich.progress import track
-from rich.table import Table
 from torch.utils.data import DataLoader
-from torch.utils.flop_counter import FlopCounterMode
 
 from kdpose.checkpoints import Loaded, load_net
 from kdpose.cli import console, entry_point
-from kdpose.data.annotations import load_detections, load_persons
+from kdpose.complexity import complexity
+from kdpose.data.annotations import Persons, concatenate, count, load_persons
 from kdpose.data.dataset import PoseDataset, check_images, collate
-from kdpose.metrics.keypoint_ap import keypoint_ap
+from kdpose.data.detections import box_sources, load_detections
+from kdpose.keypoints import Skeleton
 from kdpose.metrics.pose_results import PoseResults, Predictions, to_results
+from kdpose.metrics.submission import write_submission
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.predictor import pick_device
+from kdpose.provenance import sha256
+from kdpose.scoring import score, score_file
+from kdpose.tables import caption, metrics_table
+
+_THRESHOLD = 0.01  # joint scores up to this do not enter a person's: SimCC's at 256x192
+_NMS = 0.9  # largest OKS of two persons that may both stay
 
 
 @torch.inference_mode()
@@ -53,30 +58,18 @@ def predict_poses(
     return results.compute()
 
 
-def complexity(net: PoseNet | RefinedPoseNet) -> dict[str, float]:
-    """Parameters, and multiply-adds (which the field prints as FLOPs) of one crop, counted."""
-    width, height = net.codec.input_size
-    device = next(net.parameters()).device
-    crop = torch.zeros(1, 3, height, width, dtype=torch.uint8, device=device)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net.eval().pose(crop)
-    return {
-        "params": sum(p.numel() for p in net.parameters()),
-        "gmacs": counter.get_total_flops() / 2e9,
-    }
-
-
 def evaluate_net(
     loaded: Loaded,
     *,
     annotations: str | None = None,
     images: str | None = None,
     protocol: str | None = None,
-    boxes: str = "gt",
+    boxes: str | Sequence[str] = "gt",
     flip: bool = True,
     batch_size: int = 64,
     num_workers: int = 2,
     device: str = "auto",
+    crowd_cuts: tuple[float, float] = (0.2, 0.8),
     results_out: Path | None = None,
 ) -> dict[str, Any]:
     """Score a network on a COCO-format file; by default on its own validation split.
@@ -86,112 +79,130 @@ def evaluate_net(
         annotations: annotation file.
         images: folder of its images; with ``annotations`` alone, the checkpoint's own.
         protocol: ``coco`` or ``crowdpose``.
-        boxes: ``gt`` or a detections JSON.
+        boxes: see :func:`box_sources`; all are predicted in one pass.
         flip: average with the mirrored crop.
         batch_size: crops at once.
         num_workers: processes that cut crops.
         device: ``auto``, ``cpu``, ``cuda``.
-        results_out: where the poses are written as COCO results.
+        crowd_cuts: see :func:`keypoint_ap`.
+        results_out: where the poses of the first box source are written: ``.json`` as COCO results,
+            ``.zip`` as a submission to COCO's server.
+
+    Raises:
+        FileNotFoundError: a file or an image is not there.
+        ValueError: the files do not fit, or nobody is labelled and no results are wanted.
 
     Returns:
-        AP and AR as fractions (None where not defined) and all that they depend on.
+        The record of :func:`score` and what else it depends on. With several box sources it is the
+        first one's, and ``sources`` has the record of each by name.
     """
     own = loaded.description["dataset"]
     net, skeleton = loaded.net, loaded.net.skeleton
     path = Path(annotations or own["annotations"]).absolute()
     folder = Path(images or own["images"]).absolute()
-    rules: Any = protocol or own["protocol"]
-    if boxes == "gt":
-        persons = load_persons(path, skeleton, "annotations")
-    else:
-        persons = load_detections(boxes, path, skeleton)
+    rules = protocol or own["protocol"]
+    if results_out is None and not count(path)[1]:
+        raise ValueError(f"{path} has no labelled persons to score: set submission=FILE.zip")
+    named = box_sources(boxes, path)
+    parts = [_persons(source, path, skeleton) for source in named.values()]
+    persons = concatenate(*parts)
     check_images(persons, folder, "images")
-    dataset = PoseDataset(persons, folder, skeleton, net.codec.input_size)
     predictions = predict_poses(
-        net, dataset, flip=flip, batch_size=batch_size, num_workers=num_workers, device=device
+        net,
+        PoseDataset(persons, folder, skeleton, net.codec.input_size),
+        flip=flip,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        device=device,
     )
-    results = to_results(predictions, skeleton.sigmas)
-    if results_out is not None:
-        results_out.write_text(json.dumps(results))
-    scores = keypoint_ap(path, results, protocol=rules, sigmas=skeleton.sigmas)
+    records: dict[str, dict[str, Any]] = {}
+    cost, start = complexity(net), 0
+    for (name, source), part in zip(named.items(), parts, strict=True):
+        rows = predictions[start : start + len(part)]
+        start += len(part)
+        results = to_results(rows, skeleton.sigmas, threshold=_THRESHOLD, nms=_NMS)
+        if results_out is not None and not records:
+            _write_results(results_out, results, path, loaded)
+        figures = score(path, results, protocol=rules, skeleton=skeleton, crowd_cuts=crowd_cuts)
+        records[name] = {**figures, **_circumstances(loaded, source, len(part), flip), **cost}
+    first = next(iter(records.values()))
+    return first if len(records) == 1 else {**first, "sources": records}
+
+
+def _persons(source: str, annotations: Path, skeleton: Skeleton) -> Persons:
+    if source == "gt":
+        return load_persons(annotations, skeleton, "annotations")
+    return load_detections(source, annotations, skeleton)
+
+
+def _circumstances(loaded: Loaded, source: str, boxes: int, flip: bool) -> dict[str, Any]:
+    """What the poses depend on beside the network's weights."""
+    detected = source != "gt"
     return {
-        **scores,
-        "protocol": rules,
-        "split": path.stem,
-        "annotations": str(path),
-        "annotations_sha256": _sha256(path),
-        "images": len(set(persons.image_id.tolist())),
-        "persons": len(persons),
-        "box_source": "gt" if boxes == "gt" else str(Path(boxes).absolute()),
-        "boxes_sha256": None if boxes == "gt" else _sha256(Path(boxes)),
+        "box_source": str(Path(source).absolute()) if detected else "gt",
+        "boxes_sha256": sha256(source) if detected else None,
+        "boxes": boxes,
         "flip": flip,
-        "flip_shift_bins": net.codec.split_ratio - 1 if flip else None,
-        "skeleton": skeleton.name,
-        "sigmas": list(skeleton.sigmas),
-        "input_size": list(net.codec.input_size),
-        **complexity(net),
-        "version": version("kdpose"),
+        "flip_shift_bins": loaded.net.codec.split_ratio - 1 if flip else None,
+        "score_threshold": _THRESHOLD,
+        "oks_nms": _NMS,
+        "input_size": list(loaded.net.codec.input_size),
     }
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _write_results(
+    out: Path, results: Sequence[dict[str, Any]], annotations: Path, loaded: Loaded
+) -> None:
+    if out.suffix == ".zip":
+        algorithm = str(loaded.description.get("experiment") or "kdpose")
+        write_submission(out, results, annotations.stem, algorithm)
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(results))
 
 
-METRICS = ("AP", "AP50", "AP75", "AR", "APM", "APL", "AP_easy", "AP_medium", "AP_hard")
+def _evaluate_ckpt(cfg: DictConfig) -> dict[str, Any]:
+    metrics = evaluate_net(
+        load_net(cfg.ckpt),
+        annotations=cfg.annotations,
+        images=cfg.images,
+        protocol=cfg.protocol,
+        boxes=cfg.boxes if isinstance(cfg.boxes, str) else [str(b) for b in cfg.boxes],
+        flip=cfg.flip,
+        batch_size=cfg.batch_size,
+        num_workers=cfg.num_workers,
+        device=cfg.device,
+        crowd_cuts=tuple(cfg.crowd_cuts),
+        results_out=Path(cfg.submission) if cfg.submission else None,
+    )
+    return metrics | {"ckpt": str(Path(cfg.ckpt).absolute())}
 
 
-def metrics_table(title: str, rows: dict[str, dict[str, Any]]) -> Table:
-    """AP, AR and cost side by side, in percent; ``n/a`` where not defined."""
-    shown = [name for name in METRICS if any(name in row for row in rows.values())]
-    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    for name in table_header(shown):
-        table.add_column(name, justify="right", no_wrap=True)
-    for label, row in rows.items():
-        table.add_row(label, *table_cells(row, shown))
-    return table
-
-
-def table_header(shown: list[str]) -> list[str]:
-    """Short names of the figures, as the field's tables have them."""
-    short = {"AP_easy": "AP_E", "AP_medium": "AP_M", "AP_hard": "AP_H"}
-    return [*(short.get(name, name) for name in shown), "params M", "GFLOPs"]
-
-
-def table_cells(row: dict[str, Any], shown: list[str]) -> list[str]:
-    """One model's figures as text."""
-    figures = ["n/a" if row.get(n) is None else f"{100 * row[n]:.1f}" for n in shown]
-    return [*figures, f"{row['params'] / 1e6:.2f}", f"{row['gmacs']:.3f}"]
+def _evaluate_file(cfg: DictConfig) -> dict[str, Any]:
+    lacking = [f"{key}=" for key in ("annotations", "protocol") if not cfg[key]]
+    if lacking:
+        raise ValueError(f"predictions={cfg.predictions} needs {' and '.join(lacking)}")
+    return score_file(
+        cfg.predictions,
+        cfg.annotations,
+        protocol=cfg.protocol,
+        skeleton=cfg.skeleton,
+        crowd_cuts=tuple(cfg.crowd_cuts),
+    )
 
 
 @entry_point("evaluate")
 def main(cfg: DictConfig) -> float | None:
     """Entry point."""
-    loaded = load_net(cfg.ckpt)
-    metrics = evaluate_net(
-        loaded,
-        annotations=cfg.annotations,
-        images=cfg.images,
-        protocol=cfg.protocol,
-        boxes=cfg.boxes,
-        flip=cfg.flip,
-        batch_size=cfg.batch_size,
-        num_workers=cfg.num_workers,
-        device=cfg.device,
-    )
-    metrics["ckpt"] = str(Path(cfg.ckpt).absolute())
-    source = "ground-truth boxes" if cfg.boxes == "gt" else f"boxes of {Path(cfg.boxes).name}"
-    title = (
-        f"{metrics['split']}: {metrics['persons']} persons in {metrics['images']} images, "
-        f"{source}, flip test {'on' if cfg.flip else 'off'}"
-    )
-    console.print(metrics_table(title, {Path(cfg.ckpt).parent.name: metrics}))
+    metrics = _evaluate_file(cfg) if cfg.predictions else _evaluate_ckpt(cfg)
+    name = Path(cfg.predictions).stem if cfg.predictions else Path(cfg.ckpt).absolute().parent.name
+    rows = {f"{name}, {k}": row for k, row in metrics.get("sources", {}).items()}
+    console.print(metrics_table(caption(metrics), rows or {name: metrics}))
     if cfg.out:
         out = Path(cfg.out)
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(metrics, indent=2))
-        console.print(f"written to {out.absolute()}")
+        console.print(f"written to {out.absolute()}", soft_wrap=True)
     return metrics["AP"]
 
 

@@ -15,7 +15,8 @@ from kdpose.cli import console
 from kdpose.data.annotations import load_persons
 from kdpose.data.dataset import PoseDataset, collate
 from kdpose.drawing import pose_grid
-from kdpose.evaluate import METRICS, evaluate_net, metrics_table, table_cells, table_header
+from kdpose.evaluate import evaluate_net
+from kdpose.tables import METRICS, caption, metrics_table, table_cells, table_header
 
 
 def run_pipeline(
@@ -75,10 +76,7 @@ def _write_table(run_dir: Path, name: str, rows: dict[str, dict[str, Any]]) -> N
     """Print the rows and write them as Markdown and CSV."""
     run_dir.mkdir(parents=True, exist_ok=True)
     shown = [metric for metric in METRICS if any(metric in row for row in rows.values())]
-    first = next(iter(rows.values()))
-    flip = "on" if first["flip"] else "off"
-    source = f"{first['box_source']} boxes, flip test {flip}"
-    title = f"{name}: {first['persons']} persons of {first['split']}, {source}"
+    title = f"{name}: {caption(next(iter(rows.values())))}"
     console.print(metrics_table(title, rows))
     header = ["model", *table_header(shown)]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]

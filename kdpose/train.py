@@ -16,11 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from kdpose.checkpoints import load_made_by_run, load_net
 from kdpose.cli import console, entry_point
-from kdpose.evaluate import evaluate_net, metrics_table
+from kdpose.evaluate import evaluate_net
 from kdpose.keypoints import Skeleton
 from kdpose.pipeline import run_pipeline
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.runs import finished, open_run
+from kdpose.tables import caption, metrics_table
 from kdpose.teacher_check import build_teacher, check_teacher
 
 _log = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     )
     metrics["ckpt"] = str(best.absolute())
     (run_dir / "metrics.json").write_text(json.dumps(metrics, indent=2))
-    console.print(metrics_table(f"{cfg.name} on {metrics['split']}", {cfg.name: metrics}))
+    console.print(metrics_table(caption(metrics), {cfg.name: metrics}))
     return metrics
 
 

@@ -47,9 +47,11 @@ def read_json(path: str | Path, key: str) -> Any:  # noqa: ANN401
     """
     path = Path(path)
     if not path.is_file():
+        where = f"at {path.absolute()} (from {key})"
+        if "annotations" not in key:
+            raise FileNotFoundError(f"no file {where}")
         raise FileNotFoundError(
-            f"no annotations at {path.absolute()} (from {key}); "
-            "set dataset.root or KDPOSE_DATA to where the data lies"
+            f"no annotations {where}; set dataset.root or KDPOSE_DATA to where the data lies"
         )
     try:
         return json.loads(path.read_bytes())
@@ -121,3 +123,17 @@ def concatenate(*parts: Persons) -> Persons:
     """The persons of several lists as one, in order."""
     names = [field.name for field in fields(Persons)]
     return Persons(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
+
+
+def count(annotations: str | Path) -> tuple[int, int]:
+    """Numbers of images, and of persons who are to be found: labelled and no crowd."""
+    data = read_json(annotations, "annotations")
+    if not isinstance(data, dict) or not data.get("images"):
+        raise ValueError(f"{Path(annotations).absolute()} (from annotations) lists no 'images'")
+    persons = [
+        person
+        for person in data.get("annotations") or ()
+        if not person.get("iscrowd")
+        and person.get("num_keypoints", any((person.get("keypoints") or ())[2::3]))
+    ]
+    return len(data["images"]), len(persons)

@@ -1,14 +1,16 @@
-"""Person detections, ``[{image_id, category_id, bbox, score}]``, as the field passes them around."""
+"""Files of person detections, ``[{image_id, category_id, bbox, score}]``."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kdpose.data.annotations import Persons, read_json
+from kdpose.data.annotations import Persons, count, read_json
 from kdpose.keypoints import Skeleton
 
+_log = logging.getLogger(__name__)
 _PERSON = 1  # COCO's and CrowdPose's category
 _CROWDPOSE_TEST = "det_for_crowd_test_0.1_0.5.json"
 _TEST_DEV = "COCO_test-dev2017_detections_AP_H_609_person.json"
@@ -38,6 +40,40 @@ def usual_detections(annotations: str | Path) -> tuple[Path | None, list[Path]]:
     root = path.parent.parent
     places = [root / "person_detection_results" / name, path.parent / name, root / name]
     return next((place for place in places if place.is_file()), None), places
+
+
+def box_sources(boxes: str | Sequence[str], annotations: Path) -> dict[str, str]:
+    """The box sources that are meant, ``gt`` or a path, by the name that a table gives them.
+
+    Args:
+        boxes: ``gt``, a detections JSON, several of these, or ``auto``: ground truth, where the
+            annotation file has persons, and the detector file that published figures of the split
+            come from, where it lies in its usual place.
+        annotations: annotation file.
+
+    Raises:
+        FileNotFoundError: ``auto`` finds neither.
+        ValueError: ground truth is asked for and there is none, or a name comes twice.
+    """
+    wanted = [boxes] if isinstance(boxes, str) else list(boxes)
+    labelled = count(annotations)[1] > 0
+    if wanted == ["auto"]:
+        found, places = usual_detections(annotations)
+        wanted = ["gt"] * labelled + ([str(found)] if found else [])
+        if places and not found:
+            missing = f"no {places[0].name} in {', '.join(str(p.parent) for p in places)}"
+            if not labelled:
+                raise FileNotFoundError(f"{missing}: set boxes=DETECTIONS.json")
+            _log.warning("%s: ground-truth boxes alone are scored", missing)
+    if "gt" in wanted and not labelled:
+        raise ValueError(
+            f"{annotations.absolute()} (from annotations) has no labelled persons, so no "
+            "ground-truth boxes: set boxes=DETECTIONS.json"
+        )
+    named = {source if source == "gt" else Path(source).name: source for source in wanted}
+    if not wanted or len(named) < len(wanted):
+        raise ValueError(f"boxes must name one or more files of different names, got {wanted}")
+    return named
 
 
 def load_detections(

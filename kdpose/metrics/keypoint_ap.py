@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
+MAX_DETECTIONS = 20  # of an image, the best; COCO's and CrowdPose's
 _log = logging.getLogger(__name__)
 _BOX_TO_BODY = 0.53  # CrowdPose's share of a box that a body covers, in lieu of a segmented area
 
@@ -208,6 +209,7 @@ def _evaluate(
     )
     candidates = reference.loadRes([dict(f) for f in found if f["image_id"] in images])
     evaluator = COCOeval_faster(reference, candidates, "keypoints", kpt_oks_sigmas=list(sigmas))
+    evaluator.params.maxDets = [MAX_DETECTIONS]
     evaluator.evaluate()
     evaluator.accumulate()
     precision, recall = evaluator.eval["precision"], evaluator.eval["recall"]

@@ -1,8 +1,8 @@
 """Collects poses over a whole split, on any number of devices, and writes COCO results."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -40,6 +40,10 @@ class Predictions:
     def __len__(self) -> int:
         """Number of persons N."""
         return len(self.person)
+
+    def __getitem__(self, rows: slice) -> Self:
+        """Some of the persons."""
+        return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
     @property
     def area(self) -> np.ndarray:
