@@ -1,7 +1,7 @@
 """Score a checkpoint, or any COCO results: ``python -m kdpose.evaluate ckpt=C``."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +66,9 @@ def evaluate_net(
     protocol: str | None = None,
     boxes: str | Sequence[str] = "gt",
     flip: bool = True,
-    batch_size: int = 64,
-    num_workers: int = 2,
-    device: str = "auto",
     crowd_cuts: tuple[float, float] = (0.2, 0.8),
     results_out: Path | None = None,
+    **options: Any,  # noqa: ANN401
 ) -> dict[str, Any]:
     """Score a network on a COCO-format file; by default on its own validation split.
 
@@ -81,52 +79,58 @@ def evaluate_net(
         protocol: ``coco`` or ``crowdpose``.
         boxes: see :func:`box_sources`; all are predicted in one pass.
         flip: average with the mirrored crop.
-        batch_size: crops at once.
-        num_workers: processes that cut crops.
-        device: ``auto``, ``cpu``, ``cuda``.
         crowd_cuts: see :func:`keypoint_ap`.
         results_out: where the poses of the first box source are written: ``.json`` as COCO results,
             ``.zip`` as a submission to COCO's server.
-
-    Raises:
-        FileNotFoundError: a file or an image is not there.
-        ValueError: the files do not fit, or nobody is labelled and no results are wanted.
+        **options: ``batch_size``, ``num_workers``, ``device`` of :func:`predict_poses`.
 
     Returns:
         The record of :func:`score` and what else it depends on. With several box sources it is the
         first one's, and ``sources`` has the record of each by name.
+
+    Raises:
+        FileNotFoundError: a file or an image is not there.
+        ValueError: the files do not fit, or nobody is labelled and no results are wanted.
     """
     own = loaded.description["dataset"]
-    net, skeleton = loaded.net, loaded.net.skeleton
     path = Path(annotations or own["annotations"]).absolute()
     folder = Path(images or own["images"]).absolute()
-    rules = protocol or own["protocol"]
     if results_out is None and not count(path)[1]:
         raise ValueError(f"{path} has no labelled persons to score: set submission=FILE.zip")
-    named = box_sources(boxes, path)
-    parts = [_persons(source, path, skeleton) for source in named.values()]
-    persons = concatenate(*parts)
-    check_images(persons, folder, "images")
-    predictions = predict_poses(
-        net,
-        PoseDataset(persons, folder, skeleton, net.codec.input_size),
-        flip=flip,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        device=device,
-    )
+    named, skeleton = box_sources(boxes, path), loaded.net.skeleton
+    persons = {name: _persons(source, path, skeleton) for name, source in named.items()}
+    found = _results(loaded, persons, folder, flip, **options)
+    if results_out is not None:
+        _write_results(results_out, next(iter(found.values())), path, loaded)
+    rules: dict[str, Any] = {"protocol": protocol or own["protocol"], "crowd_cuts": crowd_cuts}
     records: dict[str, dict[str, Any]] = {}
-    cost, start = complexity(net), 0
-    for (name, source), part in zip(named.items(), parts, strict=True):
-        rows = predictions[start : start + len(part)]
-        start += len(part)
-        results = to_results(rows, skeleton.sigmas, threshold=_THRESHOLD, nms=_NMS)
-        if results_out is not None and not records:
-            _write_results(results_out, results, path, loaded)
-        figures = score(path, results, protocol=rules, skeleton=skeleton, crowd_cuts=crowd_cuts)
-        records[name] = {**figures, **_circumstances(loaded, source, len(part), flip), **cost}
+    cost = complexity(loaded.net)
+    for name, source in named.items():
+        figures = score(path, found[name], skeleton=skeleton, **rules)
+        records[name] = figures | _circumstances(loaded, source, len(persons[name]), flip) | cost
     first = next(iter(records.values()))
     return first if len(records) == 1 else {**first, "sources": records}
+
+
+def _results(
+    loaded: Loaded,
+    persons: Mapping[str, Persons],
+    images: Path,
+    flip: bool,
+    **options: Any,  # noqa: ANN401
+) -> dict[str, list[dict[str, Any]]]:
+    """COCO results of each list of persons; the network sees all of them in one pass."""
+    everybody = concatenate(*persons.values())
+    check_images(everybody, images, "images")
+    skeleton = loaded.net.skeleton
+    dataset = PoseDataset(everybody, images, skeleton, loaded.net.codec.input_size)
+    poses = predict_poses(loaded.net, dataset, flip=flip, **options)
+    results, start = {}, 0
+    for name, part in persons.items():
+        rows = poses[start : start + len(part)]
+        results[name] = to_results(rows, skeleton.sigmas, threshold=_THRESHOLD, nms=_NMS)
+        start += len(part)
+    return results
 
 
 def _persons(source: str, annotations: Path, skeleton: Skeleton) -> Persons:

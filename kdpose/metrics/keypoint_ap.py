@@ -53,20 +53,13 @@ def keypoint_ap(
         ValueError: the protocol is unknown, or results, annotations, sigmas and image ids do not
             fit one another, or a result is not finite.
     """
-    if protocol not in ("coco", "crowdpose"):
-        raise ValueError(f"protocol must be 'coco' or 'crowdpose', got '{protocol}'")
-    if crowd_cuts[0] > crowd_cuts[1]:
-        raise ValueError(f"crowd_cuts must be (easy below, medium below), got {crowd_cuts}")
     path = Path(annotations).absolute()
-    if not path.is_file():
-        raise FileNotFoundError(f"no annotations at {path} to evaluate against")
-    data = json.loads(path.read_text())
+    data = _read(path, protocol, crowd_cuts)
     images = {int(image["id"]): image for image in data["images"]}
     chosen = sorted(images if image_ids is None else {int(i) for i in image_ids})
     _check_known("image_ids", chosen, images, path)
     truth = _ground_truth(data, path, protocol, len(sigmas))
     found = _detections(results, images, path, len(sigmas))
-
     precision, recall = _evaluate(truth, found, set(chosen), sigmas)
     figures = {
         "AP": _mean(precision[..., 0]),
@@ -80,6 +73,17 @@ def keypoint_ap(
         value = _mean(_evaluate(truth, found, subset, sigmas)[0][..., 0])
         figures[f"AP_{name}"] = None if value is None else round(value, 4)
     return figures
+
+
+def _read(path: Path, protocol: str, crowd_cuts: tuple[float, float]) -> dict[str, Any]:
+    """The annotation file, once the arguments are known to make sense."""
+    if protocol not in ("coco", "crowdpose"):
+        raise ValueError(f"protocol must be 'coco' or 'crowdpose', got '{protocol}'")
+    if crowd_cuts[0] > crowd_cuts[1]:
+        raise ValueError(f"crowd_cuts must be (easy below, medium below), got {crowd_cuts}")
+    if not path.is_file():
+        raise FileNotFoundError(f"no annotations at {path} to evaluate against")
+    return dict(json.loads(path.read_bytes()))
 
 
 def _ground_truth(
