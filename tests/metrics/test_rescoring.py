@@ -38,6 +38,19 @@ def test_instance_scores_by_hand():
     np.testing.assert_allclose(scores, [0.5 * 0.7, 0.0, 0.25])  # 0.2 itself does not pass
 
 
+def test_instance_scores_equal_slow_loop():
+    rng = np.random.default_rng(2)
+    joint_scores, boxes = rng.random((200, 17)) ** 4, rng.random(200)
+    for threshold in (0.01, 0.2, 0.99):
+        slow = []
+        for scores, box in zip(joint_scores, boxes, strict=True):
+            passing = [score for score in scores if score > threshold]
+            slow.append(box * sum(passing) / len(passing) if passing else 0.0)
+        got = instance_scores(joint_scores, boxes, threshold)
+        np.testing.assert_allclose(got, slow, rtol=1e-12)
+        assert 0 < np.count_nonzero(slow) <= 200
+
+
 def test_instance_scores_of_nobody():
     assert instance_scores(np.zeros((0, 1)), np.zeros(0)).shape == (0,)
 
