@@ -1,6 +1,7 @@
 """COCO-format annotations as arrays of persons; no pixels are read here."""
 
 import json
+import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpose.keypoints import Skeleton
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,30 @@ def _clean_box(box: list[float], width: int, height: int) -> tuple[float, float,
     return x1, y1, x2 - x1, y2 - y1
 
 
+def _upright(data: dict[str, Any], where: str) -> dict[int, dict[str, Any]]:
+    """The images by id, width and height exchanged where all boxes fit in the image only so.
+
+    Some releases of CrowdPose's annotations have them swapped, which would cut boxes off.
+    """
+    images = {image["id"]: image for image in data["images"]}
+    reach: dict[int, tuple[float, float]] = {}
+    for person in data["annotations"]:
+        if person["image_id"] in images and person.get("bbox"):
+            x, y, w, h = person["bbox"]
+            right, bottom = reach.get(person["image_id"], (0, 0))
+            reach[person["image_id"]] = max(right, x + w), max(bottom, y + h)
+    slack = 1  # pixel: files round
+    swapped = 0
+    for number, (right, bottom) in reach.items():
+        width, height = images[number]["width"] + slack, images[number]["height"] + slack
+        if (right > width or bottom > height) and right <= height and bottom <= width:
+            images[number] = {**images[number], "width": height - slack, "height": width - slack}
+            swapped += 1
+    if swapped:
+        _log.warning("%s: %d images have width and height swapped; repaired", where, swapped)
+    return images
+
+
 def load_persons(
     annotations: str | Path, skeleton: Skeleton, key: str = "dataset.annotations"
 ) -> Persons:
@@ -87,7 +114,7 @@ def load_persons(
     where = f"{Path(annotations).absolute()} (from {key})"
     if not isinstance(data, dict) or not {"images", "annotations"} <= data.keys():
         raise ValueError(f"{where} is no COCO-keypoints file: it needs 'images' and 'annotations'")
-    images = {image["id"]: image for image in data["images"]}
+    images = _upright(data, where)
     rows: list[tuple[Any, ...]] = []
     for person in data["annotations"]:
         keypoints = person.get("keypoints") or []

@@ -89,6 +89,29 @@ def test_boxes_are_cleaned_as_hrnet_does(tmp_path):
     assert persons.box[-1].tolist() == [0, 0, 99, 79]
 
 
+def test_swapped_width_and_height_are_repaired_with_a_warning(tmp_path, caplog):
+    """Image 7 is 100x80 in the file and holds a box that fits an 80x100 one only."""
+    low, near = person(COCO, bbox=(10, 20, 30, 75)), person(COCO, bbox=(0, 0, 20, 20))
+    persons = load_persons(write(tmp_path, [low, near, person(COCO, 3)]), COCO)
+    assert persons.image_size.tolist() == [[80, 100], [80, 100], [50, 60]]
+    assert persons.box[0].tolist() == [10, 20, 29, 74]
+    assert [r.getMessage().split(": ")[1] for r in caplog.records] == [
+        "1 images have width and height swapped; repaired"
+    ]
+    caplog.clear()
+    wide = person(COCO, bbox=(60, 0, 40, 20))  # which would not fit the swapped image
+    assert load_persons(write(tmp_path, [low, wide]), COCO).image_size.tolist() == [[100, 80]] * 2
+    assert not caplog.records
+
+
+def test_real_files_are_not_swapped(real_data, caplog):
+    load_persons(real_data / "crowdpose" / "annotations" / "crowdpose_val.json", CROWDPOSE)
+    for split in ("train", "val"):
+        name = f"person_keypoints_{split}2017.json"
+        load_persons(real_data / "coco_mini" / "annotations" / name, COCO)
+    assert not caplog.records
+
+
 def test_missing_file_names_the_key(tmp_path):
     path = tmp_path / "none.json"
     match = rf"no annotations at {path} \(from dataset.val.annotations\); set dataset.root"
