@@ -1,6 +1,5 @@
 """A validation split seen through the joints that two skeletons share."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -23,6 +22,7 @@ from kdpose.metrics.oks import best_boxes, mean_pose, person_oks
 from kdpose.metrics.pose_results import Predictions, to_results
 from kdpose.pose_net import PoseNet
 from kdpose.predictor import pick_device
+from kdpose.provenance import sha256
 
 _BODY = 0.53  # share of a box that a body covers, as in CrowdPose's protocol
 
@@ -172,12 +172,6 @@ class SharedSplit:
 
     def _sigmas(self) -> list[float]:
         return [self.data.skeleton.sigmas[k] for k in self.bridge.student_joints]
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _only(keypoints: Sequence[float], joints: Sequence[int]) -> list[float]:

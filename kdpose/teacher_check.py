@@ -15,7 +15,8 @@ from kdpose.cli import console
 from kdpose.data.datamodule import CocoKeypointDataModule
 from kdpose.modules.base import PoseModule
 from kdpose.pose_net import PoseNet, RefinedPoseNet
-from kdpose.shared_split import SharedSplit, sha256
+from kdpose.provenance import sha256
+from kdpose.shared_split import SharedSplit
 
 _log = logging.getLogger(__name__)
 _CONSTANT = 0.01  # crop sides; joints that scatter less over all crops are no answer to the images
