@@ -96,9 +96,9 @@ def build(cfg: DictConfig) -> Net:
     return RefinedPoseNet(net, instantiate(cfg.refiner, _convert_="all"))
 
 
-def complexity_table(title: str, honest: dict[str, float], paper: dict[str, float]) -> Table:
+def complexity_table(honest: dict[str, float], paper: dict[str, float]) -> Table:
     """Both counts, a row each."""
-    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("count", no_wrap=True)
     table.add_column("params M", justify="right")
     table.add_column("GMACs", justify="right")
@@ -115,7 +115,8 @@ def main(cfg: DictConfig) -> None:
     honest, paper = complexity(net), paper_complexity(net)
     width, height = net.codec.input_size
     title = f"{name}: {len(net.skeleton)} joints, {height}x{width} (h x w)"
-    console.print(complexity_table(title, honest, paper))
+    console.print(title, soft_wrap=True, highlight=False)
+    console.print(complexity_table(honest, paper))
     if cfg.out:
         record: dict[str, Any] = {
             "name": name,
