@@ -98,9 +98,11 @@ def evaluate_net(
     """
     own = loaded.description["dataset"]
     net, skeleton = loaded.net, loaded.net.skeleton
+    if not own and not (annotations and images):
+        raise ValueError("weights of another project know no data: set annotations=JSON images=DIR")
     path = Path(annotations or own["annotations"]).absolute()
     folder = Path(images or own["images"]).absolute()
-    rules: Any = protocol or own["protocol"]
+    rules: Any = protocol or own.get("protocol", "coco")
     if boxes == "gt":
         persons = load_persons(path, skeleton, "annotations")
     else:
@@ -110,7 +112,7 @@ def evaluate_net(
     predictions = predict_poses(
         net, dataset, flip=flip, batch_size=batch_size, num_workers=num_workers, device=device
     )
-    results = to_results(predictions, skeleton.sigmas)
+    results = to_results(predictions, skeleton.sigmas, threshold=net.codec.score_threshold)
     if results_out is not None:
         results_out.write_text(json.dumps(results))
     scores = keypoint_ap(path, results, protocol=rules, sigmas=skeleton.sigmas)
@@ -125,7 +127,7 @@ def evaluate_net(
         "box_source": "gt" if boxes == "gt" else str(Path(boxes).absolute()),
         "boxes_sha256": None if boxes == "gt" else _sha256(Path(boxes)),
         "flip": flip,
-        "flip_shift_bins": net.codec.split_ratio - 1 if flip else None,
+        "flip_shift_bins": net.codec.flip_shift if flip else None,
         "skeleton": skeleton.name,
         "sigmas": list(skeleton.sigmas),
         "input_size": list(net.codec.input_size),
@@ -168,7 +170,7 @@ def table_cells(row: dict[str, Any], shown: list[str]) -> list[str]:
 @entry_point("evaluate")
 def main(cfg: DictConfig) -> float | None:
     """Entry point."""
-    loaded = load_net(cfg.ckpt)
+    loaded = load_net(cfg.ckpt, skeleton=cfg.skeleton, input_size=cfg.input_size, label=cfg.label)
     metrics = evaluate_net(
         loaded,
         annotations=cfg.annotations,

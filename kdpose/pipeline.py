@@ -61,8 +61,9 @@ def _score_given(cfg: DictConfig) -> dict[str, Any]:
     """Score the teacher that the user brought on this pipeline's validation split."""
     ckpt = str(cfg.teacher.ckpt)
     val = cfg.dataset.val
+    options = {k: v for k, v in cfg.teacher.items() if k not in ("_target_", "ckpt")}
     metrics = evaluate_net(
-        load_net(ckpt, "teacher.ckpt"),
+        load_net(ckpt, "teacher.ckpt", **options),
         annotations=val.annotations,
         images=val.images,
         protocol=cfg.dataset.protocol,
