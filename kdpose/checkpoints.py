@@ -139,7 +139,7 @@ def load_made_by_run(path: str | Path, key: str, **options: Any) -> Loaded:  # n
         FileNotFoundError: the file is not there.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.is_file() and path.suffix == ".ckpt":
         raise FileNotFoundError(
             f"no checkpoint at {path.absolute()} (from {key}); make it by "
             f"`python -m kdpose.train +experiment={path.parent.name}` or set {key}=PATH"

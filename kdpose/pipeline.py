@@ -69,7 +69,7 @@ def _score_given(cfg: DictConfig) -> dict[str, Any]:
         protocol=cfg.dataset.protocol,
         flip=cfg.module.flip_test,
     )
-    return {**metrics, "ckpt": ckpt}
+    return {**metrics, "ckpt": ckpt, "options": options}
 
 
 def _write_table(run_dir: Path, name: str, rows: dict[str, dict[str, Any]]) -> None:
@@ -99,7 +99,7 @@ def _write_picture(path: Path, rows: dict[str, dict[str, Any]], persons: int = 8
     last = next(reversed(rows.values()))
     grids = []
     for row in rows.values():
-        net = load_net(row["ckpt"]).net
+        net = load_net(row["ckpt"], **row.get("options", {})).net
         everyone = load_persons(last["annotations"], net.skeleton)
         images = load_net(last["ckpt"]).description["dataset"]["images"]
         dataset = PoseDataset(everyone, images, net.skeleton, net.codec.input_size)
