@@ -174,18 +174,24 @@ def small(kind="SimCC", joints=17, bins=(128, 192), cells=384):
     ],
 )
 def test_shapes_tell_input_size_and_split_ratio(bins, cells, size, ratio):
-    codec = recipe(recognise(small(bins=bins, cells=cells)), "x", "", None, SIZE, "gaussian")["codec"]
+    codec = recipe(recognise(small(bins=bins, cells=cells)), "x", "", None, SIZE, "gaussian")[
+        "codec"
+    ]
     assert codec["input_size"] == size
     assert codec["split_ratio"] == ratio
     assert codec["label"] == "gaussian"
 
 
 def test_bins_that_fit_no_input():
-    with pytest.raises(ValueError, match="its 384 and 512 bins on 1000 and 1000 cells fit no input"):
+    with pytest.raises(
+        ValueError, match="its 384 and 512 bins on 1000 and 1000 cells fit no input"
+    ):
         recipe(recognise(small(bins=(384, 512), cells=1000)), "x", "", None, SIZE, "smooth")
 
 
-@pytest.mark.parametrize("name", ["hrnet_w18_small", "hrnet_w18_small_v2", "hrnet_w18", "hrnet_w64"])
+@pytest.mark.parametrize(
+    "name", ["hrnet_w18_small", "hrnet_w18_small_v2", "hrnet_w18", "hrnet_w64"]
+)
 def test_widths(name):
     with torch.device("meta"):
         assert recognise(timm.create_model(name).state_dict()).timm_name == name
@@ -196,13 +202,17 @@ def test_the_skeleton_is_asked_for_where_joints_do_not_tell_it(tmp_path):
     torch.save(small("heatmap", joints=14), path)
     assert load_net(path).net.skeleton == CROWDPOSE
     torch.save(small("heatmap", joints=2), path)
-    with pytest.raises(ValueError, match=r"has 2 joints, .* by teacher\.skeleton=ANNOTATIONS\.json"):
+    with pytest.raises(
+        ValueError, match=r"has 2 joints, .* by teacher\.skeleton=ANNOTATIONS\.json"
+    ):
         load_teacher(str(path))
     names = tmp_path / "hands.json"
     names.write_text('{"categories": [{"name": "hand", "keypoints": ["wrist", "thumb"]}]}')
     assert load_teacher(str(path), skeleton=str(names)).skeleton.joints == ("wrist", "thumb")
     torch.save(small("heatmap"), path)
-    with pytest.raises(ValueError, match=r"has 17 joints and teacher\.skeleton=.*hands\.json has 2"):
+    with pytest.raises(
+        ValueError, match=r"has 17 joints and teacher\.skeleton=.*hands\.json has 2"
+    ):
         load_teacher(str(path), skeleton=str(names))
 
 
