@@ -40,7 +40,7 @@ def load_net(
     *,
     skeleton: str | None = None,
     input_size: Sequence[int] = (192, 256),
-    label: str = "smooth",
+    label: str | None = None,
 ) -> Loaded:
     """Rebuild the network of a checkpoint from the file alone, whichever project wrote it.
 
@@ -53,7 +53,8 @@ def load_net(
         skeleton: annotation JSON that names the joints of a foreign network; None is COCO's at 17
             joints and CrowdPose's at 14.
         input_size: of a foreign heatmap network, ``(W, H)`` pixels.
-        label: ``smooth`` or ``gaussian``, what a foreign SimCC network was trained on.
+        label: ``smooth`` or ``gaussian``, what a foreign SimCC network was trained on; None is its
+            project's habit.
 
     Raises:
         FileNotFoundError: the file is not there.
@@ -106,7 +107,7 @@ def load_teacher(
     ckpt: str,
     skeleton: str | None = None,
     input_size: Sequence[int] = (192, 256),
-    label: str = "smooth",
+    label: str | None = None,
 ) -> PoseNet:
     """The teacher of a run, from its checkpoint; the options are those of :func:`load_net`.
 

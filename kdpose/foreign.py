@@ -121,7 +121,7 @@ def recipe(
     options: str,
     skeleton: str | None,
     input_size: tuple[int, int],
-    label: str,
+    label: str | None,
 ) -> dict[str, Any]:
     """The configuration that builds the network of the file.
 
@@ -134,7 +134,8 @@ def recipe(
         skeleton: annotation JSON whose category names the joints; None is COCO's at 17 joints and
             CrowdPose's at 14.
         input_size: of a heatmap network, ``(W, H)`` pixels.
-        label: what a SimCC network was trained on, see :class:`kdpose.codecs.simcc.SimCC`.
+        label: what a SimCC network was trained on, see :class:`kdpose.codecs.simcc.SimCC`; None
+            is each project's habit, ``gaussian`` for mmpose and ``smooth`` for the official code.
 
     Raises:
         ValueError: there is no pose head, or an option is needed or does not fit.
@@ -148,7 +149,9 @@ def recipe(
             f"1x1 convolution of {file.widths[0]} channels is read"
         )
     if file.kind == "SimCC":
-        codec = {"_target_": "kdpose.codecs.simcc.SimCC", "label": label, **_bins(file, where)}
+        habit = "gaussian" if file.project.startswith("mmpose") else "smooth"
+        codec = {"_target_": "kdpose.codecs.simcc.SimCC", **_bins(file, where)}
+        codec["label"] = label or habit
     else:
         if any(side < 32 or side % 32 for side in input_size):
             raise ValueError(

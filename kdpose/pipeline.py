@@ -61,7 +61,7 @@ def _score_given(cfg: DictConfig) -> dict[str, Any]:
     """Score the teacher that the user brought on this pipeline's validation split."""
     ckpt = str(cfg.teacher.ckpt)
     val = cfg.dataset.val
-    options = {k: v for k, v in cfg.teacher.items() if k not in ("_target_", "ckpt")}
+    options = {key: cfg.teacher[key] for key in ("skeleton", "input_size", "label")}
     metrics = evaluate_net(
         load_net(ckpt, "teacher.ckpt", **options),
         annotations=val.annotations,

@@ -182,6 +182,17 @@ def test_shapes_tell_input_size_and_split_ratio(bins, cells, size, ratio):
     assert codec["label"] == "gaussian"
 
 
+def test_a_projects_habit_tells_the_labels():
+    habits = {}
+    for prefix in ("", "backbone."):
+        head = "head." if prefix else ""
+        file = recognise(
+            {(head if re.match("final|mlp", k) else prefix) + k: v for k, v in small().items()}
+        )
+        habits[file.project] = recipe(file, "x", "", None, SIZE, None)["codec"]["label"]
+    assert habits == {"official": "smooth", "mmpose 1.x": "gaussian"}
+
+
 def test_bins_that_fit_no_input():
     with pytest.raises(
         ValueError, match="its 384 and 512 bins on 1000 and 1000 cells fit no input"

@@ -61,7 +61,7 @@ class HRNet(nn.Module):
         self.channels: tuple[int, ...] = tuple(body.feature_info.channels())
         self.strides: tuple[int, ...] = tuple(body.feature_info.reduction())
         if pretrained_file is not None:
-            where = f"{Path(pretrained_file).absolute()} (from {PRETRAINED})"
+            where = f"{Path(pretrained_file).absolute()} (from {PRETRAINED}, for {name})"
             weights = tensors(read_checkpoint(pretrained_file, PRETRAINED), where)
             file = recognise(weights)
             bare = file.backbone if file is not None else weights

@@ -95,7 +95,7 @@ class TimmPyramid(nn.Module):
 
     def _load(self, path: str, name: str, options: Mapping[str, Any]) -> None:
         """Fill body and neck from a pose checkpoint, or the body from a classifier."""
-        where = f"{Path(path).absolute()} (from {PRETRAINED})"
+        where = f"{Path(path).absolute()} (from {PRETRAINED}, for {name})"
         content = tensors(read_checkpoint(path, PRETRAINED), where)
         weights = {n.removeprefix("backbone."): v for n, v in content.items()}
         if any(n.startswith("body.") for n in weights):
