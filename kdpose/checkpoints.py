@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
+from torch import Tensor
 
 from kdpose.backbones.hrnet import HRNet
-from kdpose.foreign import looks_like, recipe, recognise
+from kdpose.foreign import HRNetFile, looks_like, recipe, recognise
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.weights import announce, check_share, fit, read_checkpoint, share, tensors
 
@@ -64,23 +65,32 @@ def load_net(
     where = f"{Path(path).absolute()} (from {key})"
     if KEY in content:
         return _load_own(content, where)
-    weights = tensors(content, where)
-    file = recognise(weights)
-    if file is None:
-        with torch.device("meta"):  # the names are the same at every width
-            count, missing = share(HRNet("hrnet_w32").body, weights)
-        check_share(count, missing, looks_like(weights), where)
-        raise ValueError(f"{where} has an HRNet's names and other shapes")
-    width, height = input_size
+    file = _recognise(tensors(content, where), where)
     options = f"{key.rpartition('.')[0]}." if "." in key else ""
+    width, height = input_size
     described = recipe(file, where, options, skeleton, (width, height), label)
     net = instantiate(described, _convert_="all")
-    size = "x".join(map(str, net.codec.input_size))
-    what = f"{file}, {len(net.skeleton)} joints ({net.skeleton.name}), {size}"
     named = {f"backbone.body.{n}": v for n, v in file.backbone.items()}
     named |= {f"head.{n}": v for n, v in file.head.items()}
-    fit(net, named, what, key, where)
+    fit(net, named, f"{file}, {_facts(net)}", key, where)
     return Loaded(net.eval(), {"net": described, "dataset": {}, "experiment": Path(path).stem})
+
+
+def _recognise(weights: dict[str, Tensor], where: str) -> HRNetFile:
+    """Refuse what is no HRNet by the share of its tensor names, the same at every width."""
+    file = recognise(weights)
+    if file is not None:
+        return file
+    with torch.device("meta"):
+        count, missing = share(HRNet("hrnet_w32").body, weights)
+    check_share(count, missing, looks_like(weights), where)
+    raise ValueError(f"{where} looks like {looks_like(weights)}, which is not read")
+
+
+def _facts(net: PoseNet) -> str:
+    """Joints and input size, for a report."""
+    size = "x".join(map(str, net.codec.input_size))
+    return f"{len(net.skeleton)} joints ({net.skeleton.name}), {size}"
 
 
 def _load_own(content: dict[str, Any], where: str) -> Loaded:
@@ -121,9 +131,7 @@ def load_teacher(
     if not isinstance(net, PoseNet):
         raise ValueError(f"{Path(ckpt).absolute()} (from teacher.ckpt) is a refined student")
     if loaded.description["dataset"]:  # one of another project has told what it is on loading
-        size = "x".join(map(str, net.codec.input_size))
-        what = f"kdpose {loaded.description.get('experiment', 'network')}"
-        what = f"{what}, {len(net.skeleton)} joints ({net.skeleton.name}), {size}"
+        what = f"kdpose {loaded.description.get('experiment', 'network')}, {_facts(net)}"
         announce("teacher.ckpt", what, share(net, net.state_dict())[0], [])
     return net
 

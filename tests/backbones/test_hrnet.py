@@ -100,7 +100,9 @@ def test_weights_from_a_file(tmp_path, caplog, layout):
 )
 def test_weights_of_another_network(tmp_path, other, told):
     torch.save(timm.create_model(other).state_dict(), tmp_path / "other.pth")
-    wanted = rf"\(from backbone\.pretrained_file, for \w+\) looks like {told}.*: matched \d+ % of the"
+    wanted = (
+        rf"\(from backbone\.pretrained_file, for \w+\) looks like {told}.*: matched \d+ % of the"
+    )
     with pytest.raises(ValueError, match=wanted):
         HRNet("hrnet_w18_small", pretrained_file=str(tmp_path / "other.pth"))
 

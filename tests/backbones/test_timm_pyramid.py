@@ -99,7 +99,9 @@ def test_weights_of_a_pose_checkpoint_fill_the_neck_too(tmp_path):
 
 def test_weights_of_another_network(tmp_path):
     torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "other.pth")
-    wanted = r"other\.pth \(from backbone\.pretrained_file, for \w+\) looks like a ResNet.*: matched 0 %"
+    wanted = (
+        r"other\.pth \(from backbone\.pretrained_file, for \w+\) looks like a ResNet.*: matched 0 %"
+    )
     with pytest.raises(ValueError, match=wanted):
         TimmPyramid(NAME, pretrained_file=str(tmp_path / "other.pth"))
 
