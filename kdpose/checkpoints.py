@@ -28,7 +28,8 @@ class Loaded:
     Attributes:
         net: in eval mode.
         description: ``net`` (the configuration that builds it), ``dataset`` (name, protocol,
-            validation files; empty where another project wrote it), ``experiment``.
+            validation files; empty where another project wrote it), ``experiment``, and
+            ``project``, that other one.
     """
 
     net: PoseNet | RefinedPoseNet
@@ -73,7 +74,8 @@ def load_net(
     named = {f"backbone.body.{n}": v for n, v in file.backbone.items()}
     named |= {f"head.{n}": v for n, v in file.head.items()}
     fit(net, named, f"{file}, {_facts(net)}", key, where)
-    return Loaded(net.eval(), {"net": described, "dataset": {}, "experiment": Path(path).stem})
+    described = {"net": described, "dataset": {}, "experiment": Path(path).stem}
+    return Loaded(net.eval(), {**described, "project": file.project})
 
 
 def _recognise(weights: dict[str, Tensor], where: str) -> HRNetFile:
@@ -130,7 +132,7 @@ def load_teacher(
     net = loaded.net
     if not isinstance(net, PoseNet):
         raise ValueError(f"{Path(ckpt).absolute()} (from teacher.ckpt) is a refined student")
-    if loaded.description["dataset"]:  # one of another project has told what it is on loading
+    if "project" not in loaded.description:  # one of another project has told what it is on loading
         what = f"kdpose {loaded.description.get('experiment', 'network')}, {_facts(net)}"
         announce("teacher.ckpt", what, share(net, net.state_dict())[0], [])
     return net
