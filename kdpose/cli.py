@@ -138,7 +138,9 @@ def quiet() -> None:
     os.environ.setdefault("WANDB_SILENT", "true")
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning|torch|timm")
-    handler = RichHandler(level=logging.WARNING, console=console, show_path=False)
+    handler = RichHandler(console=console, show_path=False)
+    # which weights were used, and how many of them, is news to every user
+    handler.addFilter(lambda r: r.levelno >= logging.WARNING or r.name == "kdpose.weights")
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s", force=True)
     for name in ("lightning.pytorch", "faster_coco_eval"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -25,7 +25,6 @@ from kdpose.provenance import sha256
 from kdpose.scoring import score, score_file
 from kdpose.tables import caption, metrics_table
 
-_THRESHOLD = 0.01  # joint scores up to this do not enter a person's: SimCC's at 256x192
 _NMS = 0.9  # largest OKS of two persons that may both stay
 
 
@@ -93,8 +92,7 @@ def evaluate_net(
         ValueError: the files do not fit, or nobody is labelled and no results are wanted.
     """
     own = loaded.description["dataset"]
-    path = Path(annotations or own["annotations"]).absolute()
-    folder = Path(images or own["images"]).absolute()
+    path, folder = _data(own, annotations, images)
     if results_out is None and not count(path)[1]:
         raise ValueError(f"{path} has no labelled persons to score: set submission=FILE.zip")
     named, skeleton = box_sources(boxes, path), loaded.net.skeleton
@@ -102,7 +100,10 @@ def evaluate_net(
     found = _results(loaded, persons, folder, flip, **options)
     if results_out is not None:
         _write_results(results_out, next(iter(found.values())), path, loaded)
-    rules: dict[str, Any] = {"protocol": protocol or own["protocol"], "crowd_cuts": crowd_cuts}
+    rules: dict[str, Any] = {
+        "protocol": protocol or own.get("protocol", "coco"),
+        "crowd_cuts": crowd_cuts,
+    }
     records: dict[str, dict[str, Any]] = {}
     cost = complexity(loaded.net)
     for name, source in named.items():
@@ -110,6 +111,15 @@ def evaluate_net(
         records[name] = figures | _circumstances(loaded, source, len(persons[name]), flip) | cost
     first = next(iter(records.values()))
     return first if len(records) == 1 else {**first, "sources": records}
+
+
+def _data(own: Mapping[str, Any], annotations: str | None, images: str | None) -> tuple[Path, Path]:
+    """The annotation file and the folder of images to score on."""
+    if not own and not (annotations and images):
+        raise ValueError("weights of another project know no data: set annotations=JSON images=DIR")
+    return Path(annotations or own["annotations"]).absolute(), Path(
+        images or own["images"]
+    ).absolute()
 
 
 def _results(
@@ -122,13 +132,15 @@ def _results(
     """COCO results of each list of persons; the network sees all of them in one pass."""
     everybody = concatenate(*persons.values())
     check_images(everybody, images, "images")
-    skeleton = loaded.net.skeleton
-    dataset = PoseDataset(everybody, images, skeleton, loaded.net.codec.input_size)
+    skeleton, codec = loaded.net.skeleton, loaded.net.codec
+    dataset = PoseDataset(everybody, images, skeleton, codec.input_size)
     poses = predict_poses(loaded.net, dataset, flip=flip, **options)
     results, start = {}, 0
     for name, part in persons.items():
         rows = poses[start : start + len(part)]
-        results[name] = to_results(rows, skeleton.sigmas, threshold=_THRESHOLD, nms=_NMS)
+        results[name] = to_results(
+            rows, skeleton.sigmas, threshold=loaded.net.codec.score_threshold, nms=_NMS
+        )
         start += len(part)
     return results
 
@@ -147,8 +159,8 @@ def _circumstances(loaded: Loaded, source: str, boxes: int, flip: bool) -> dict[
         "boxes_sha256": sha256(source) if detected else None,
         "boxes": boxes,
         "flip": flip,
-        "flip_shift_bins": loaded.net.codec.split_ratio - 1 if flip else None,
-        "score_threshold": _THRESHOLD,
+        "flip_shift_bins": loaded.net.codec.flip_shift if flip else None,
+        "score_threshold": loaded.net.codec.score_threshold,
         "oks_nms": _NMS,
         "input_size": list(loaded.net.codec.input_size),
     }
@@ -167,7 +179,7 @@ def _write_results(
 
 def _evaluate_ckpt(cfg: DictConfig) -> dict[str, Any]:
     metrics = evaluate_net(
-        load_net(cfg.ckpt),
+        load_net(cfg.ckpt, skeleton=cfg.skeleton, input_size=cfg.input_size, label=cfg.label),
         annotations=cfg.annotations,
         images=cfg.images,
         protocol=cfg.protocol,

@@ -221,3 +221,12 @@ CROWDPOSE = Skeleton(
     ),
     upper_body=(0, 1, 2, 3, 4, 5, 12, 13),
 )  # fmt: skip
+
+
+def named_skeleton(name: str | Path) -> Skeleton:
+    """``coco``, ``crowdpose``, or what the category of a COCO-format JSON says."""
+    known = {skeleton.name: skeleton for skeleton in (COCO, CROWDPOSE)}
+    if name in known:
+        return known[str(name)]
+    read = Skeleton.from_json(name)
+    return next((skeleton for skeleton in known.values() if skeleton.joints == read.joints), read)

@@ -62,14 +62,15 @@ def _score_given(cfg: DictConfig) -> dict[str, Any]:
     """Score the teacher that the user brought on this pipeline's validation split."""
     ckpt = str(cfg.teacher.ckpt)
     val = cfg.dataset.val
+    options = {key: cfg.teacher[key] for key in ("skeleton", "input_size", "label")}
     metrics = evaluate_net(
-        load_net(ckpt, "teacher.ckpt"),
+        load_net(ckpt, "teacher.ckpt", **options),
         annotations=val.annotations,
         images=val.images,
         protocol=cfg.dataset.protocol,
         flip=cfg.module.flip_test,
     )
-    return {**metrics, "ckpt": ckpt}
+    return {**metrics, "ckpt": ckpt, "options": options}
 
 
 def _write_table(run_dir: Path, name: str, rows: dict[str, dict[str, Any]]) -> None:
@@ -96,7 +97,7 @@ def _write_picture(path: Path, rows: dict[str, dict[str, Any]], persons: int = 8
     last = next(reversed(rows.values()))
     grids = []
     for row in rows.values():
-        net = load_net(row["ckpt"]).net
+        net = load_net(row["ckpt"], **row.get("options", {})).net
         everyone = load_persons(last["annotations"], net.skeleton)
         images = load_net(last["ckpt"]).description["dataset"]["images"]
         dataset = PoseDataset(everyone, images, net.skeleton, net.codec.input_size)

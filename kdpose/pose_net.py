@@ -1,12 +1,11 @@
-"""Networks from crop to pose: the SimCC net of teacher and student, and the refined student."""
+"""Networks from crop to pose: that of teacher and student, and the refined student."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
-from kdpose.codecs.simcc import SimCC
 from kdpose.keypoints import Skeleton
 from kdpose.types import Pose, PoseOutput, SimCCLogits
 
@@ -24,6 +23,43 @@ class Backbone(Protocol):
 
     def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
         """Map normalised crops ``(B, 3, H, W)`` to maps ``(B, C_i, H_i, W_i)``."""
+
+
+class Codec(Protocol):
+    """What a head's scores mean: SimCC's bins or heatmaps; only head and codec know which.
+
+    Attributes:
+        input_size: network input ``(W, H)``, pixels.
+        bins: sizes along x and y of what the head must give.
+        flip_shift: bins by which :meth:`unflip` moves.
+        score_threshold: joint scores up to this do not enter a person's score.
+    """
+
+    input_size: tuple[int, int]
+
+    @property
+    def bins(self) -> tuple[int, int]: ...  # noqa: D102
+
+    @property
+    def flip_shift(self) -> float: ...  # noqa: D102
+
+    @property
+    def score_threshold(self) -> float: ...  # noqa: D102
+
+    def encode(self, joints: Tensor, visible: Tensor) -> Any:  # noqa: ANN401
+        """The target that the codec's loss knows; its ``weight (B, K)`` is 1 for learned joints."""
+
+    def decode(self, scores: Any, /) -> Pose:  # noqa: ANN401
+        """Joints in crop pixels, as they are evaluated."""
+
+    def expectation(self, scores: Any, /, temperature: float = 1.0) -> Tensor:  # noqa: ANN401
+        """Joints ``(B, K, 2)`` in crop pixels, as Eq. 2 and 3 compare them."""
+
+    def unflip(self, scores: Any, /, flip_order: Sequence[int]) -> Any:  # noqa: ANN401
+        """The scores of a mirrored crop in the crop's own frame."""
+
+    def merge(self, scores: Any, mirrored: Any, /) -> Any:  # noqa: ANN401
+        """The average of two views."""
 
 
 _MEAN = (0.485, 0.456, 0.406)  # ImageNet's, of RGB in [0, 1]
@@ -47,7 +83,7 @@ class PoseNet(nn.Module):
         self,
         backbone: Backbone,
         head: Callable[..., nn.Module],
-        codec: SimCC,
+        codec: Codec,
         skeleton: Skeleton,
     ) -> None:
         super().__init__()
@@ -66,17 +102,19 @@ class PoseNet(nn.Module):
         self.to(memory_format=torch.channels_last)  # convolutions run faster on it everywhere
 
     def forward(self, image: Tensor) -> PoseOutput:
-        """Score the bins of crops ``(B, 3, H, W)``, RGB in 0..255, uint8 or float."""
+        """Score the joints' places in crops ``(B, 3, H, W)``, RGB in 0..255, uint8 or float."""
         features = self.backbone((image.float() - self.mean) / self.std)
         return PoseOutput(self.head(features[0]), features)
 
-    def logits(self, image: Tensor, flip: bool = False) -> SimCCLogits:
-        """The bins' scores, averaged with those of the mirrored crop where ``flip``."""
-        logits: SimCCLogits = self(image).logits
+    def logits(self, image: Tensor, flip: bool = False) -> SimCCLogits | Tensor:
+        """The head's scores, averaged with those of the mirrored crop where ``flip``."""
+        logits: SimCCLogits | Tensor = self(image).logits
         if not flip:
             return logits
         mirrored = self(image.flip(-1)).logits
-        return self.codec.merge(logits, self.codec.unflip(mirrored, self.skeleton.flip_order))
+        back = self.codec.unflip(mirrored, self.skeleton.flip_order)
+        merged: SimCCLogits | Tensor = self.codec.merge(logits, back)
+        return merged
 
     def pose(self, image: Tensor, flip: bool = False) -> Pose:
         """Decoded joints in crop pixels and their scores."""

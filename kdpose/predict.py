@@ -56,7 +56,8 @@ def read_boxes(path: str) -> dict[int, list[dict[str, Any]]]:
 @entry_point("predict")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
-    predictor = Predictor(load_net(cfg.ckpt), cfg.device, cfg.flip, cfg.batch_size)
+    loaded = load_net(cfg.ckpt, skeleton=cfg.skeleton, input_size=cfg.input_size, label=cfg.label)
+    predictor = Predictor(loaded, cfg.device, cfg.flip, cfg.batch_size)
     images = find_images(cfg.source)
     ids = image_ids(images)
     detections = None if cfg.boxes == "whole" else read_boxes(cfg.boxes)

@@ -167,6 +167,6 @@ def load(path: str | Path, device: str = "auto", flip: bool = False) -> Predicto
 
     Raises:
         FileNotFoundError: the checkpoint is not there.
-        ValueError: it is none of kdpose's.
+        ValueError: it is none of kdpose's and none of another project that is known.
     """
     return Predictor(load_net(path), device, flip)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kdpose.data.annotations import count, read_json
-from kdpose.keypoints import COCO, CROWDPOSE, Skeleton
+from kdpose.keypoints import Skeleton, named_skeleton
 from kdpose.metrics.keypoint_ap import MAX_DETECTIONS, has_boxes, keypoint_ap
 from kdpose.provenance import code_version, sha256
 
@@ -88,7 +88,7 @@ def score_file(
         ValueError: a file is of another kind, or they do not fit one another.
     """
     path, truth = Path(predictions), Path(annotations)
-    known = read_skeleton(skeleton, truth)
+    known = named_skeleton(skeleton or truth)
     results = read_results(path, truth)
     if not results:
         _log.warning("%s holds no predictions: nothing was found, AP is 0", path.absolute())
@@ -106,15 +106,6 @@ def score_file(
         "predictions_sha256": sha256(path),
         **dict.fromkeys(unknown),
     }
-
-
-def read_skeleton(name: str | None, annotations: Path) -> Skeleton:
-    """``coco``, ``crowdpose``, or what a JSON's category says, by default the annotations'."""
-    known = {skeleton.name: skeleton for skeleton in (COCO, CROWDPOSE)}
-    if name in known:
-        return known[name]
-    read = Skeleton.from_json(annotations if name is None else name)
-    return next((skeleton for skeleton in known.values() if skeleton.joints == read.joints), read)
 
 
 def read_results(path: Path, annotations: Path) -> list[dict[str, Any]]:

@@ -99,7 +99,9 @@ class SharedSplit:
         known = self.data.datasets["train"].persons
         guess = box[..., :2] + mean_pose(known.joints, known.visible, known.box) * box[..., 2:]
         return {
-            "AP": self.ap(to_results(found, net.skeleton.sigmas), joints),
+            "AP": self.ap(
+                to_results(found, net.skeleton.sigmas, threshold=net.codec.score_threshold), joints
+            ),
             "persons": len(self.boxes),
             "images": len(np.unique(self.boxes.image_id)),
             "mean_oks": self._mean_oks(found.keypoints[:, list(joints)]),

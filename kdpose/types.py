@@ -52,6 +52,13 @@ class SimCCTarget(NamedTuple):
     weight: Tensor
 
 
+class HeatmapTarget(NamedTuple):
+    """Gaussians of peak 1 ``maps (B, K, h, w)`` and joint weights ``(B, K)``."""
+
+    maps: Tensor
+    weight: Tensor
+
+
 class Pose(NamedTuple):
     """Decoded joints ``(B, K, 2)`` in crop pixels and their scores ``(B, K)``."""
 
@@ -63,10 +70,10 @@ class PoseOutput(NamedTuple):
     """What a pose network returns.
 
     Attributes:
-        logits: the SimCC bins' scores.
+        logits: the SimCC bins' scores, or heatmaps ``(B, K, h, w)``, as the codec reads them.
         features: maps ``(B, C_i, H_i, W_i)`` from fine (stride 4) to coarse; the first is the one
             that the head reads and that Eq. 1 distils.
     """
 
-    logits: SimCCLogits
+    logits: SimCCLogits | Tensor
     features: tuple[Tensor, ...]

@@ -62,10 +62,27 @@ def test_other_files_are_named_for_what_they_are(tmp_path, start):
         load_net(path)
 
 
-def test_a_foreign_checkpoint_is_refused(tmp_path):
+def test_a_file_without_weights_is_refused(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match="was not written by kdpose"):
+    with pytest.raises(ValueError, match=r"other\.pth \(from ckpt\) holds no tensor"):
         load_net(tmp_path / "other.pth")
+
+
+def test_a_teacher_of_our_own_is_announced(written, caplog):
+    path, _, _ = written
+    with caplog.at_level("INFO"):
+        load_teacher(str(path), label="gaussian")  # for other projects' files alone
+    (line,) = caplog.messages
+    assert re.fullmatch(
+        r"teacher\.ckpt: kdpose network, 14 joints \(crowdpose\), 48x64: "
+        r"(\d+) of \1 tensors \(100 %\)",
+        line,
+    )
+
+
+def test_a_missing_file_of_another_project_is_just_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^no checkpoint at .*pose\.pth \(from teacher\.c"):
+        load_teacher(str(tmp_path / "pose.pth"))
 
 
 def test_a_checkpoint_cannot_run_foreign_code(written):

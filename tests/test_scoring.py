@@ -8,10 +8,10 @@ import pytest
 from faster_coco_eval.core.cocoeval import Params
 
 import kdpose
-from kdpose.keypoints import COCO, CROWDPOSE
+from kdpose.keypoints import COCO, CROWDPOSE, named_skeleton
 from kdpose.metrics.keypoint_ap import keypoint_ap
 from kdpose.provenance import sha256
-from kdpose.scoring import read_skeleton, score, score_file
+from kdpose.scoring import score, score_file
 
 CATEGORY = {"id": 1, "name": "person", "keypoints": list(CROWDPOSE.joints)}
 
@@ -165,11 +165,11 @@ def test_without_persons_nothing_can_be_scored(tmp_path):
 
 def test_skeletons(files, tmp_path):
     _, truth = files(categories=[CATEGORY | {"keypoints": ["a", "b"]}])
-    assert read_skeleton(None, truth).joints == ("a", "b")
-    assert read_skeleton("coco", truth) is COCO
-    assert read_skeleton("crowdpose", truth) is CROWDPOSE
+    assert named_skeleton(truth).joints == ("a", "b")
+    assert named_skeleton("coco") is COCO
+    assert named_skeleton("crowdpose") is CROWDPOSE
     _, known = files()
-    assert read_skeleton(None, known) is CROWDPOSE
-    assert read_skeleton(str(known), truth) is CROWDPOSE
+    assert named_skeleton(known) is CROWDPOSE
+    assert named_skeleton(str(known)) is CROWDPOSE
     with pytest.raises(FileNotFoundError, match="to read a skeleton from"):
-        read_skeleton("mpii", truth)
+        named_skeleton("mpii")

@@ -5,24 +5,33 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
+from kdpose.foreign import looks_like
+from kdpose.weights import announce, check_share, fit, read_checkpoint, share, tensors
 
-def weights_options(pretrained: bool, pretrained_file: str | None) -> dict[str, Any]:
-    """Arguments of ``timm.create_model`` for weights from timm, from a file or from nowhere.
+PRETRAINED = "backbone.pretrained_file"  # where a backbone's file is configured
+
+
+def timm_model(name: str, pretrained: bool = False, **options: Any) -> Any:  # noqa: ANN401
+    """``timm.create_model``; what keeps its hub's weights away in one line.
 
     Raises:
-        FileNotFoundError: the file is not there.
+        ValueError: timm's weights cannot be had.
     """
-    if pretrained_file is None:
-        return {"pretrained": pretrained}
-    if not Path(pretrained_file).is_file():
-        raise FileNotFoundError(
-            f"no backbone weights at {Path(pretrained_file).absolute()} "
-            "(from backbone.pretrained_file)"
-        )
-    return {"pretrained": True, "pretrained_cfg_overlay": {"file": pretrained_file}}
+    try:
+        return timm.create_model(name, pretrained=pretrained, **options)
+    except Exception as error:  # timm, its hub's client and the network raise many kinds
+        if not pretrained:
+            raise
+        reason = str(error).strip().splitlines() or [""]
+        raise ValueError(
+            f"timm's weights of '{name}' could not be fetched ({type(error).__name__}: "
+            f"{reason[0]}): without a network set backbone.pretrained=false and, if you have them "
+            f"as a file, {PRETRAINED}=PATH"
+        ) from None
 
 
 class TimmPyramid(nn.Module):
@@ -35,7 +44,9 @@ class TimmPyramid(nn.Module):
         name: a timm model that supports ``features_only``.
         neck_channels: C of every map.
         pretrained: take timm's weights.
-        pretrained_file: take the weights from this file instead.
+        pretrained_file: take the weights from this file instead: timm's own, one with the same
+            names (torchvision's and mmpose's ResNets), or a pose checkpoint of kdpose, which
+            fills the neck as well.
         model_args: further arguments of the timm model, for example a ResNet's ``channels``.
 
     Attributes:
@@ -43,7 +54,8 @@ class TimmPyramid(nn.Module):
         strides: of the maps.
 
     Raises:
-        ValueError: the model has no stride-4 map.
+        FileNotFoundError: ``pretrained_file`` is not there.
+        ValueError: the model has no stride-4 map, or the weights cannot be had or do not fit.
     """
 
     def __init__(
@@ -55,15 +67,14 @@ class TimmPyramid(nn.Module):
         model_args: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        options = {**weights_options(pretrained, pretrained_file), **(model_args or {})}
-        probe: Any = timm.create_model(name, features_only=True, **(model_args or {}))
+        options = dict(model_args or {})
+        probe = timm_model(name, features_only=True, **options)
         reductions = probe.feature_info.reduction()
         levels = [i for i, stride in enumerate(reductions) if stride >= 4]
         if reductions[levels[0]] != 4:
             raise ValueError(f"{name} has maps at strides {reductions}, and a pose head needs 4")
-        body: Any = timm.create_model(
-            name, features_only=True, out_indices=tuple(levels), **options
-        )
+        options |= {"features_only": True, "out_indices": tuple(levels)}
+        body = timm_model(name, pretrained and pretrained_file is None, **options)
         self.body = body
         self.neck = FeaturePyramidNetwork(
             body.feature_info.channels(), neck_channels, norm_layer=nn.BatchNorm2d
@@ -74,8 +85,31 @@ class TimmPyramid(nn.Module):
             self.neck.layer_blocks[level] = nn.Identity()
         self.strides: tuple[int, ...] = tuple(body.feature_info.reduction())
         self.channels: tuple[int, ...] = (neck_channels,) * len(self.strides)
+        if pretrained_file is not None:
+            self._load(pretrained_file, name, options)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Map ``image (B, 3, H, W)`` to one map ``(B, C, H/s, W/s)`` per stride, fine to coarse."""
         maps = {str(i): x for i, x in enumerate(self.body(image))}
         return tuple(self.neck(maps).values())
+
+    def _load(self, path: str, name: str, options: Mapping[str, Any]) -> None:
+        """Fill body and neck from a pose checkpoint, or the body from a classifier."""
+        where = f"{Path(path).absolute()} (from {PRETRAINED}, for {name})"
+        content = tensors(read_checkpoint(path, PRETRAINED), where)
+        weights = {n.removeprefix("backbone."): v for n, v in content.items()}
+        if any(n.startswith("body.") for n in weights):
+            fit(self, weights, "backbone of a kdpose checkpoint", PRETRAINED, where)
+            return
+        headless = {k: v for k, v in options.items() if k not in ("features_only", "out_indices")}
+        with torch.device("meta"):
+            classifier = timm_model(name, num_classes=0, **headless)
+        count, missing = share(classifier, weights)
+        what = looks_like(weights)
+        check_share(count, missing, what, where)
+        shapes = {n: v.shape for n, v in classifier.state_dict().items()}
+        given = {n: v for n, v in weights.items() if shapes.get(n) == v.shape}
+        # timm itself turns a classifier's names into those of its feature pyramid
+        filled = timm_model(name, True, pretrained_cfg_overlay={"state_dict": given}, **options)
+        self.body.load_state_dict(filled.state_dict())
+        announce(PRETRAINED, what, count, missing)

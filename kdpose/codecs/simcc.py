@@ -61,6 +61,16 @@ class SimCC:
             self.input_size[1] * self.split_ratio
         )
 
+    @property
+    def flip_shift(self) -> float:
+        """Bins by which :meth:`unflip` moves the mirrored scores."""
+        return self.split_ratio - 1
+
+    @property
+    def score_threshold(self) -> float:
+        """Joint scores up to this do not enter a person's score: bins share the probability."""
+        return 0.01
+
     def encode(self, joints: Tensor, visible: Tensor) -> SimCCTarget:
         """Target distributions and weights, as the reference implementation builds them.
 

@@ -1,0 +1,155 @@
+"""Heatmaps: a joint as a Gaussian bump on a coarse map, as HRNet is trained and decoded.
+
+Cell (i, j) of a map stands for the crop pixel (4 i, 4 j), where HRNet's strided convolutions are
+centred.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kdpose.types import HeatmapTarget, Pose
+
+_STRIDE = 4  # crop pixels per cell
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """Encodes joints as Gaussian maps and decodes maps to joints.
+
+    Attributes:
+        input_size: network input ``(W, H)``, pixels.
+        sigma: standard deviation of the target, cells.
+
+    Raises:
+        ValueError: a field is out of its range.
+    """
+
+    input_size: tuple[int, int]
+    sigma: float = 2.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input_size", tuple(self.input_size))
+        sizes = self.input_size
+        if len(sizes) != 2 or any(side < 1 or side % _STRIDE for side in sizes):
+            raise ValueError(f"input_size must be two multiples of {_STRIDE} px, got {sizes}")
+        if self.sigma <= 0:
+            raise ValueError(f"sigma must be positive (cells), got {self.sigma}")
+
+    @property
+    def bins(self) -> tuple[int, int]:
+        """Cells of a map ``(w, h)``."""
+        return self.input_size[0] // _STRIDE, self.input_size[1] // _STRIDE
+
+    @property
+    def flip_shift(self) -> float:
+        """Cells by which :meth:`unflip` moves the mirrored maps."""
+        return 1.0
+
+    @property
+    def score_threshold(self) -> float:
+        """Joint scores up to this do not enter a person's score, as HRNet is evaluated."""
+        return 0.2
+
+    def encode(self, joints: Tensor, visible: Tensor) -> HeatmapTarget:
+        """Target maps and weights, as the reference implementation builds them.
+
+        The bump has its peak, 1, at the nearest cell and ends 3 sigma from it along either axis;
+        a joint weighs 0, and its map is 0, where that box lies wholly outside the map.
+
+        Args:
+            joints: ``(B, K, 2)``, (x, y), crop pixels.
+            visible: ``(B, K)``, COCO's v.
+
+        Returns:
+            Float32 target on the device of ``joints``; its weights are 0 or 1.
+
+        Raises:
+            ValueError: ``visible`` does not fit ``joints``.
+        """
+        if joints.shape[-1] != 2 or joints.shape[:-1] != visible.shape:
+            raise ValueError(
+                "joints must be (B, K, 2) and visible (B, K), "
+                f"got {tuple(joints.shape)} and {tuple(visible.shape)}"
+            )
+        peak = (joints.float() / _STRIDE + 0.5).trunc()
+        reach = 3 * self.sigma
+        size = peak.new_tensor(self.bins)
+        inside = ((peak - reach < size) & (peak + reach + 1 >= 0)).all(-1)
+        weight = visible.float().clamp(0, 1) * inside
+        x, y = (self._bump(peak[..., axis], axis, reach) for axis in (0, 1))
+        return HeatmapTarget(y[..., :, None] * x[..., None, :] * weight[..., None, None], weight)
+
+    def decode(self, maps: Tensor) -> Pose:
+        """Joints at the maxima ``(B, K, 2)``, crop pixels, and the maxima as scores.
+
+        A maximum moves 0.25 cell towards the higher of its neighbours along each axis, unless it
+        lies within a cell of the border; a joint without any positive value is at 0, both as in
+        the reference implementation.
+
+        Args:
+            maps: ``(B, K, h, w)``.
+        """
+        maps = maps.float()
+        width = maps.shape[-1]
+        score, index = maps.flatten(2).max(-1)
+        column, row = index % width, index // width
+        joints = torch.stack([column, row], dim=-1).to(maps.dtype)
+        joints = (joints + 0.25 * _slope(maps, column, row)) * (score > 0)[..., None]
+        return Pose(joints * _STRIDE, score)
+
+    def expectation(self, maps: Tensor, temperature: float = 1.0) -> Tensor:
+        """The decoded joints ``(B, K, 2)``, crop pixels, as a teacher's.
+
+        Heatmaps are no distribution whose mean could be taken, so ``temperature`` has no part in
+        this, and there is no gradient.
+
+        Raises:
+            ValueError: a gradient is asked for.
+        """
+        if maps.requires_grad:
+            raise ValueError(
+                "the joints of heatmaps have no gradient: train a heatmap network without a "
+                "teacher (teacher=null), or a student with codec=simcc head=simcc"
+            )
+        return self.decode(maps).joints
+
+    def unflip(self, maps: Tensor, flip_order: Sequence[int]) -> Tensor:
+        """Bring the maps of a horizontally mirrored crop back to the crop's own frame.
+
+        Mirroring takes pixel u to W - 1 - u, which lies between cells; the reference shifts the
+        reversed map right by one cell, repeating the first column.
+
+        Args:
+            maps: ``(B, K, h, w)`` of the mirrored crop.
+            flip_order: K joint indices, ``Skeleton.flip_order``.
+        """
+        back = maps[:, list(flip_order)].flip(-1)
+        return torch.cat([back[..., :1], back[..., :-1]], dim=-1)
+
+    def merge(self, maps: Tensor, mirrored: Tensor) -> Tensor:
+        """Average two views of one crop; ``mirrored`` has been brought back by :meth:`unflip`."""
+        return (maps.float() + mirrored.float()) / 2
+
+    def _bump(self, peak: Tensor, axis: int, reach: float) -> Tensor:
+        """One axis of the Gaussian ``(B, K, cells)``."""
+        cell = torch.arange(self.bins[axis], device=peak.device, dtype=peak.dtype)
+        distance = cell - peak[..., None]
+        bump = (-0.5 * (distance / self.sigma).square()).exp()
+        return bump * (distance.abs() <= reach)
+
+
+def _slope(maps: Tensor, column: Tensor, row: Tensor) -> Tensor:
+    """Signs ``(B, K, 2)`` of the slopes at cells, 0 for those within a cell of the border."""
+    height, width = maps.shape[-2:]
+    inner = (column > 1) & (column < width - 1) & (row > 1) & (row < height - 1)
+    cells = maps.flatten(2)
+
+    def at(dx: int, dy: int) -> Tensor:
+        index = (row + dy).clamp(0, height - 1) * width + (column + dx).clamp(0, width - 1)
+        return cells.gather(-1, index[..., None])[..., 0]
+
+    slope = torch.stack([at(1, 0) - at(-1, 0), at(0, 1) - at(0, -1)], dim=-1)
+    return slope.sign() * inner[..., None]
