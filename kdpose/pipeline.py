@@ -1,7 +1,7 @@
 """Teacher, student and refiner in one command, each stage an experiment of its own."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from kdpose.data.dataset import PoseDataset, collate
 from kdpose.drawing import pose_grid
 from kdpose.evaluate import METRICS, evaluate_net, metrics_table, table_cells, table_header
 
+_NOT_PASSED_ON = ("experiment=", "pipeline.", "name=", "scheme=", "run_dir=")
+
 
 def run_pipeline(
     cfg: DictConfig, overrides: list[str], train: Callable[[DictConfig], dict[str, Any]]
@@ -24,37 +26,66 @@ def run_pipeline(
     """Run the stages in order, reusing those that are finished, and write their common table.
 
     Args:
-        cfg: ``pipeline.stages`` maps a row's label to ``experiment`` and ``overrides``.
+        cfg: ``pipeline.stages`` maps a row's label to its ``experiment`` and ``overrides``, and,
+            where it has them, its ``name``, ``seed`` and ``losses``, and the stages that are its
+            ``teacher`` and the ``student`` that it refines.
         overrides: the command line's, passed on to every stage.
         train: trains one composed configuration and returns its metrics.
 
     Returns:
         AP of the last stage.
+
+    Raises:
+        ValueError: the pipeline has schemes, and ``scheme`` is none of them.
     """
-    common = [
-        o for o in overrides if not o.lstrip("+").startswith(("experiment=", "pipeline.", "name="))
-    ]
+    common = [o for o in overrides if not o.lstrip("+").startswith(_NOT_PASSED_ON)]
     teacher_given = any(o.startswith("teacher.ckpt=") for o in common)
     run_dir = Path(cfg.run_dir)
     rows: dict[str, dict[str, Any]] = {}
-    for label, stage in cfg.pipeline.stages.items():
-        if label == "baseline" and not cfg.pipeline.baseline:
+    ckpts: dict[str, str] = {}
+    for label in _labels(cfg):
+        stage = cfg.pipeline.stages[label]
+        if label == "teacher" and teacher_given:
+            rows[label] = _score_given(cfg)
+            ckpts[label] = str(cfg.teacher.ckpt)
             continue
-        own = [*cfg.pipeline.overrides, *stage.overrides, *common]
-        if not stage.taught:
-            if label == "teacher" and teacher_given:
-                rows["teacher"] = _score_given(cfg)
-                continue
-            own = [o for o in own if not o.startswith("teacher.")]
-        composed = compose(
-            "train",
-            overrides=[f"+experiment={stage.experiment}", "resume=auto", *own],
-        )
-        rows[str(label)] = train(composed)
+        composed = compose("train", overrides=_stage_overrides(cfg, stage, common, ckpts))
+        rows[label] = train(composed)
+        ckpts[label] = str(Path(composed.run_dir) / "best.ckpt")
     _write_table(run_dir, cfg.name, rows)
     _write_picture(run_dir / "poses.jpg", rows)
     console.print(f"table and pictures in {run_dir.absolute()}")
     return next(reversed(rows.values()))["AP"]
+
+
+def _labels(cfg: DictConfig) -> list[str]:
+    """The stages to run: those of the scheme, or all; the baseline only where it is asked for."""
+    pipeline = cfg.pipeline
+    if "schemes" not in pipeline:
+        return [str(x) for x in pipeline.stages if x != "baseline" or pipeline.baseline]
+    if cfg.scheme not in pipeline.schemes:
+        raise ValueError(f"scheme must be one of {list(pipeline.schemes)}, got {cfg.scheme}")
+    return [str(label) for label in pipeline.schemes[cfg.scheme]]
+
+
+def _stage_overrides(
+    cfg: DictConfig, stage: DictConfig, common: list[str], ckpts: Mapping[str, str]
+) -> list[str]:
+    """What makes a stage: its experiment, what all share, the user's, and what it is, in order."""
+    teacher, student = stage.get("teacher"), stage.get("student")
+    if teacher is None:
+        common = [o for o in common if not o.startswith("teacher.")]
+    identity = [f"{key}={stage[key]}" for key in ("name", "seed") if key in stage]
+    if "losses" in stage:
+        identity.append(f"loss=[{','.join(stage.losses)}]")
+    if teacher is not None:
+        identity.append(f"teacher.ckpt='{ckpts[teacher]}'")
+    if student is not None:
+        identity.append(f"stage1_ckpt='{ckpts[student]}'")
+    if student is not None and teacher is None:  # a refiner's experiment has a teacher by itself
+        identity.append("~teacher")
+    start = [f"+experiment={stage.experiment}", "resume=auto"]
+    return [*start, *cfg.pipeline.overrides, *stage.overrides, *common, *identity]
 
 
 def _score_given(cfg: DictConfig) -> dict[str, Any]:
