@@ -68,13 +68,14 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
                 if sweep:
                     raise
                 sys.exit(1)
-            ended[-1] = (overrides, "done" if result is None else f"done, AP {100 * result:.1f}")
+            ended[-1] = (overrides, "done" if result is None else f"done, {result:.4f}")
             return result
 
         run = hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(job)
 
         @functools.wraps(function)
         def main() -> None:
+            ended.clear()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises what it would print
             try:
                 run()
