@@ -1,12 +1,13 @@
 """Collate runs into one report: ``python -m kdpose.report runs=runs/lspet_ablation``."""
 
 from pathlib import Path
+from typing import Any
 
 import hydra
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 
-from kdpose.checkpoints import load_net
 from kdpose.cli import CONF, command, console
 from kdpose.reports import figures, tables
 from kdpose.reports.collect import Run, by_row, collect_runs
@@ -27,10 +28,9 @@ def write_report(cfg: DictConfig) -> list[Row]:
     """
     folders = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs)
     runs = collect_runs(folders)
-    paper = OmegaConf.to_container(cfg.paper)
-    assert isinstance(paper, dict)
+    paper: Any = OmegaConf.to_container(cfg.paper)
     grouped = by_row(runs, list(paper))
-    split = read_split(runs[0], load_net(runs[0].folder / "best.ckpt").net.skeleton)
+    split = read_split(runs[0], instantiate(runs[0].config.dataset.skeleton, _convert_="all"))
     measured = {
         run.name: measure(run, split)
         for run in track(runs, "measuring", console=console, transient=True)
@@ -100,8 +100,8 @@ def _markdown(cfg: DictConfig, rows: list[Row], split: Split, caption: str | Non
         f"The gain is over {cfg.baseline}, seed by seed on the same images and then averaged; its "
         f"{100 * cfg.confidence:g} % interval is a paired bootstrap over images "
         f"({cfg.resamples} samples) and does not cover the choice of seeds.",
-        "The paper's columns are its Table IV, on CrowdPose's test set; on other data, or at another "
-        "scale, compare gains, not levels.",
+        "The paper's columns are its Table IV, on CrowdPose's test set: on other data, or at "
+        "another scale, compare gains, not levels.",
     ]
     if pck:
         notes.append(

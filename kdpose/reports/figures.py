@@ -69,10 +69,7 @@ def _gains(axes: Axes, rows: Sequence[Row], confidence: float) -> None:
 
 def _joints(axes: Axes, rows: Sequence[Row]) -> None:
     names = list(rows[0].joints)
-    figures = [
-        [np.nan if row.joints[n] is None else 100 * row.joints[n] for n in names] for row in rows
-    ]  # type: ignore[operator]
-    values = np.array(figures, dtype=float)
+    values = 100 * np.array([[row.joints[name] for name in names] for row in rows], dtype=float)
     axes.imshow(values, aspect="auto", cmap="Blues")
     dark = 0.6 * np.nanmax(values, initial=0.0)
     for (line, column), value in np.ndenumerate(values):
