@@ -16,7 +16,7 @@ from kdpose.runs import changes, config_hash
 
 _NEEDED = ("config.yaml", "metrics.json", "predictions.json")
 _SEED = re.compile(r"(?:^|[_/-])s(?:eed)?[-_]?\d+$")
-_KEPT_ASIDE = re.compile(r"\.\d+$")  # by kdpose.runs, where a run began anew
+_ASIDE = re.compile(r"\.\d+$")
 _PER_SEED = ("seed", "data.seed", "name", "teacher.ckpt", "stage1_ckpt")
 _SAME = ("annotations_sha256", "protocol", "box_source", "flip")  # what makes figures comparable
 
@@ -114,7 +114,7 @@ def collect_runs(folders: Sequence[str | Path]) -> list[Run]:
         for path in sorted(folder.rglob("metrics.json")):
             where = path.parent
             whole = all((where / name).is_file() for name in _NEEDED)
-            if whole and not any(_KEPT_ASIDE.search(part) for part in where.parts):
+            if whole and not _kept_aside(where):
                 name = str(where.relative_to(folder)) if where != folder else where.name
                 config = OmegaConf.load(where / "config.yaml")
                 assert isinstance(config, DictConfig)
@@ -132,6 +132,12 @@ def collect_runs(folders: Sequence[str | Path]) -> list[Run]:
                     f"is {runs[0].metrics[key]}, of {run.folder.absolute()} {run.metrics[key]}"
                 )
     return runs
+
+
+def _kept_aside(folder: Path) -> bool:
+    """Whether a run was put aside for another of its name, see :mod:`kdpose.runs`."""
+    name = _ASIDE.sub("", folder.name)
+    return name != folder.name and folder.with_name(name).is_dir()
 
 
 def by_row(runs: Sequence[Run], order: Sequence[str]) -> dict[str, list[Run]]:
