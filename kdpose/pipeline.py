@@ -126,12 +126,12 @@ def _write_table(run_dir: Path, name: str, rows: dict[str, dict[str, Any]]) -> N
 @torch.inference_mode()
 def _write_picture(path: Path, rows: dict[str, dict[str, Any]], persons: int = 8) -> None:
     """The same persons under each model, one row a model, so that columns compare."""
+    models = [load_net(row["ckpt"]) for row in rows.values()]
     last = next(reversed(rows.values()))
+    images = models[-1].description["dataset"]["images"]
     grids = []
-    for row in rows.values():
-        net = load_net(row["ckpt"]).net
+    for net in (model.net for model in models):
         everyone = load_persons(last["annotations"], net.skeleton)
-        images = load_net(last["ckpt"]).description["dataset"]["images"]
         dataset = PoseDataset(everyone, images, net.skeleton, net.codec.input_size)
         step = max(1, len(dataset) // persons)
         crops = collate(

@@ -103,8 +103,8 @@ def test_again_trains_nothing_and_a_failed_job_loses_no_other(first):
     assert "error: scheme must be one of [0, 1, 2, 3, 4, 5, 6], got 9 (in " in errors[0]
     assert len(errors) == 3
     assert "Traceback" in (runs / "scheme_9_s0" / "error.log").read_text()
-    ended = [line.split() for line in done.stdout.splitlines() if " scheme=" in line]
-    assert [job[2] for job in ended if job[0] != "#"] == ["failed"] * 2 + ["done"] * 14
+    ended = [line.split() for line in done.stdout.splitlines() if line.startswith("  scheme=")]
+    assert [job[2] for job in ended] == ["failed"] * 2 + ["done"] * 14
 
 
 def test_report_has_the_table(first):
