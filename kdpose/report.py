@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 
-from kdpose.cli import CONF, command, console
+from kdpose.cli import console, entry_point
 from kdpose.reports import figures, tables
 from kdpose.reports.collect import Run, by_row, collect_runs
 from kdpose.reports.measure import Measured, Split, measure, read_split
@@ -140,12 +139,10 @@ def _markdown(cfg: DictConfig, rows: list[Row], split: Split, caption: str | Non
     return "# Report\n\n" + "\n".join(text)
 
 
-@hydra.main(version_base="1.3", config_path=CONF, config_name="report")
-@command
-def main(cfg: DictConfig) -> float | None:
+@entry_point("report")
+def main(cfg: DictConfig) -> None:
     """Entry point."""
     write_report(cfg)
-    return None
 
 
 if __name__ == "__main__":

@@ -55,8 +55,8 @@ def test_every_stage_is_trained_once(first):
     assert done.stdout.count(" epochs in ") == len(RUNS)
     wanted = 2 * (1 + 2 + 2 + 2 + 2 + 3 + 3)  # stages of the seven schemes, two seeds
     assert done.stdout.count("finished already") == wanted - len(RUNS)
-    jobs = [line.split() for line in done.stdout.splitlines() if "done" in line]
-    expected = [[f"scheme={s}", f"seed={n}", "done"] for s in range(7) for n in (0, 1)]
+    jobs = [line.split() for line in done.stdout.splitlines() if line.startswith("  scheme=")]
+    expected = [[f"scheme={s}", f"seed={n}", "done,"] for s in range(7) for n in (0, 1)]
     assert [job[:3] for job in jobs] == expected
 
 
@@ -98,13 +98,10 @@ def test_again_trains_nothing_and_a_failed_job_loses_no_other(first):
     assert done.stdout.count("finished already") == 30
     assert " epochs in " not in done.stdout
     assert done.returncode == 1
-    errors = done.stderr.strip().splitlines()
-    assert errors[-1] == "error: 2 of 16 jobs failed"
-    assert "error: scheme must be one of [0, 1, 2, 3, 4, 5, 6], got 9 (in " in errors[0]
-    assert len(errors) == 3
-    assert "Traceback" in (runs / "scheme_9_s0" / "error.log").read_text()
+    message = "error: scheme must be one of [0, 1, 2, 3, 4, 5, 6], got 9"
+    assert done.stderr.count(message) == 3  # at once, for either seed, and at the end
     ended = [line.split() for line in done.stdout.splitlines() if line.startswith("  scheme=")]
-    assert [job[2] for job in ended] == ["failed"] * 2 + ["done"] * 14
+    assert [job[2] for job in ended] == ["failed"] * 2 + ["done,"] * 14
 
 
 def test_report_has_the_table(first):
