@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,8 +24,10 @@ from hydra.errors import (
 )
 from hydra.types import RunMode
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
+from rich import box
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.table import Table
 
 _HERE = Path(__file__).parent
 CONF = str(_HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf")
@@ -38,30 +41,41 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
     """Make a command line of a function: Hydra's, with the errors a user can mend in one line.
 
     Such an error ends the command with status 1; ``debug=true`` shows the traceback instead.
-    A sweep prints a job's error at once, goes on with the next job and ends with status 1.
+    A sweep prints a job's error at once, goes on with the next job, says at the end how each job
+    ended, and exits with status 1 where one failed.
 
     Args:
         config_name: of the primary configuration in ``conf``.
     """
 
     def decorate(function: _Job) -> Callable[[], None]:
+        ended: list[tuple[list[str], str]] = []
+
         def job(cfg: DictConfig) -> float | None:
             quiet()
+            overrides = list(HydraConfig.get().overrides.task)
+            ended.append((overrides, "failed"))
             try:
-                return function(cfg)
+                result = function(cfg)
             except Exception as error:
                 line = one_line(error)
+                sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+                if sweep and line is None:  # at once: Hydra raises it after the last job
+                    traceback.print_exc()
                 if line is None or cfg.debug:
                     raise
                 print(f"error: {line}", file=sys.stderr)
-                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                if sweep:
                     raise
                 sys.exit(1)
+            ended[-1] = (overrides, "done" if result is None else f"done, {result:.4f}")
+            return result
 
         run = hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(job)
 
         @functools.wraps(function)
         def main() -> None:
+            ended.clear()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises what it would print
             try:
                 run()
@@ -71,10 +85,22 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
                     raise
                 print(f"error: {line}", file=sys.stderr)
                 sys.exit(1)
+            finally:
+                if len(ended) > 1:
+                    console.print(_summary(ended))
 
         return main
 
     return decorate
+
+
+def _summary(ended: Sequence[tuple[Sequence[str], str]]) -> Table:
+    """How a sweep's jobs ended, each by the overrides that not all have."""
+    shared = set.intersection(*(set(overrides) for overrides, _ in ended))
+    table = Table("job", "result", box=box.SIMPLE)
+    for overrides, result in ended:
+        table.add_row(" ".join(o for o in overrides if o not in shared), result)
+    return table
 
 
 def one_line(error: BaseException | None) -> str | None:

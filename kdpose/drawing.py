@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from PIL import ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from torchvision.utils import make_grid
@@ -81,3 +81,11 @@ def pose_grid(
     ]
     grid: Tensor = make_grid(drawn, nrow=columns, padding=4, pad_value=255)
     return grid
+
+
+def labelled(picture: Tensor, text: str, height: int = 22) -> Tensor:
+    """A picture ``(3, H, W)`` uint8 under a white line that says what it shows."""
+    strip = Image.new("RGB", (picture.shape[-1], height), "white")
+    font = ImageFont.load_default(size=0.7 * height)
+    ImageDraw.Draw(strip).text((4, height / 2), text, fill="black", font=font, anchor="lm")
+    return torch.cat([pil_to_tensor(strip), picture.cpu()], dim=-2)

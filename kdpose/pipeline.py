@@ -1,22 +1,27 @@
 """Teacher, student and refiner in one command, each stage an experiment of its own."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra import compose
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torchvision.io import write_jpeg
+from torchvision.transforms.functional import pad
 
 from kdpose.checkpoints import load_net
 from kdpose.cli import console
+from kdpose.complexity import complexity
 from kdpose.data.annotations import load_persons
 from kdpose.data.dataset import PoseDataset, collate
-from kdpose.drawing import pose_grid
+from kdpose.drawing import labelled, pose_grid
 from kdpose.evaluate import evaluate_net
 from kdpose.tables import METRICS, caption, metrics_table, table_cells, table_header
+
+_NOT_PASSED_ON = ("experiment=", "pipeline.", "name=", "scheme=", "run_dir=")
 
 
 def run_pipeline(
@@ -25,59 +30,93 @@ def run_pipeline(
     """Run the stages in order, reusing those that are finished, and write their common table.
 
     Args:
-        cfg: ``pipeline.stages`` maps a row's label to ``experiment`` and ``overrides``.
+        cfg: ``pipeline.stages`` maps a row's label to its ``experiment`` and ``overrides``, and,
+            where it has them, its ``name``, ``seed`` and ``losses``, and the stages that are its
+            ``teacher`` and the ``student`` that it refines.
         overrides: the command line's, passed on to every stage.
         train: trains one composed configuration and returns its metrics.
 
     Returns:
         AP of the last stage.
+
+    Raises:
+        ValueError: the pipeline has schemes, and ``scheme`` is none of them.
     """
-    common = [
-        o for o in overrides if not o.lstrip("+").startswith(("experiment=", "pipeline.", "name="))
-    ]
+    common = [o for o in overrides if not o.lstrip("+").startswith(_NOT_PASSED_ON)]
     teacher_given = any(o.startswith("teacher.ckpt=") for o in common)
     run_dir = Path(cfg.run_dir)
     rows: dict[str, dict[str, Any]] = {}
-    for label, stage in cfg.pipeline.stages.items():
-        if label == "baseline" and not cfg.pipeline.baseline:
+    ckpts: dict[str, str] = {}
+    for label in _labels(cfg):
+        stage = cfg.pipeline.stages[label]
+        if label == "teacher" and teacher_given:
+            rows[label] = _score_given(cfg)
+            ckpts[label] = str(cfg.teacher.ckpt)
             continue
-        own = [*cfg.pipeline.overrides, *stage.overrides, *common]
-        if not stage.taught:
-            if label == "teacher" and teacher_given:
-                rows["teacher"] = _score_given(cfg)
-                continue
-            own = [o for o in own if not o.startswith("teacher.")]
-        composed = compose(
-            "train",
-            overrides=[f"+experiment={stage.experiment}", "resume=auto", *own],
-        )
-        rows[str(label)] = train(composed)
+        composed = compose("train", overrides=_stage_overrides(cfg, stage, common, ckpts))
+        rows[label] = train(composed)
+        ckpts[label] = str(Path(composed.run_dir) / "best.ckpt")
     _write_table(run_dir, cfg.name, rows)
     _write_picture(run_dir / "poses.jpg", rows)
     console.print(f"table and pictures in {run_dir.absolute()}")
     return next(reversed(rows.values()))["AP"]
 
 
+def _labels(cfg: DictConfig) -> list[str]:
+    """The stages to run: those of the scheme, or all; the baseline only where it is asked for."""
+    pipeline = cfg.pipeline
+    if "schemes" not in pipeline:
+        return [str(x) for x in pipeline.stages if x != "baseline" or pipeline.baseline]
+    if cfg.scheme not in pipeline.schemes:
+        raise ValueError(f"scheme must be one of {list(pipeline.schemes)}, got {cfg.scheme}")
+    return [str(label) for label in pipeline.schemes[cfg.scheme]]
+
+
+def _stage_overrides(
+    cfg: DictConfig, stage: DictConfig, common: list[str], ckpts: Mapping[str, str]
+) -> list[str]:
+    """What makes a stage: its experiment, what all share, the user's, and what it is, in order."""
+    teacher, student = stage.get("teacher"), stage.get("student")
+    if teacher is None:
+        common = [o for o in common if not o.startswith("teacher.")]
+    identity = [f"{key}={stage[key]}" for key in ("name", "seed") if key in stage]
+    if "losses" in stage:
+        identity.append(f"loss=[{','.join(stage.losses)}]")
+    if teacher is not None:
+        identity.append(f"teacher.ckpt='{ckpts[teacher]}'")
+    if student is not None:
+        identity.append(f"stage1_ckpt='{ckpts[student]}'")
+    if student is not None and teacher is None:  # a refiner's experiment has a teacher by itself
+        identity.append("~teacher")
+    start = [f"+experiment={stage.experiment}", "resume=auto"]
+    return [*start, *cfg.pipeline.overrides, *stage.overrides, *common, *identity]
+
+
 def _score_given(cfg: DictConfig) -> dict[str, Any]:
     """Score the teacher that the user brought on this pipeline's validation split."""
     ckpt = str(cfg.teacher.ckpt)
-    val = cfg.dataset.val
     options = {key: cfg.teacher[key] for key in ("skeleton", "input_size", "label")}
+    loaded = load_net(ckpt, "teacher.ckpt", **options)
+    given = {"ckpt": ckpt, "options": options}
+    joints = instantiate(cfg.dataset.skeleton, _convert_="all").joints
+    if loaded.net.skeleton.joints != joints:  # its AP on the shared joints: the run's teacher.json
+        return {**complexity(loaded.net), **given}
+    val = cfg.dataset.val
     metrics = evaluate_net(
-        load_net(ckpt, "teacher.ckpt", **options),
+        loaded,
         annotations=val.annotations,
         images=val.images,
         protocol=cfg.dataset.protocol,
         flip=cfg.module.flip_test,
     )
-    return {**metrics, "ckpt": ckpt, "options": options}
+    return {**metrics, **given}
 
 
 def _write_table(run_dir: Path, name: str, rows: dict[str, dict[str, Any]]) -> None:
     """Print the rows and write them as Markdown and CSV."""
     run_dir.mkdir(parents=True, exist_ok=True)
     shown = [metric for metric in METRICS if any(metric in row for row in rows.values())]
-    title = f"{name}: {caption(next(iter(rows.values())))}"
+    title = f"{name}: {caption(next(reversed(rows.values())))}"
     console.print(metrics_table(title, rows))
     header = ["model", *table_header(shown)]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
@@ -94,16 +133,19 @@ def _write_table(run_dir: Path, name: str, rows: dict[str, dict[str, Any]]) -> N
 @torch.inference_mode()
 def _write_picture(path: Path, rows: dict[str, dict[str, Any]], persons: int = 8) -> None:
     """The same persons under each model, one row a model, so that columns compare."""
+    models = [load_net(row["ckpt"], **row.get("options", {})) for row in rows.values()]
     last = next(reversed(rows.values()))
+    images = models[-1].description["dataset"]["images"]
+    everyone = load_persons(last["annotations"], models[-1].net.skeleton)
     grids = []
-    for row in rows.values():
-        net = load_net(row["ckpt"], **row.get("options", {})).net
-        everyone = load_persons(last["annotations"], net.skeleton)
-        images = load_net(last["ckpt"]).description["dataset"]["images"]
-        dataset = PoseDataset(everyone, images, net.skeleton, net.codec.input_size)
+    for label, net in zip(rows, (model.net for model in models), strict=True):
+        dataset = PoseDataset(everyone, images, models[-1].net.skeleton, net.codec.input_size)
         step = max(1, len(dataset) // persons)
         crops = collate(
             [dataset[i] for i in range(0, min(len(dataset), step * persons), step)]
         ).image
-        grids.append(pose_grid(crops, [net.pose(crops).joints], net.skeleton, columns=persons))
-    write_jpeg(torch.cat(grids, dim=1), str(path), quality=90)
+        grid = pose_grid(crops, [net.pose(crops).joints], net.skeleton, columns=persons)
+        grids.append(labelled(grid, label))
+    width = max(grid.shape[-1] for grid in grids)
+    even = [pad(grid, [0, 0, width - grid.shape[-1], 0], fill=255) for grid in grids]
+    write_jpeg(torch.cat(even, dim=1), str(path), quality=90)

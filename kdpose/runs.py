@@ -1,5 +1,7 @@
 """A run's folder: made, continued or kept aside."""
 
+import hashlib
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ _FREE = (
     "trainer.accelerator",
     "trainer.devices",
     "trainer.strategy",
+    "trainer.default_root_dir",
 )
 
 
@@ -46,7 +49,7 @@ def open_run(cfg: DictConfig) -> tuple[Path, str | None]:
     saved = run_dir / "config.yaml"
     checkpoint = None
     if cfg.resume == "auto" and last.is_file() and saved.is_file():
-        changed = _changes(OmegaConf.load(saved), cfg)
+        changed = changes(OmegaConf.load(saved), cfg)
         if changed:
             raise ValueError(
                 f"{run_dir.absolute()} was trained otherwise: {'; '.join(changed[:6])}. "
@@ -89,12 +92,24 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401
     return {prefix[:-1]: node}
 
 
-def _changes(before: Any, after: DictConfig) -> list[str]:  # noqa: ANN401
-    """Keys whose values differ, as ``key: old -> new``."""
-    old = _flat(OmegaConf.to_container(before, resolve=True))
-    new = _flat(OmegaConf.to_container(after, resolve=True))
+def changes(before: Any, after: Any, but: tuple[str, ...] = ()) -> list[str]:  # noqa: ANN401
+    """Keys whose values differ, as ``key: old -> new``.
+
+    Args:
+        before: a configuration, resolved or resolvable.
+        after: another.
+        but: beginnings of keys that may differ, besides those of where and how fast a run goes.
+    """
+    old, new = (_flat(OmegaConf.to_container(cfg, resolve=True)) for cfg in (before, after))
     return [
         f"{key} {old.get(key)} -> {new.get(key)}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not key.startswith(_FREE)
+        if old.get(key) != new.get(key) and not key.startswith((*_FREE, *but))
     ]
+
+
+def config_hash(cfg: Any) -> str:  # noqa: ANN401
+    """SHA-256 of what a configuration does, apart from where and how fast it runs."""
+    flat = _flat(OmegaConf.to_container(cfg, resolve=True))
+    kept = {key: flat[key] for key in sorted(flat) if not key.startswith(_FREE)}
+    return hashlib.sha256(json.dumps(kept, default=str).encode()).hexdigest()

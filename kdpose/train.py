@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Timer
 from omegaconf import DictConfig, OmegaConf
 
 from kdpose.checkpoints import load_made_by_run, load_net
@@ -98,22 +100,40 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         teacher_size=teacher.codec.input_size if teacher is not None else None,
     )
     check = check_teacher(cfg, module, datamodule, run_dir)
+    timer = Timer(verbose=False)  # its state is in last.ckpt: a resumed run counts its first part
     trainer = instantiate(cfg.trainer, _partial_=True, _convert_="all")(
-        callbacks=list(instantiate(cfg.callbacks, _convert_="all").values()),
+        callbacks=[*instantiate(cfg.callbacks, _convert_="all").values(), timer],
         logger=list(instantiate(cfg.logger, _convert_="all").values()),
     )
     # a run shorter than the interval would end without a validation, so without a best checkpoint
     trainer.check_val_every_n_epoch = min(cfg.trainer.check_val_every_n_epoch, trainer.max_epochs)
     console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
     trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
-    metrics = report(cfg, run_dir)
+    metrics = report(cfg, run_dir, _training(cfg, trainer, timer))
     if check is not None:
         check.after(run_dir / "predictions.json")
     return metrics
 
 
-def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
-    """Score the best checkpoint from its file; writes ``metrics.json`` and ``predictions.json``."""
+def _training(cfg: DictConfig, trainer: L.Trainer, timer: Timer) -> dict[str, Any]:
+    """What ``metrics.json`` says of the training itself."""
+    device = trainer.strategy.root_device
+    return {
+        "seed": cfg.seed,
+        "epochs": trainer.current_epoch,
+        "seconds": round(timer.time_elapsed("train"), 1),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+    }
+
+
+def report(cfg: DictConfig, run_dir: Path, training: dict[str, Any]) -> dict[str, Any]:
+    """Score the best checkpoint from its file; writes ``metrics.json`` and ``predictions.json``.
+
+    Args:
+        cfg: of the run.
+        run_dir: its folder.
+        training: what ``metrics.json`` is to say of the training itself.
+    """
     best = run_dir / "best.ckpt"
     metrics = evaluate_net(
         load_net(best),
@@ -123,7 +143,7 @@ def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         num_workers=cfg.data.num_workers,
         results_out=run_dir / "predictions.json",
     )
-    metrics["ckpt"] = str(best.absolute())
+    metrics |= {"ckpt": str(best.absolute()), "training": training}
     (run_dir / "metrics.json").write_text(json.dumps(metrics, indent=2))
     console.print(metrics_table(caption(metrics), {cfg.name: metrics}))
     return metrics

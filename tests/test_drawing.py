@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import ImageColor
 
-from kdpose.drawing import PERSON_COLORS, draw_poses, pose_grid
+from kdpose.drawing import PERSON_COLORS, draw_poses, labelled, pose_grid
 from kdpose.keypoints import COCO, CROWDPOSE, Skeleton
 
 PAIR = Skeleton("pair", ("a", "b", "c"), ((0, 1),), (0.1,) * 3)
@@ -76,3 +76,12 @@ def test_grid(skeleton, count):
         for pose, at in ((0, 40), (1, 120)):  # crops are enlarged four times
             assert has(grid, rgb(pose))[top + at, left + at]
     assert np.prod(grid.shape) > 0
+
+
+def test_a_label_stands_above_the_untouched_picture():
+    picture = torch.randint(0, 255, (3, 30, 90), dtype=torch.uint8)
+    drawn = labelled(picture, "stage1", height=20)
+    assert drawn.shape == (3, 50, 90)
+    assert torch.equal(drawn[:, 20:], picture)
+    assert (drawn[:, :20] < 128).any()
+    assert not torch.equal(drawn[:, :20], labelled(picture, "stage2", height=20)[:, :20])

@@ -36,7 +36,15 @@ def test_experiment_composes(name, tmp_path):
     if cfg.pipeline is not None:
         stages = [stage["experiment"] for stage in plain["pipeline"]["stages"].values()]
         assert set(stages) <= set(EXPERIMENTS)
-        assert len(stages) == 4
+        schemes = plain["pipeline"].get("schemes")
+        assert len(stages) == (8 if schemes else 4)
+        if schemes:  # a stage comes after those whose checkpoints it takes
+            assert sorted(schemes) == list(range(7))
+            for labels in schemes.values():
+                for place, label in enumerate(labels):
+                    stage = plain["pipeline"]["stages"][label]
+                    sources = {stage[k] for k in ("teacher", "student") if k in stage}
+                    assert sources <= set(labels[:place])
 
 
 @pytest.mark.parametrize("dataset", ["coco", "crowdpose"])

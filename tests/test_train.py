@@ -117,8 +117,13 @@ def test_metrics_come_from_evaluate(full, tmp_path):
     kdpose("evaluate", f"ckpt={ckpt}", f"out={tmp_path}/m.json", "num_workers=0", "batch_size=8")
     ours = json.loads((tmp_path / "m.json").read_text())
     stored = json.loads((runs / "synthetic_stage2" / "metrics.json").read_text())
+    training = stored.pop("training")
     same = stored.keys() - {"ckpt", "date"}
     assert {k: ours[k] for k in same} == {k: stored[k] for k in same}
+    assert training["seed"] == 0
+    assert training["epochs"] == 2
+    assert 0 < training["seconds"] < 600
+    assert training["device"] == "cpu"
 
 
 def test_evaluate_takes_files_boxes_and_flip(full, crowd, tmp_path):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -97,6 +98,40 @@ def distill_decay(epoch: int, max_epochs: int) -> float:
     return 1 - epoch / max_epochs
 
 
+def weighted_terms(
+    terms: Mapping[str, LossTerm], context: Mapping[str, Any], gamma: float
+) -> dict[str, Tensor]:
+    """Each term times its weight and, where it decays, gamma; with their graphs.
+
+    Raises:
+        ValueError: a term lacks an input.
+    """
+    return {
+        name: term(context) * (term.weight * gamma if term.decay else term.weight)
+        for name, term in terms.items()
+    }
+
+
+def gradient_norms(values: Mapping[str, Tensor], at: Tensor) -> dict[str, Tensor]:
+    """How hard each term pulls at a tensor that all of them depend on.
+
+    Taken at the feature that the head reads, the last place that L_KL, Eq. 2 and 3 (through the
+    head) and Eq. 1 (directly) share, this costs each term a backward pass through the head alone.
+
+    Args:
+        values: scalars with their graphs, which are kept.
+        at: the tensor; it needs a gradient.
+
+    Returns:
+        The L2 norm of each scalar's gradient; 0 for one that does not depend on ``at``.
+    """
+    norms = {}
+    for name, value in values.items():
+        (gradient,) = torch.autograd.grad(value, at, retain_graph=True, materialize_grads=True)
+        norms[name] = gradient.float().norm()
+    return norms
+
+
 def total(
     terms: Mapping[str, LossTerm], context: Mapping[str, Any], gamma: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -115,9 +150,6 @@ def total(
     """
     if not terms:
         raise ValueError("losses must be one term or more, got none")
-    parts = {
-        name: term(context) * (term.weight * gamma if term.decay else term.weight)
-        for name, term in terms.items()
-    }
+    parts = weighted_terms(terms, context, gamma)
     values = list(parts.values())
     return sum(values[1:], values[0]), {name: part.detach() for name, part in parts.items()}

@@ -58,19 +58,23 @@ def keypoint_ap(
     images = {int(image["id"]): image for image in data["images"]}
     chosen = sorted(images if image_ids is None else {int(i) for i in image_ids})
     _check_known("image_ids", chosen, images, path)
-    truth = _ground_truth(data, path, protocol, len(sigmas))
-    found = _detections(results, images, path, len(sigmas))
-    precision, recall = _evaluate(truth, found, set(chosen), sigmas)
+    truth = ground_truth(data, path, protocol, len(sigmas))
+    found = read_detections(results, images, path, len(sigmas))
+
+    precision, recall = precision_recall(truth, found, set(chosen), sigmas)
     figures = {
-        "AP": _mean(precision[..., 0]),
-        "AP50": _mean(precision[0, :, 0]),
-        "AP75": _mean(precision[5, :, 0]),
-        "AR": _mean(recall[..., 0]),
+        "AP": mean_defined(precision[..., 0]),
+        "AP50": mean_defined(precision[0, :, 0]),
+        "AP75": mean_defined(precision[5, :, 0]),
+        "AR": mean_defined(recall[..., 0]),
     }
     if protocol == "coco":
-        return figures | {"APM": _mean(precision[..., 1]), "APL": _mean(precision[..., 2])}
-    for name, subset in _crowd_subsets([images[i] for i in chosen], crowd_cuts).items():
-        value = _mean(_evaluate(truth, found, subset, sigmas)[0][..., 0])
+        return figures | {
+            "APM": mean_defined(precision[..., 1]),
+            "APL": mean_defined(precision[..., 2]),
+        }
+    for name, subset in crowd_subsets([images[i] for i in chosen], crowd_cuts).items():
+        value = mean_defined(precision_recall(truth, found, subset, sigmas)[0][..., 0])
         figures[f"AP_{name}"] = None if value is None else round(value, 4)
     return figures
 
@@ -86,7 +90,7 @@ def _read(path: Path, protocol: str, crowd_cuts: tuple[float, float]) -> dict[st
     return dict(json.loads(path.read_bytes()))
 
 
-def _ground_truth(
+def ground_truth(
     data: Mapping[str, Any], path: Path, protocol: str, joints: int
 ) -> list[dict[str, Any]]:
     """The file's persons with all that the evaluator needs, numbered from 1.
@@ -130,7 +134,7 @@ def _ground_truth(
     return truth
 
 
-def _detections(
+def read_detections(
     results: Sequence[Mapping[str, Any]], images: Mapping[int, Any], path: Path, joints: int
 ) -> list[dict[str, Any]]:
     """The results as persons, checked; the caller's own dicts stay untouched."""
@@ -179,7 +183,7 @@ def _check_known(what: str, named: Sequence[int], images: Mapping[int, Any], pat
         )
 
 
-def _crowd_subsets(
+def crowd_subsets(
     images: Sequence[Mapping[str, Any]], cuts: tuple[float, float]
 ) -> dict[str, set[int]]:
     """Image ids by ``crowdIndex``."""
@@ -193,7 +197,7 @@ def _crowd_subsets(
     return subsets
 
 
-def _evaluate(
+def precision_recall(
     truth: Sequence[Mapping[str, Any]],
     found: Sequence[Mapping[str, Any]],
     images: set[int],
@@ -220,7 +224,7 @@ def _evaluate(
     return precision[:, :, 0, :, 0], recall[:, 0, :, 0]
 
 
-def _mean(values: np.ndarray) -> float | None:
+def mean_defined(values: np.ndarray) -> float | None:
     """Mean of what is defined, None if nothing is."""
     defined = values[values > -1]
     return float(defined.mean()) if defined.size else None

@@ -9,10 +9,12 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from kdpose.losses.terms import LossTerm, distill_decay, total
+from kdpose.losses.terms import LossTerm, distill_decay, gradient_norms, total, weighted_terms
 from kdpose.modules.base import PoseModule
 from kdpose.pose_net import PoseNet
 from kdpose.types import PoseBatch, PoseOutput, SimCCTarget
+
+_GRADIENTS_EVERY = 50  # steps, from each epoch's first: rare enough to cost no time
 
 
 class DistillStage1Module(PoseModule):
@@ -89,6 +91,10 @@ class DistillStage1Module(PoseModule):
         gamma = distill_decay(self.current_epoch, self.trainer.max_epochs or 1)
         loss, parts = total(self.losses, context, gamma)
         self.log_losses(loss, parts, batch)
+        if self.teacher is not None and batch_idx % _GRADIENTS_EVERY == 0:
+            norms = gradient_norms(weighted_terms(self.losses, context, gamma), output.features[0])
+            named = {f"train/grad_{name}": norm for name, norm in norms.items()}
+            self.log_dict(named, on_step=False, on_epoch=True, batch_size=len(batch.image))
         if self.teacher is not None:
             self.log("train/gamma", gamma, batch_size=len(batch.image))
         return loss

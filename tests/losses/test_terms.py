@@ -9,7 +9,7 @@ import torch
 import kdpose
 from kdpose.losses.pose_l1 import pose_l1
 from kdpose.losses.refined_l1 import refined_l1
-from kdpose.losses.terms import LossTerm, distill_decay, total
+from kdpose.losses.terms import LossTerm, distill_decay, gradient_norms, total
 
 
 def product(left, right):
@@ -121,6 +121,23 @@ def test_total_by_hand():
     loss.backward()
     assert left.grad.item() == pytest.approx(4 + 2.5e-4 + 0.5 + 30)
     assert not any(part.requires_grad for part in parts.values())
+
+
+def test_gradient_norms_by_hand():
+    shared = torch.tensor([3.0, 4.0], requires_grad=True)
+    other = torch.tensor(1.0, requires_grad=True)
+    values = {
+        "sum": 2 * shared.sum(),  # gradient (2, 2)
+        "square": (shared**2).sum() * other,  # gradient (6, 8)
+        "elsewhere": other * 5,
+    }
+    norms = gradient_norms(values, shared)
+    assert {name: norm.item() for name, norm in norms.items()} == pytest.approx(
+        {"sum": 8**0.5, "square": 10.0, "elsewhere": 0.0}
+    )
+    assert shared.grad is None
+    sum(values.values()).backward()  # the graph is still there
+    assert shared.grad.tolist() == [8.0, 10.0]
 
 
 def test_total_leaves_non_finite_terms_to_the_caller():
