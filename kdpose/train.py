@@ -165,7 +165,10 @@ def main(cfg: DictConfig) -> float | None:
     if hydra_cfg.mode == RunMode.MULTIRUN:
         cfg.run_dir = str(Path(cfg.run_dir) / _job_name(hydra_cfg.overrides.task, sys.argv[1:]))
     if cfg.pipeline is not None:
-        return run_pipeline(cfg, list(hydra_cfg.overrides.task), train)
+        overrides = list(hydra_cfg.overrides.task)
+        if hydra_cfg.mode == RunMode.MULTIRUN and "schemes" not in cfg.pipeline:
+            overrides.append(f"runs='{cfg.run_dir}'")  # each job has stages of its own
+        return run_pipeline(cfg, overrides, train)
     return train(cfg)["AP"]
 
 
