@@ -14,6 +14,7 @@ _FREE = (
     "run_dir",
     "data.num_workers",
     "data.cache_images",
+    "data.crop",
     "logger",
     "callbacks",
     "debug",

@@ -35,7 +35,7 @@ class Pixels(Protocol):
         """The pixels ``(h, w, 3)`` that show a person: the source."""
 
     def frame(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """``(B, 3)`` s, x, y: image pixel p is the source's pixel ``s p + (x, y)``."""
+        """``(B, 4)`` sx, sy, x, y: image pixel p is the source's ``(sx, sy) p + (x, y)``."""
 
 
 def check_images(persons: Persons, images: str | Path, key: str) -> None:
@@ -108,7 +108,8 @@ class PoseDataset(Dataset[PoseBatch]):
     def __getitem__(self, index: Index) -> PoseBatch:
         """One person; ``index`` is a row, or (epoch, row) for augmented views."""
         batch = self.__getitems__([index])
-        return PoseBatch(*(None if field is None else field[0] for field in batch))
+        item: list[Any] = [None if field is None else field[0] for field in batch]
+        return PoseBatch(*item)
 
     def __getitems__(self, indices: Sequence[Index]) -> PoseBatch:
         """Several persons of one epoch, stacked."""
@@ -143,8 +144,8 @@ class PoseDataset(Dataset[PoseBatch]):
     ) -> Matrices:
         """The ``(B, 2, 3)`` affines from the persons' sources to their crops."""
         matrix, frame = plan.matrix(size), self.pixels.frame(rows)
-        linear = matrix[..., :2] / frame[:, :1, None]
-        shift = matrix[..., 2:] - linear @ frame[:, 1:, None]
+        linear = matrix[..., :2] / frame[:, None, :2]
+        shift = matrix[..., 2:] - linear @ frame[:, 2:, None]
         return np.concatenate([linear, shift], -1)
 
     def labels(self, plan: CropPlan, rows: NDArray[np.int64]) -> PoseBatch:
@@ -172,8 +173,11 @@ def split(indices: Sequence[Index]) -> tuple[int, NDArray[np.int64]]:
     return pairs[0][0], np.array([row for _, row in pairs], dtype=np.int64)
 
 
-def collate(items: list[PoseBatch] | PoseBatch) -> PoseBatch:
-    """Stack items field by field; a field that is None stays None, a batch stays what it is."""
+def collate(items: Any) -> Any:  # noqa: ANN401
+    """Stack :class:`PoseBatch` items field by field, None where they have None.
+
+    What a data set's ``__getitems__`` has made is a batch already and stays what it is.
+    """
     if not isinstance(items, list):
         return items
     columns: list[Any] = [

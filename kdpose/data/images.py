@@ -7,7 +7,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-_IDENTITY = np.array([1.0, 0.0, 0.0])
+_IDENTITY = np.array([1.0, 1.0, 0.0, 0.0])
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -22,7 +22,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             try:  # bit for bit what Pillow decodes, in two thirds of the time
                 return np.asarray(simplejpeg.decode_jpeg(data, "RGB"))
             except ValueError:
-                pass  # CMYK, or broken: Pillow knows
+                pass  # an odd JPEG, or a broken one: Pillow knows
         with Image.open(path) as file:
             return np.asarray(file.convert("RGB"))
     except OSError as error:
@@ -58,5 +58,5 @@ class ImageFiles:
         return image
 
     def frame(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """``(B, 3)`` s, x, y: image pixel p is the source's pixel ``s p + (x, y)``; here p."""
-        return np.broadcast_to(_IDENTITY, (len(rows), 3))
+        """``(B, 4)`` of :class:`kdpose.data.dataset.Pixels`: sources are the images themselves."""
+        return np.broadcast_to(_IDENTITY, (len(rows), 4))
