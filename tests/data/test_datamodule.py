@@ -169,7 +169,7 @@ def test_crops_cut_on_the_device_train_alike(crowd, tmp_path):
     assert [seen[:2] for seen in host] == [seen[:2] for seen in device]
     sums = [np.array([view for *_, views in seen for view in views]) for seen in (host, device)]
     assert np.abs(sums[0] - sums[1]).max() < 3 * SIZE[0] * SIZE[1]  # below 1 a pixel
-    with pytest.raises(ValueError, match="data.crop must be auto, host or device, got gpu"):
+    with pytest.raises(ValueError, match=r"data\.crop must be auto, host or device, got gpu"):
         make(crowd, crop="gpu")
 
 
