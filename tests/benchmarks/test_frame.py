@@ -1,3 +1,4 @@
+import io
 import json
 import re
 import time
@@ -57,7 +58,7 @@ def test_report_and_table():
     assert told["about"] == {"repeats": 2}
     assert told["machine"]["cores"] >= 1
     assert told["versions"]["torch"]
-    console = Console(width=100, record=True, quiet=True)
+    console = Console(width=100, record=True, file=io.StringIO())
     console.print(table("title", rows))
     assert re.search(r"^ *b +\d+ +\d+-\d+ +\d\.\d\dx .* \d+ %", console.export_text(), re.M)
 
