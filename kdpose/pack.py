@@ -77,6 +77,7 @@ def write_pack(
     *,
     encoding: Encoding = "jpeg",
     quality: int = 95,
+    reduce: bool = True,
     workers: int = 0,
     about: dict[str, Any] | None = None,
 ) -> Pack:
@@ -84,7 +85,8 @@ def write_pack(
 
     A crop holds what :func:`kdpose.data.packed.reach` says that training can show.  It has the
     image's own pixels unless these are finer than the smallest view needs at the input size: it
-    is then reduced to that (area average).
+    is then reduced to that by area averages, which larger views show smoother than crops of the
+    image itself, such as validation's.
 
     Args:
         folder: to create.
@@ -95,6 +97,7 @@ def write_pack(
         augmentation: the widest that will read it.
         encoding: ``jpeg`` or ``raw`` (5 to 10 times as large, without a decoder's work).
         quality: of the JPEG, 4:2:0.
+        reduce: False keeps every image's own pixels; a raw pack then shows what the files show.
         workers: processes that cut and encode.
         about: further facts for ``pack.json``.
 
@@ -109,7 +112,7 @@ def write_pack(
         raise FileExistsError(f"{folder} exists: remove it or name another (out=FOLDER)")
     folder.parent.mkdir(parents=True, exist_ok=True)
     bounds, smallest = reach(persons, skeleton, size[0] / size[1], augmentation)
-    scale = np.minimum(1, size[0] / smallest)
+    scale = np.minimum(1, size[0] / smallest) if reduce else np.ones(len(persons))
     cutter = _Cutter(ImageFiles(persons.files, images), bounds, scale, encoding, quality)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
@@ -177,6 +180,7 @@ def main(cfg: DictConfig) -> None:
         instantiate(cfg.data.augmentation),
         encoding=cfg.encoding,
         quality=cfg.quality,
+        reduce=cfg.reduce,
         workers=cfg.workers,
         about={
             "annotations": str(Path(where.annotations).absolute()),

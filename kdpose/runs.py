@@ -15,6 +15,7 @@ _FREE = (
     "data.num_workers",
     "data.cache_images",
     "data.crop",
+    "data.resident",
     "logger",
     "callbacks",
     "debug",

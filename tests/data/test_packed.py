@@ -141,6 +141,13 @@ def test_a_pack_in_another_process(packs):
     assert len(again) == len(packs["jpeg"])
 
 
+def test_crops_can_keep_the_images_pixels(crowd, persons, packs, tmp_path):
+    options = (persons, crowd / "images", CROWDPOSE, (24, 32), Augmentation())
+    whole = write_pack(tmp_path / "p", *options, encoding="raw", reduce=False)
+    assert whole.about["reduced"] == 0
+    np.testing.assert_array_equal(whole.read(5), packs["raw"].read(5))
+
+
 def test_workers_write_the_same(crowd, persons, packs, tmp_path):
     helped = write_pack(
         tmp_path / "p",
