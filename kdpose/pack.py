@@ -7,7 +7,6 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,9 +23,10 @@ from kdpose.cli import console, entry_point
 from kdpose.data.annotations import Persons, load_persons
 from kdpose.data.dataset import check_images
 from kdpose.data.images import ImageFiles
-from kdpose.data.packed import FORMAT, HALF_BODY_ZOOM, Pack, default_folder, reach, sha256
+from kdpose.data.packed import FORMAT, HALF_BODY_ZOOM, Pack, default_folder, reach
 from kdpose.data.transforms import Augmentation
 from kdpose.keypoints import Skeleton
+from kdpose.provenance import code_version, sha256
 
 Encoding = Literal["jpeg", "raw"]
 Crop = tuple[int, NDArray[np.uint8], tuple[int, int], tuple[float, float, float, float]]
@@ -119,7 +119,7 @@ def write_pack(
         _write(temporary, cutter, np.argsort(persons.files, kind="stable").tolist(), workers)
         facts = {
             "format": FORMAT,
-            "kdpose": version("kdpose"),
+            "code": code_version(),
             "encoding": encoding,
             "quality": quality if encoding == "jpeg" else None,
             "persons": len(persons),

@@ -16,10 +16,11 @@ from rich.progress import track
 from rich.table import Table
 
 from kdpose.cli import console
+from kdpose.provenance import code_version
 
 Clock = Literal["cpu", "wall"]
 _CLOCKS: dict[Clock, Callable[[], float]] = {"cpu": time.process_time, "wall": time.perf_counter}
-_LIBRARIES = ("kdpose", "torch", "torchvision", "numpy", "opencv-python-headless", "simplejpeg")
+_LIBRARIES = ("torch", "torchvision", "numpy", "opencv-python-headless", "simplejpeg")
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ def report(what: str, rows: Sequence[Row], clock: Clock, **about: Any) -> dict[s
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             "system": platform.platform(),
         },
+        "code": code_version(),
         "versions": {"python": platform.python_version()} | {n: version(n) for n in _LIBRARIES},
     }
 

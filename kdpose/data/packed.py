@@ -5,7 +5,6 @@ person's lies, how large it is and which part of its image at which scale) and `
 it was made of and for).  Labels stay in the annotation file, whose rows the pack follows.
 """
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from kdpose.data.transforms import (
     joints_region,
 )
 from kdpose.keypoints import Skeleton
+from kdpose.provenance import sha256
 
 FORMAT = 1
 HALF_BODY_ZOOM = 2.0  # half bodies are stored for up to this many times the whole body's zoom
@@ -31,12 +31,6 @@ def default_folder(annotations: str | Path, size: tuple[int, int]) -> Path:
     """Where the pack of an annotation file lies unless another place is named."""
     path = Path(annotations)
     return path.with_name(f"{path.stem}_{size[0]}x{size[1]}.pack")
-
-
-def sha256(path: str | Path) -> str:
-    """Of a file's bytes, in hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def reach(

@@ -9,11 +9,12 @@ import torch
 from kdpose.data.annotations import load_persons
 from kdpose.data.dataset import PoseDataset, collate
 from kdpose.data.device_crop import RowBatch, SourceDataset, cut
-from kdpose.data.packed import Pack, default_folder, reach, sha256
+from kdpose.data.packed import Pack, default_folder, reach
 from kdpose.data.resident import Resident, RowDataset
 from kdpose.data.transforms import Augmentation, CropPlan, augmented, box_region, draw
 from kdpose.keypoints import COCO, CROWDPOSE
 from kdpose.pack import write_pack
+from kdpose.provenance import sha256
 
 SIZE = (48, 64)
 CPU = torch.device("cpu")
