@@ -128,10 +128,11 @@ class Predictor:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         width, height = self.net.codec.input_size
         regions = [box_region(box, width / height) for box in boxes]
+        pixels = np.asarray(picture)
         found: list[tuple[Tensor, Tensor]] = []
         for start in range(0, len(regions), self.batch_size):
             crops = [
-                warp(picture, crop_matrix(center, size, (width, height)), (width, height))
+                warp(pixels, crop_matrix(center, size, (width, height)), (width, height))
                 for center, size in regions[start : start + self.batch_size]
             ]
             batch = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)

@@ -14,6 +14,8 @@ _FREE = (
     "run_dir",
     "data.num_workers",
     "data.cache_images",
+    "data.crop",
+    "data.resident",
     "logger",
     "callbacks",
     "debug",

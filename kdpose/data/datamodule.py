@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from kdpose.data.annotations import Persons, load_persons
-from kdpose.data.dataset import PoseDataset, check_images, collate
+from kdpose.data.dataset import Pixels, PoseDataset, check_images, collate
 from kdpose.data.detections import load_detections
+from kdpose.data.device_crop import RowBatch, SourceBatch, SourceDataset, cut
+from kdpose.data.packed import Pack, default_folder
+from kdpose.data.resident import Resident, RowDataset
 from kdpose.data.transforms import Augmentation
 from kdpose.keypoints import Skeleton
 from kdpose.metrics.keypoint_ap import keypoint_ap
@@ -44,6 +47,11 @@ class CocoKeypointDataModule(L.LightningDataModule):
         boxes: ``gt``, or a detections JSON for validation.
         seed: of order and augmentation.
         cache_images: decoded images that each worker keeps, see :class:`PoseDataset`.
+        pack: of the training split: a folder that :mod:`kdpose.pack` wrote; ``auto`` takes the one
+            beside the annotations where there is one; None reads the image files.
+        resident: keep the pack's pixels on the device; the host then sends row numbers.
+        crop: where training crops are cut: ``host``, ``device``, or ``auto``, which is the
+            device where that is a GPU.  Validation crops are always the host's, as evaluation's.
         prepare: called once where the training annotations are missing; the synthetic data set
             generates itself this way.
     """
@@ -62,6 +70,9 @@ class CocoKeypointDataModule(L.LightningDataModule):
         boxes: str = "gt",
         seed: int = 0,
         cache_images: int = 0,
+        pack: str | None = None,
+        resident: bool = False,
+        crop: Literal["auto", "host", "device"] = "auto",
         prepare: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
@@ -76,7 +87,13 @@ class CocoKeypointDataModule(L.LightningDataModule):
         self.boxes = boxes
         self.seed = seed
         self.cache_images = cache_images
+        if crop not in ("auto", "host", "device"):
+            raise ValueError(f"data.crop must be auto, host or device, got {crop}")
+        self.pack = pack
+        self.resident = resident
+        self.crop = crop
         self.prepare = prepare
+        self._on_device: Resident | None = None
         self.datasets: dict[str, PoseDataset] = {}
 
     def prepare_data(self) -> None:
@@ -90,10 +107,9 @@ class CocoKeypointDataModule(L.LightningDataModule):
             return
         for split, where in self.splits.items():
             persons = self._persons(split, where["annotations"])
-            check_images(persons, where["images"], f"dataset.{split}.images")
             self.datasets[split] = PoseDataset(
                 persons,
-                where["images"],
+                self._pixels(split, persons),
                 self.skeleton,
                 self.input_size,
                 teacher_size=self.teacher_size if split == "train" else None,
@@ -107,15 +123,49 @@ class CocoKeypointDataModule(L.LightningDataModule):
             return load_detections(self.boxes, annotations, self.skeleton)
         return load_persons(annotations, self.skeleton, f"dataset.{split}.annotations")
 
-    def train_dataloader(self) -> DataLoader[PoseBatch]:
+    def _pixels(self, split: str, persons: Persons) -> str | Pixels:
+        """The split's pack where one is wanted, else its folder of images, which is whole."""
+        where = self.splits[split]
+        if split == "train" and self.pack is not None:
+            size = max(self.input_size, self.teacher_size or self.input_size)
+            beside = default_folder(where["annotations"], size)
+            if self.pack != "auto" or beside.is_dir():
+                pack = Pack(beside if self.pack == "auto" else self.pack)
+                pack.check(where["annotations"], self.skeleton, size, self.augmentation)
+                return pack
+        check_images(persons, where["images"], f"dataset.{split}.images")
+        return where["images"]
+
+    def train_dataloader(self) -> DataLoader[Any]:
         """Augmented training crops in an order drawn anew each epoch."""
         dataset = self.datasets["train"]
         world = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
         sampler = EpochSampler(dataset, world, rank, shuffle=True, seed=self.seed)
+        full = len(dataset) >= world * self.batch_size
+        if self.resident:
+            rows = RowDataset(len(dataset))
+            return DataLoader(
+                rows, self.batch_size, sampler=sampler, drop_last=full, collate_fn=collate
+            )
+        device = self.trainer.strategy.root_device.type if self.trainer else "cpu"
+        on_device = self.crop == "device" or (self.crop == "auto" and device == "cuda")
         return self._loader(
-            dataset, sampler=sampler, drop_last=len(dataset) >= world * self.batch_size
+            SourceDataset(dataset) if on_device else dataset,
+            sampler=sampler,
+            drop_last=full,
+            pin_memory=device == "cuda",
         )
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> PoseBatch:  # noqa: ANN401
+        """Cut the crops of a batch that came without."""
+        if isinstance(batch, SourceBatch):
+            return cut(batch, self.datasets["train"])
+        if isinstance(batch, RowBatch):
+            if self._on_device is None:
+                self._on_device = Resident(self.datasets["train"], batch.rows.device)
+            return self._on_device(batch)
+        return batch
 
     def val_dataloader(self) -> DataLoader[PoseBatch]:
         """Validation crops in file order."""
@@ -132,7 +182,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
             image_ids=sorted(set(predictions.image_id.tolist())) if partial else None,
         )
 
-    def _loader(self, dataset: PoseDataset, **options: Any) -> DataLoader[PoseBatch]:  # noqa: ANN401
+    def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:  # noqa: ANN401
         return DataLoader(
             dataset,
             batch_size=self.batch_size,

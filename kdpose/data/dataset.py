@@ -1,26 +1,41 @@
 """Persons as network crops, one item a person."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from kdpose.data.annotations import Persons
+from kdpose.data.images import ImageFiles
 from kdpose.data.transforms import (
     Augmentation,
     CropPlan,
+    Draws,
     augmented,
     box_region,
+    draw,
     warp,
     warp_joints,
 )
 from kdpose.keypoints import Skeleton
 from kdpose.types import PoseBatch
+
+Index = int | tuple[int, int]
+Matrices = NDArray[np.float64]
+
+
+class Pixels(Protocol):
+    """Where the pixels of persons come from: image files, or a pack of crops."""
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        """The pixels ``(h, w, 3)`` that show a person: the source."""
+
+    def frame(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """``(B, 4)`` sx, sy, x, y: image pixel p is the source's ``(sx, sy) p + (x, y)``."""
 
 
 def check_images(persons: Persons, images: str | Path, key: str) -> None:
@@ -47,23 +62,25 @@ def check_images(persons: Persons, images: str | Path, key: str) -> None:
 class PoseDataset(Dataset[PoseBatch]):
     """Crops of persons, as uint8 with joints in crop pixels.
 
+    A loader asks for whole batches (``__getitems__``): the numbers of a batch are worked out at
+    once, its crops one by one, into place.
+
     Args:
         persons: who to show.
-        images: folder of the image files.
+        images: folder of the image files, or a :class:`kdpose.data.packed.Pack` of these persons.
         skeleton: for the flip's joint order and the half-body split.
         input_size: W, H of the crop.
         teacher_size: W, H of a second crop for a teacher whose input differs.
         augmentation: of training; None shows the padded box.
         seed: of the augmentation, which depends on (seed, epoch, person) alone, so that a
             resumed run sees what an uninterrupted one would have seen.
-        cache_images: how many decoded images each process keeps, the first it opens; for data
-            that fits the memory and is shown many times.
+        cache_images: see :class:`kdpose.data.images.ImageFiles`.
     """
 
     def __init__(
         self,
         persons: Persons,
-        images: str | Path,
+        images: str | Path | Pixels,
         skeleton: Skeleton,
         input_size: tuple[int, int],
         teacher_size: tuple[int, int] | None = None,
@@ -72,72 +89,97 @@ class PoseDataset(Dataset[PoseBatch]):
         cache_images: int = 0,
     ) -> None:
         self.persons = persons
-        self.images = Path(images)
+        self.pixels: Pixels = (
+            ImageFiles(persons.files, images, cache_images)
+            if isinstance(images, str | Path)
+            else images
+        )
         self.skeleton = skeleton
         self.input_size = input_size
         self.teacher_size = teacher_size if teacher_size != input_size else None
         self.augmentation = augmentation
         self.seed = seed
-        self.cache_images = cache_images
-        self._opened: dict[str, Image.Image] = {}
+        self._draws: tuple[int, Draws | None] = (-1, None)
 
     def __len__(self) -> int:
         """Number of persons."""
         return len(self.persons)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> PoseBatch:
+    def __getitem__(self, index: Index) -> PoseBatch:
         """One person; ``index`` is a row, or (epoch, row) for augmented views."""
-        epoch, row = index if isinstance(index, tuple) else (0, index)
-        joints, visible = self.persons.joints[row], self.persons.visible[row]
-        width, height = self.input_size
-        plan = CropPlan(*box_region(self.persons.box[row], width / height))
-        if self.augmentation is not None:
-            rng = np.random.default_rng([self.seed, epoch, row])
-            plan = augmented(plan, joints, visible, self.skeleton, self.augmentation, rng)
-        image = self._open(row)
-        matrix = plan.matrix(self.input_size, image.width)
-        joints = warp_joints(joints, matrix)
-        if plan.flip:
-            order = list(self.skeleton.flip_order)
-            joints, visible = joints[order], visible[order]
-        second = None
-        if self.teacher_size is not None:
-            larger = plan.matrix(self.teacher_size, image.width)
-            second = _tensor(warp(image, larger, self.teacher_size))
+        batch = self.__getitems__([index])
+        item: list[Any] = [None if field is None else field[0] for field in batch]
+        return PoseBatch(*item)
+
+    def __getitems__(self, indices: Sequence[Index]) -> PoseBatch:
+        """Several persons of one epoch, stacked."""
+        epoch, rows = split(indices)
+        plan = self.plan(epoch, rows)
+        sizes = [size for size in (self.input_size, self.teacher_size) if size is not None]
+        matrices = [self.source_matrix(plan, rows, size) for size in sizes]
+        crops = [np.empty((len(rows), size[1], size[0], 3), np.uint8) for size in sizes]
+        for i, row in enumerate(rows.tolist()):
+            source = self.pixels.read(row)
+            for size, matrix, crop in zip(sizes, matrices, crops, strict=True):
+                warp(source, matrix[i], size, out=crop[i])
+        images = [torch.from_numpy(crop).permute(0, 3, 1, 2) for crop in crops]
+        teacher_image = images[1] if self.teacher_size is not None else None
+        return self.labels(plan, rows)._replace(image=images[0], teacher_image=teacher_image)
+
+    def plan(self, epoch: int, rows: NDArray[np.int64]) -> CropPlan:
+        """How these persons are shown in an epoch."""
+        persons, (width, height) = self.persons, self.input_size
+        plan = CropPlan(*box_region(persons.box[rows], width / height))
+        if self.augmentation is None:
+            return plan._replace(degrees=np.zeros(len(rows)), flip=np.zeros(len(rows), bool))
+        if self._draws[0] != epoch:
+            self._draws = (epoch, draw(self.seed, epoch, len(self)))
+        assert self._draws[1] is not None
+        draws = Draws(*(table[rows] for table in self._draws[1]))
+        joints, visible = persons.joints[rows], persons.visible[rows]
+        return augmented(plan, joints, visible, self.skeleton, self.augmentation, draws)
+
+    def source_matrix(
+        self, plan: CropPlan, rows: NDArray[np.int64], size: tuple[int, int]
+    ) -> Matrices:
+        """The ``(B, 2, 3)`` affines from the persons' sources to their crops."""
+        matrix, frame = plan.matrix(size), self.pixels.frame(rows)
+        linear = matrix[..., :2] / frame[:, None, :2]
+        shift = matrix[..., 2:] - linear @ frame[:, 2:, None]
+        return np.concatenate([linear, shift], -1)
+
+    def labels(self, plan: CropPlan, rows: NDArray[np.int64]) -> PoseBatch:
+        """All of a batch but its pixels."""
+        joints = warp_joints(self.persons.joints[rows], plan.matrix(self.input_size))
+        visible = self.persons.visible[rows]
+        flip = np.asarray(plan.flip)
+        order = list(self.skeleton.flip_order)
+        joints[flip], visible[flip] = joints[flip][:, order], visible[flip][:, order]
         return PoseBatch(
-            image=_tensor(warp(image, matrix, self.input_size)),
+            image=torch.empty(0, dtype=torch.uint8),
             joints=torch.from_numpy(joints),
-            visible=torch.from_numpy(visible.copy()),
+            visible=torch.from_numpy(visible),
             center=torch.from_numpy(plan.center),
             size=torch.from_numpy(plan.size),
-            image_id=torch.tensor(self.persons.image_id[row]),
-            person=torch.tensor(row),
-            box_score=torch.tensor(self.persons.box_score[row]),
-            teacher_image=second,
+            image_id=torch.from_numpy(self.persons.image_id[rows]),
+            person=torch.from_numpy(rows),
+            box_score=torch.from_numpy(self.persons.box_score[rows]),
         )
 
-    def _open(self, row: int) -> Image.Image:
-        name = str(self.persons.files[row])
-        if name in self._opened:
-            return self._opened[name]
-        path = self.images / name
-        try:
-            with Image.open(path) as file:  # EXIF rotation is ignored, as the annotations do
-                image = file.convert("RGB")
-        except OSError as error:
-            raise ValueError(f"cannot read the image {path.absolute()}: {error}") from None
-        if len(self._opened) < self.cache_images:
-            self._opened[name] = image
-        return image
+
+def split(indices: Sequence[Index]) -> tuple[int, NDArray[np.int64]]:
+    """The epoch and the rows ``(B,)`` of a batch's indices."""
+    pairs = [index if isinstance(index, tuple) else (0, index) for index in indices]
+    return pairs[0][0], np.array([row for _, row in pairs], dtype=np.int64)
 
 
-def _tensor(crop: NDArray[np.uint8]) -> Tensor:
-    """``(H, W, 3)`` to ``(3, H, W)``, uint8."""
-    return torch.from_numpy(crop.transpose(2, 0, 1).copy())
+def collate(items: Any) -> Any:  # noqa: ANN401
+    """Stack :class:`PoseBatch` items field by field, None where they have None.
 
-
-def collate(items: list[PoseBatch]) -> PoseBatch:
-    """Stack items field by field; a field that is None stays None."""
+    What a data set's ``__getitems__`` has made is a batch already and stays what it is.
+    """
+    if not isinstance(items, list):
+        return items
     columns: list[Any] = [
         None if column[0] is None else torch.stack(column) for column in zip(*items, strict=True)
     ]

@@ -1,19 +1,22 @@
 """From a person's box to the network's crop, and HRNet's augmentation; pure functions.
 
 Boxes, centres and joints are in image pixels with pixel centres at integers; a *region* is a
-centre and a size, of the crop's aspect, that the crop shows.
+centre and a size, of the crop's aspect, that the crop shows.  All but :func:`warp` take one person
+or many at once: ``...`` stands for no dimension or for ``B``.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import cv2
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from numpy.typing import ArrayLike, NDArray
 
 from kdpose.keypoints import Skeleton
 
 Array = NDArray[np.float32]
 PADDING = 1.25  # a region is this much larger than its box (SimpleBaselines, HRNet)
+HALF_BODY_PADDING = 1.5
 
 
 @dataclass(frozen=True)
@@ -38,19 +41,43 @@ class Augmentation:
 
 
 def fit_aspect(size: Array, aspect: float, padding: float = PADDING) -> Array:
-    """The smallest size of the given width/height ratio around a box, padded."""
-    width, height = float(size[0]), float(size[1])
-    if width > aspect * height:
-        height = width / aspect
-    else:
-        width = height * aspect
-    return np.array([width * padding, height * padding], dtype=np.float32)
+    """The smallest sizes ``(..., 2)`` of the given width/height ratio around boxes, padded."""
+    width, height = size[..., 0], size[..., 1]
+    wide = width > aspect * height
+    fitted = [np.where(wide, width, height * aspect), np.where(wide, width / aspect, height)]
+    return (np.stack(fitted, -1) * padding).astype(np.float32)
 
 
 def box_region(box: Array, aspect: float) -> tuple[Array, Array]:
-    """Centre and size of the region that shows a box ``(x, y, w, h)``."""
-    center = box[:2] + box[2:] * 0.5
-    return center, fit_aspect(box[2:], aspect)
+    """Centres and sizes of the regions that show boxes ``(..., 4)``: x, y, width, height."""
+    return box[..., :2] + box[..., 2:] * 0.5, fit_aspect(box[..., 2:], aspect)
+
+
+def half_masks(visible: Array, skeleton: Skeleton) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which labelled joints ``(..., K)`` belong to the upper and to the lower half."""
+    upper = np.isin(np.arange(len(skeleton)), skeleton.upper_body)
+    return (visible > 0) & upper, (visible > 0) & ~upper
+
+
+def joints_region(
+    joints: Array, chosen: NDArray[np.bool_], aspect: float
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """The region of a half body around the chosen joints: centre, size, and whether it has one.
+
+    Args:
+        joints: ``(..., K, 2)``, image pixels.
+        chosen: ``(..., K)``; fewer than two, or all in one place, have no region.
+        aspect: width/height of the region.
+    """
+    count = chosen.sum(-1)
+    kept = chosen[..., None]
+    center = np.where(kept, joints, 0).sum(-2) / np.maximum(count, 1)[..., None]
+    low = np.where(kept, joints, np.inf).min(-2)
+    high = np.where(kept, joints, -np.inf).max(-2)
+    extent = np.where(count[..., None] > 0, high - low, 0)
+    valid = (count >= 2) & (extent.max(-1) > 0)
+    size = fit_aspect(extent.astype(np.float32), aspect, HALF_BODY_PADDING)
+    return center.astype(np.float32), size, valid
 
 
 def half_body_region(
@@ -58,97 +85,117 @@ def half_body_region(
     visible: Array,
     skeleton: Skeleton,
     aspect: float,
-    rng: np.random.Generator,
-) -> tuple[Array, Array] | None:
-    """The region of a person's upper or lower half, or None where too few joints are labelled.
+    prefer_upper: ArrayLike,
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """The regions of persons' upper or lower halves: centre, size, and whether there is one.
 
     Args:
-        joints: ``(K, 2)``, image pixels.
-        visible: ``(K,)``, COCO's v.
+        joints: ``(..., K, 2)``, image pixels.
+        visible: ``(..., K)``, COCO's v.
         skeleton: tells the halves apart; one without an upper body has none.
         aspect: width/height of the region.
-        rng: chooses the half: the upper one where a standard normal is below 0.5 (HRNet).
+        prefer_upper: ``(...)``, the half to show where both have more than two joints.
     """
-    labelled = set(np.flatnonzero(visible > 0).tolist())
-    upper = [k for k in skeleton.upper_body if k in labelled]
-    lower = [k for k in skeleton.lower_body if k in labelled]
-    prefer_upper = rng.standard_normal() < 0.5
-    chosen = upper if (prefer_upper and len(upper) > 2) or len(lower) <= 2 else lower
-    if len(chosen) < 2 or not skeleton.upper_body:
-        return None
-    points = joints[chosen]
-    center = points.mean(axis=0).astype(np.float32)
-    extent = points.max(axis=0) - points.min(axis=0)
-    if max(extent) <= 0:
-        return None
-    return center, fit_aspect(extent, aspect, padding=1.5)
+    upper, lower = half_masks(visible, skeleton)
+    take_upper = (np.asarray(prefer_upper) & (upper.sum(-1) > 2)) | (lower.sum(-1) <= 2)
+    chosen = np.where(take_upper[..., None], upper, lower)
+    center, size, valid = joints_region(joints, chosen, aspect)
+    return center, size, valid & bool(skeleton.upper_body)
 
 
 def crop_matrix(
-    center: Array, size: Array, input_size: tuple[int, int], degrees: float = 0.0
+    center: Array,
+    size: Array,
+    input_size: tuple[int, int],
+    degrees: ArrayLike = 0.0,
+    flip: ArrayLike = False,
 ) -> NDArray[np.float64]:
-    """The ``(2, 3)`` affine from image to crop pixels.
+    """The ``(..., 2, 3)`` affine from image to crop pixels.
 
     At 0 degrees ``x' = (x - c_x) W / w + W / 2`` and ``y' = (y - c_y) W / w + H / 2``: the crop
-    is isotropic, only the region's width enters the scale, as in HRNet's code.
+    is isotropic, only the region's width enters the scale, as in HRNet's code.  HRNet mirrors the
+    image (``u -> W_img - 1 - u``) and the centre with it; ``W_img`` cancels, and what is left is
+    the sign of ``x - c_x``.
     """
-    scale = input_size[0] / float(size[0])
-    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
-    linear = scale * np.array([[cos, sin], [-sin, cos]])
-    middle = np.array(input_size) / 2
-    return np.hstack([linear, (middle - linear @ center)[:, None]])
+    center = np.asarray(center, np.float64)
+    scale = input_size[0] / np.asarray(size, np.float64)[..., 0]
+    radians = np.broadcast_to(np.deg2rad(degrees), scale.shape)
+    cos, sin = scale * np.cos(radians), scale * np.sin(radians)
+    side = np.where(flip, -1.0, 1.0)
+    linear = np.stack([np.stack([side * cos, sin], -1), np.stack([-side * sin, cos], -1)], -2)
+    shift = np.array(input_size) / 2 - (linear @ center[..., None])[..., 0]
+    return np.concatenate([linear, shift[..., None]], -1)
 
 
-def mirrored(matrix: NDArray[np.float64], image_width: float) -> NDArray[np.float64]:
-    """The matrix for an image mirrored first: ``u -> W_img - 1 - u``."""
-    flip = np.array([[-1.0, 0.0, image_width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    product: NDArray[np.float64] = matrix @ flip
-    return product
+def inverse_affine(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse ``(..., 2, 3)`` of affines ``(..., 2, 3)``."""
+    linear = np.linalg.inv(matrix[..., :2])
+    return np.concatenate([linear, -linear @ matrix[..., 2:]], -1)
 
 
 def warp(
-    image: Image.Image, matrix: NDArray[np.float64], output_size: tuple[int, int]
+    image: NDArray[np.uint8],
+    matrix: NDArray[np.float64],
+    output_size: tuple[int, int],
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """Cut a crop bilinearly, black outside the image.
+    """Cut a crop bilinearly, with zeros beyond the image, by the function that HRNet calls.
 
     Args:
-        image: RGB.
+        image: ``(h, w, 3)``.
         matrix: ``(2, 3)`` from image to crop pixels.
         output_size: W, H of the crop.
+        out: ``(H, W, 3)``, where to write it.
 
     Returns:
         ``(H, W, 3)`` uint8.
     """
-    inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
-    # Pillow's coordinates run along pixel edges, ours through pixel centres.
-    offset = inverse[:, 2] - inverse[:, :2].sum(axis=1) * 0.5 + 0.5
-    data = (*inverse[0, :2], offset[0], *inverse[1, :2], offset[1])
-    crop = image.transform(
-        output_size, Image.Transform.AFFINE, data, resample=Image.Resampling.BILINEAR
+    crop: NDArray[np.uint8] = cv2.warpAffine(  # type: ignore[assignment]
+        image, matrix, output_size, dst=out, flags=cv2.INTER_LINEAR
     )
-    return np.asarray(crop)
+    return crop
 
 
 def warp_joints(joints: Array, matrix: NDArray[np.float64]) -> Array:
-    """Map joints ``(K, 2)`` from image to crop pixels."""
-    return (joints @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+    """Map joints ``(..., K, 2)`` from image to crop pixels by ``(..., 2, 3)``."""
+    moved = joints @ matrix[..., :2].swapaxes(-1, -2) + matrix[..., None, :, 2]
+    return moved.astype(np.float32)
 
 
-@dataclass(frozen=True)
-class CropPlan:
-    """How one person is shown: the region, its rotation and whether it is mirrored."""
+class CropPlan(NamedTuple):
+    """How persons are shown.
+
+    Attributes:
+        center: ``(..., 2)``, of the region, image pixels.
+        size: ``(..., 2)``, of the region, image pixels.
+        degrees: ``(...)``, by which the region is turned.
+        flip: ``(...)``, whether it is mirrored.
+    """
 
     center: Array
     size: Array
-    degrees: float = 0.0
-    flip: bool = False
+    degrees: ArrayLike = 0.0
+    flip: ArrayLike = False
 
-    def matrix(self, input_size: tuple[int, int], image_width: float) -> NDArray[np.float64]:
-        """The ``(2, 3)`` affine from the stored image to the crop."""
-        if not self.flip:
-            return crop_matrix(self.center, self.size, input_size, self.degrees)
-        center = np.array([image_width - 1 - self.center[0], self.center[1]], dtype=np.float32)
-        return mirrored(crop_matrix(center, self.size, input_size, self.degrees), image_width)
+    def matrix(self, input_size: tuple[int, int]) -> NDArray[np.float64]:
+        """The ``(..., 2, 3)`` affine from the stored image to the crop."""
+        return crop_matrix(self.center, self.size, input_size, self.degrees, self.flip)
+
+
+class Draws(NamedTuple):
+    """What chance decides of N views: ``uniform (N, 3)`` in [0, 1) and ``normal (N, 3)``."""
+
+    uniform: Array
+    normal: Array
+
+
+def draw(seed: int, epoch: int, count: int) -> Draws:
+    """The draws of an epoch; a row's depend on (seed, epoch, row) alone, not on the count."""
+    uniform, normal = np.random.default_rng([seed, epoch]).spawn(2)
+    return Draws(
+        uniform.random((count, 3), dtype=np.float32),
+        normal.standard_normal((count, 3), dtype=np.float32),
+    )
 
 
 def augmented(
@@ -157,20 +204,25 @@ def augmented(
     visible: Array,
     skeleton: Skeleton,
     augmentation: Augmentation,
-    rng: np.random.Generator,
+    draws: Draws,
 ) -> CropPlan:
-    """Draw a training view of a person, in HRNet's order: half body, scale, rotation, flip."""
+    """Training views of persons, in HRNet's order: half body, scale, rotation, flip."""
     a = augmentation
     center, size = plan.center, plan.size
-    if (visible > 0).sum() > a.half_body_joints and rng.random() < a.half_body_probability:
-        aspect = float(size[0] / size[1])
-        center, size = half_body_region(joints, visible, skeleton, aspect, rng) or (center, size)
-    factor = np.clip(rng.standard_normal() * a.scale + 1, 1 - a.scale, 1 + a.scale)
-    degrees = np.clip(rng.standard_normal() * a.rotation, -2 * a.rotation, 2 * a.rotation)
-    rotate = rng.random() < a.rotation_probability
+    half, rotate, flip = np.moveaxis(draws.uniform, -1, 0)
+    prefer, factor, turn = np.moveaxis(draws.normal, -1, 0)
+    wanted = ((visible > 0).sum(-1) > a.half_body_joints) & (half < a.half_body_probability)
+    if wanted.any():
+        aspect = float(size.flat[0] / size.flat[1])
+        # HRNet shows the upper half where a standard normal is below 0.5
+        part = half_body_region(joints, visible, skeleton, aspect, prefer < 0.5)
+        wanted = (wanted & part[2])[..., None]
+        center, size = np.where(wanted, part[0], center), np.where(wanted, part[1], size)
+    factor = np.clip(factor * a.scale + 1, 1 - a.scale, 1 + a.scale)
+    degrees = np.clip(turn * a.rotation, -2 * a.rotation, 2 * a.rotation)
     return CropPlan(
         center=center,
-        size=(size * factor).astype(np.float32),
-        degrees=float(degrees) if rotate else 0.0,
-        flip=bool(rng.random() < a.flip_probability),
+        size=(size * factor[..., None]).astype(np.float32),
+        degrees=np.where(rotate < a.rotation_probability, degrees, 0.0),
+        flip=flip < a.flip_probability,
     )

@@ -1,5 +1,6 @@
 import functools
 import json
+import shutil
 from pathlib import Path
 
 import lightning as L
@@ -9,9 +10,13 @@ import torch
 
 from kdpose.data.annotations import load_persons
 from kdpose.data.datamodule import CocoKeypointDataModule, EpochSampler
+from kdpose.data.images import ImageFiles
+from kdpose.data.packed import Pack, default_folder
 from kdpose.data.transforms import Augmentation
 from kdpose.keypoints import COCO, CROWDPOSE
 from kdpose.metrics.pose_results import PoseResults
+from kdpose.pack import write_pack
+from kdpose.provenance import sha256
 
 SIZE = (48, 64)
 
@@ -158,6 +163,65 @@ def test_a_resumed_run_sees_what_a_whole_one_sees(crowd, tmp_path):
     begun = run(make(crowd), 1, tmp_path)
     resumed = run(make(crowd), 3, tmp_path, tmp_path / "last.ckpt")
     assert begun + resumed == whole
+
+
+def test_crops_cut_on_the_device_train_alike(crowd, tmp_path):
+    host, device = (run(make(crowd, crop=where), 2, tmp_path) for where in ("host", "device"))
+    assert [seen[:2] for seen in host] == [seen[:2] for seen in device]
+    sums = [np.array([view for *_, views in seen for view in views]) for seen in (host, device)]
+    assert np.abs(sums[0] - sums[1]).max() < 3 * SIZE[0] * SIZE[1]  # below 1 a pixel
+    with pytest.raises(ValueError, match=r"data\.crop must be auto, host or device, got gpu"):
+        make(crowd, crop="gpu")
+
+
+@pytest.fixture
+def packed(crowd, tmp_path):
+    """The synthetic data set with a pack where ``auto`` looks."""
+    root = tmp_path / "packed"
+    shutil.copytree(crowd, root)
+    where = Path(splits(root)["train"]["annotations"])
+    about = {"annotations": str(where), "annotations_sha256": sha256(where)}
+    write_pack(
+        default_folder(where, SIZE),
+        load_persons(where, CROWDPOSE),
+        root / "images",
+        CROWDPOSE,
+        SIZE,
+        Augmentation(),
+        about=about,
+    )
+    return root
+
+
+@pytest.mark.parametrize("options", [{}, {"crop": "device"}, {"resident": True}])
+def test_a_pack_is_enough_to_train(packed, tmp_path, options):
+    plain = run(make(packed), 2, tmp_path)
+    validation = {image["file_name"] for image in images_of(packed, "val")}
+    for image in (packed / "images").iterdir():
+        if image.name not in validation:
+            image.unlink()
+    seen = run(make(packed, pack="auto", **options), 2, tmp_path)
+    assert [part[:2] for part in seen] == [part[:2] for part in plain]
+    sums = [np.array([view for *_, views in part for view in views]) for part in (plain, seen)]
+    assert np.abs(sums[0] / sums[1] - 1).max() < 0.03
+
+
+def images_of(root, split):
+    return json.loads(Path(splits(root)[split]["annotations"]).read_text())["images"]
+
+
+def test_packs_named_and_missing(packed, crowd, tmp_path):
+    assert isinstance(ready(packed, pack="auto").datasets["train"].pixels, Pack)
+    assert isinstance(ready(packed, pack="auto").datasets["val"].pixels, ImageFiles)
+    assert isinstance(ready(packed).datasets["train"].pixels, ImageFiles)
+    assert isinstance(ready(crowd, pack="auto").datasets["train"].pixels, ImageFiles)  # none there
+    there = str(default_folder(splits(packed)["train"]["annotations"], SIZE))
+    with pytest.raises(ValueError, match=r"was made of .*trainval.json, and .* differs"):
+        ready(crowd, pack=there, **{"train": splits(packed)["val"]})
+    with pytest.raises(FileNotFoundError, match=rf"no pack at {tmp_path} \(from data.pack\)"):
+        ready(crowd, pack=str(tmp_path))
+    with pytest.raises(ValueError, match=r"data\.resident needs packed crops"):
+        run(make(crowd, resident=True), 1, tmp_path)
 
 
 def test_workers_change_nothing(crowd):

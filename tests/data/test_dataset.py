@@ -1,3 +1,6 @@
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -192,6 +195,23 @@ def test_collate(tmp_path, count, teacher_size):
         assert batch.teacher_image is None
     else:
         assert batch.teacher_image.shape == (count, 3, 64, 48)
+
+
+def test_an_index_is_a_few_arrays(tmp_path):
+    """What workers share without copies: no Python object a person, and less than 350 bytes."""
+    count = 3000
+    images = [{"id": i, "file_name": f"{i:012d}.jpg", "width": 64, "height": 48} for i in range(9)]
+    people = [
+        {"image_id": i % 9, "bbox": [1, 2, 30, 40], "keypoints": [5, 6, 2] * 17, "area": 9}
+        for i in range(count)
+    ]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"images": images, "annotations": people}))
+    persons = load_persons(path, COCO)
+    arrays = [getattr(persons, field.name) for field in dataclasses.fields(persons)]
+    assert len(persons) == count
+    assert not any(array.dtype.hasobject for array in arrays)
+    assert sum(array.nbytes for array in arrays) < 350 * count
 
 
 def test_coco_mini(real_data):

@@ -1,0 +1,165 @@
+"""``what=feed``: how many training samples one core makes a second, from files and from packs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simplejpeg
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from kdpose.benchmarks.frame import Case
+from kdpose.benchmarks.usual import MEAN, STD, UsualDataset
+from kdpose.codecs.simcc import SimCC
+from kdpose.data.annotations import Persons, load_persons
+from kdpose.data.dataset import PoseDataset, check_images, collate
+from kdpose.data.device_crop import SourceDataset
+from kdpose.data.packed import Pack
+from kdpose.data.resident import Resident, RowDataset
+from kdpose.data.transforms import Augmentation
+from kdpose.keypoints import Skeleton
+from kdpose.pack import write_pack
+
+USUAL = "usual pipeline"
+LIMITS = {"files": "decoding files", "JPEG pack": "decoding the pack", "raw pack": "copying"}
+
+Batches = DataLoader[Any]
+
+
+def cases(
+    train: Mapping[str, str],
+    skeleton: Skeleton,
+    codec: SimCC,
+    augmentation: Augmentation,
+    persons: int,
+    batch_size: int,
+    scratch: Path,
+) -> list[Case]:
+    """The usual pipeline, ours from files and packs, and what limits them.
+
+    All run in this process, without workers, so that the clock counts a core's work, and in one
+    order, drawn at random.  ``crops`` are what the host hands over where it cuts them, ``sources``
+    what it does where the device cuts them, ``all here`` goes on to floats and targets as the
+    usual pipeline does; ``resident`` cuts where the pack's pixels live.
+
+    Args:
+        train: ``annotations`` and ``images`` of the split that is read.
+        skeleton: of its persons.
+        codec: tells the input size and encodes targets.
+        augmentation: of training.
+        persons: how many, spread evenly over the split; at most all.
+        batch_size: persons at once.
+        scratch: folder for the packs; they are written here.
+    """
+    everyone = load_persons(train["annotations"], skeleton, "dataset.train.annotations")
+    chosen = _some(everyone, persons)
+    images = Path(train["images"])
+    check_images(chosen, images, "dataset.train.images")
+    size = codec.input_size
+    packs = {
+        name: write_pack(
+            scratch / name, chosen, images, skeleton, size, augmentation, encoding=name
+        )
+        for name in ("jpeg", "raw")
+    }
+
+    def data(pixels: Path | Pack) -> PoseDataset:
+        return PoseDataset(chosen, pixels, skeleton, size, augmentation=augmentation)
+
+    order = np.random.default_rng(0).permutation(len(chosen)).tolist()
+
+    def batches(dataset: Dataset[Any], stack: Callable[[Any], Any] | None = collate) -> Batches:
+        return DataLoader(dataset, batch_size, sampler=order, collate_fn=stack)
+
+    usual = UsualDataset(chosen, images, skeleton, size, augmentation, codec.split_ratio)
+    names: dict[str, Path | Pack] = {
+        "files": images,
+        "JPEG pack": packs["jpeg"],
+        "raw pack": packs["raw"],
+    }
+    rows = [Case(USUAL, _all(batches(usual, None)), None, LIMITS["files"])]
+    for name, pixels in names.items():
+        crops = batches(data(pixels))
+        runs = {
+            "crops": _all(crops),
+            "sources": _all(batches(SourceDataset(data(pixels)))),
+            "all here": _finished(crops, codec),
+        }
+        rows += [Case(f"{name}: {k}", run, USUAL, LIMITS[name]) for k, run in runs.items()]
+    numbers = batches(RowDataset(len(chosen)))
+    return [
+        *rows,
+        Case("resident", _resident(numbers, data(packs["raw"])), USUAL, LIMITS["raw pack"]),
+        Case(LIMITS["files"], _decoding([(images / name).read_bytes() for name in chosen.files])),
+        Case(LIMITS["JPEG pack"], _decoding(_stored(packs["jpeg"]))),
+        Case(LIMITS["raw pack"], _copying(packs["raw"])),
+    ]
+
+
+def _some(persons: Persons, count: int) -> Persons:
+    """Persons spread evenly over a split."""
+    rows = np.linspace(0, len(persons) - 1, min(count, len(persons))).round().astype(int)
+    return replace(persons, **{f.name: getattr(persons, f.name)[rows] for f in fields(persons)})
+
+
+def _all(batches: Batches) -> Callable[[], int]:
+    def run() -> int:
+        for _ in batches:
+            pass
+        return len(batches.sampler)  # type: ignore[arg-type]
+
+    return run
+
+
+def _finished(batches: Batches, codec: SimCC) -> Callable[[], int]:
+    """As far as the usual pipeline goes, with the device's share of the work done here."""
+    mean, std = (255 * torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+
+    def run() -> int:
+        for batch in batches:
+            batch.image.float().sub_(mean).div_(std)
+            codec.encode(batch.joints, batch.visible)
+        return len(batches.sampler)  # type: ignore[arg-type]
+
+    return run
+
+
+def _resident(batches: Batches, data: PoseDataset) -> Callable[[], int]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    resident = Resident(data, device)
+
+    def run() -> int:
+        for batch in batches:
+            resident(batch)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return len(data)
+
+    return run
+
+
+def _stored(pack: Pack) -> list[bytes]:
+    data = (pack.folder / "pixels.bin").read_bytes()
+    return [data[a : a + n] for a, n in zip(pack.start, pack.length, strict=True)]
+
+
+def _decoding(files: list[bytes]) -> Callable[[], int]:
+    def run() -> int:
+        for file in files:
+            simplejpeg.decode_jpeg(file, "RGB")
+        return len(files)
+
+    return run
+
+
+def _copying(pack: Pack) -> Callable[[], int]:
+    """Moving the crops' bytes once, at the memory's speed."""
+
+    def run() -> int:
+        for row in range(len(pack)):
+            pack.read(row).copy()
+        return len(pack)
+
+    return run

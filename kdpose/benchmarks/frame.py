@@ -1,0 +1,154 @@
+"""Figures that hold on a busy machine: cases in turn, round after round, as ratios of a round."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from statistics import median
+from typing import Any, Literal
+
+import psutil
+import torch
+from rich import box
+from rich.progress import track
+from rich.table import Table
+
+from kdpose.cli import console
+from kdpose.provenance import code_version
+
+Clock = Literal["cpu", "wall"]
+_CLOCKS: dict[Clock, Callable[[], float]] = {"cpu": time.process_time, "wall": time.perf_counter}
+_LIBRARIES = ("torch", "torchvision", "numpy", "opencv-python-headless", "simplejpeg")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to measure.
+
+    Attributes:
+        name: unique.
+        run: does it once and returns how many units it did.
+        reference: name of the case that it is compared with, None for none.
+        limit: name of the case that nothing of its kind can pass, None where none is known.
+    """
+
+    name: str
+    run: Callable[[], int]
+    reference: str | None = None
+    limit: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case's figures: units per second, and its ratios within the rounds."""
+
+    name: str
+    median: float
+    min: float
+    max: float
+    unit: str
+    reference: str | None
+    ratio: float | None
+    ratio_min: float | None
+    ratio_max: float | None
+    limit: str | None
+    share: float | None
+
+
+def measure(cases: Sequence[Case], repeats: int, clock: Clock, unit: str) -> list[Row]:
+    """Run all cases in turn, ``repeats`` times, after one round that is not counted.
+
+    A ratio is the median over rounds of two rates of the same round, so that what slows the
+    machine for a while slows both.
+
+    Raises:
+        ValueError: fewer than one repeat, or a case refers to one that is not there.
+    """
+    names = {case.name for case in cases}
+    named = [name for case in cases for name in (case.reference, case.limit) if name is not None]
+    unknown = set(named) - names
+    if repeats < 1 or unknown:
+        raise ValueError(f"repeats must be >= 1 and cases known, got {repeats}, {sorted(unknown)}")
+    now = _CLOCKS[clock]
+    rates: dict[str, list[float]] = {case.name: [] for case in cases}
+    turns = [(turn, case) for turn in range(repeats + 1) for case in cases]
+    for turn, case in track(turns, "measuring", console=console, transient=True):
+        begin = now()
+        done = case.run()
+        rate = done / max(now() - begin, 1e-9)
+        if turn > 0:
+            rates[case.name].append(rate)
+    return [_row(case, rates, unit) for case in cases]
+
+
+def _row(case: Case, rates: dict[str, list[float]], unit: str) -> Row:
+    own = rates[case.name]
+    ratios = _ratios(own, rates.get(case.reference or ""))
+    shares = _ratios(own, rates.get(case.limit or ""))
+    return Row(
+        name=case.name,
+        median=median(own),
+        min=min(own),
+        max=max(own),
+        unit=unit,
+        reference=case.reference,
+        ratio=median(ratios) if ratios else None,
+        ratio_min=min(ratios) if ratios else None,
+        ratio_max=max(ratios) if ratios else None,
+        limit=case.limit,
+        share=median(shares) if shares else None,
+    )
+
+
+def _ratios(own: Sequence[float], other: Sequence[float] | None) -> list[float]:
+    return [a / b for a, b in zip(own, other, strict=True)] if other else []
+
+
+def table(title: str, rows: Sequence[Row]) -> Table:
+    """The figures for a terminal."""
+    shown = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    shown.add_column("", overflow="fold")
+    for name in (rows[0].unit, "min-max", "ratio", "min-max", "of limit"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}x"
+        spread = "" if row.ratio is None else f"{row.ratio_min:.2f}-{row.ratio_max:.2f}"
+        share = "" if row.share is None else f"{100 * row.share:.0f} %"
+        extremes = f"{row.min:.0f}-{row.max:.0f}"
+        shown.add_row(row.name, f"{row.median:.0f}", extremes, ratio, spread, share)
+    return shown
+
+
+def report(what: str, rows: Sequence[Row], clock: Clock, **about: Any) -> dict[str, Any]:  # noqa: ANN401
+    """All that a figure depends on, as plain values."""
+    return {
+        "what": what,
+        "clock": clock,
+        "rows": [asdict(row) for row in rows],
+        "about": about,
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "load": list(psutil.getloadavg()),
+            "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            "system": platform.platform(),
+        },
+        "code": code_version(),
+        "versions": {"python": platform.python_version()} | {n: version(n) for n in _LIBRARIES},
+    }
+
+
+def _processor() -> str:
+    """The processor's name where the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [
+                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
+            ]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
