@@ -185,7 +185,7 @@ def test_trainer_a100_asks_for_all_of_it():
         assert cfg.trainer.precision == "bf16-mixed"
         assert cfg.trainer.max_epochs == epochs
         assert cfg.trainer.keys() == plain.trainer.keys() | {"benchmark"}
-        assert cfg.module.compile == {"mode": "reduce-overhead"}
+        assert cfg.module.compile == {"backend": "inductor", "mode": "reduce-overhead"}
         assert cfg.module.fold_teacher
     assert one.optimizer.fused
     assert two.optimizer.fused is None  # it clips
