@@ -22,7 +22,8 @@ class ProgressBar(RichProgressBar):
         self, trainer: L.Trainer, pl_module: L.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
         """Figures beside the bar."""
-        if not trainer.training or trainer.global_step % trainer.log_every_n_steps == 0:
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if not trainer.training or trainer.global_step % every == 0:
             self._figures = super().get_metrics(trainer, pl_module)
         return self._figures
 

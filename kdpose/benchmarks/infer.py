@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def _networks(name: str, net: PoseNet, reference: str | None) -> list[Case]:
     return [
         Case(
             f"{name}, batch {count}",
-            _timed(lambda crops=_crops(net, count): net.pose(crops), count),  # type: ignore[misc]
+            _timed(partial(net.pose, _crops(net, count)), count),
             reference and f"{reference}, batch {count}",
             facts=facts,
         )

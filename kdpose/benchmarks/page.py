@@ -28,8 +28,8 @@ def page(title: str, rows: Sequence[Row], figures: Mapping[str, Any], command: s
             *("| " + " | ".join(line) + " |" for line in table),
             "",
             f"- Made by `{command}`",
-            f"- {figures['about']['repeats']} rounds of all cases in turn, {figures['clock']} time; "
-            "medians, and ratios of two rates of the same round.",
+            f"- {figures['about']['repeats']} rounds of all cases in turn, {figures['clock']} "
+            "time; medians, and ratios of two rates of the same round.",
             f"- {machine['gpu'] or machine['processor']}, {machine['cores']} cores, "
             f"{machine['threads']} thread(s) used; load {load}"
             + (": other work ran beside, trust the ratios." if busy else "."),
