@@ -12,6 +12,11 @@ from kdpose.benchmarks.frame import Case
 from kdpose.cli import console
 
 _SHOWN = 14  # operators that have a row; the others share one
+_COMPILED = "compiled graphs"
+_NOTE = (
+    "`Optimizer.step` is Lightning's closure, the whole step: its own time is Python's, between "
+    "operators, in which a GPU waits.\n"
+)
 Times = dict[str, float]
 
 
@@ -27,16 +32,15 @@ def profile(cases: Sequence[Case], folder: Path, name: str) -> None:
         name: of what was measured.
     """
     limits = {case.limit for case in cases}
-    times = {case.name: _operators(case) for case in cases if case.name not in limits}
-    largest: Times = {}
-    for case in times.values():
-        for operator, ms in case.items():
-            largest[operator] = max(ms, largest.get(operator, 0.0))
-    shown = sorted(largest, key=largest.__getitem__, reverse=True)[:_SHOWN]
-    grouped = {case: _grouped(own, shown) for case, own in times.items()}
+    groups: dict[str, dict[str, Times]] = {}
+    for case in cases:
+        if case.name not in limits:
+            groups.setdefault(case.reference or case.name, {})[case.name] = _operators(case)
+    grouped = [_grouped(times) for times in groups.values()]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}_profile.md").write_text(_table(grouped))
-    _picture(grouped).savefig(folder / f"{name}_profile.png", dpi=110, bbox_inches="tight")
+    pages = [_table(times) for times in grouped]
+    (folder / f"{name}_profile.md").write_text("\n".join([*pages, _NOTE]))
+    _picture(grouped).savefig(folder / f"{name}_profile.png", dpi=100, bbox_inches="tight")
     console.print(f"profiles in {folder.absolute()}")
 
 
@@ -47,11 +51,11 @@ def _operators(case: Case) -> Times:
         activities.append(ProfilerActivity.CUDA)
     with torch_profile(activities=activities) as profiler:
         units = case.run()
-    return {
-        event.key: ms
-        for event in profiler.key_averages()
-        if (ms := _own_time(event, device) / 1000 / units) > 0
-    }
+    times: Times = {}
+    for event in profiler.key_averages():
+        name = _COMPILED if "CompiledFxGraph" in event.key else event.key
+        times[name] = times.get(name, 0.0) + _own_time(event, device) / 1000 / units
+    return times
 
 
 def _own_time(event: object, device: bool) -> float:
@@ -60,9 +64,18 @@ def _own_time(event: object, device: bool) -> float:
     return float(getattr(event, name))
 
 
-def _grouped(times: Times, shown: Sequence[str]) -> Times:
-    rest = sum(ms for operator, ms in times.items() if operator not in shown)
-    return {operator: times.get(operator, 0.0) for operator in shown} | {"all others": rest}
+def _grouped(cases: dict[str, Times]) -> dict[str, Times]:
+    """The operators that take most in any of the cases; the others as one."""
+    largest: Times = {}
+    for times in cases.values():
+        for operator, ms in times.items():
+            largest[operator] = max(ms, largest.get(operator, 0.0))
+    shown = sorted(largest, key=largest.__getitem__, reverse=True)[:_SHOWN]
+    return {
+        name: {operator: times.get(operator, 0.0) for operator in shown}
+        | {"all others": sum(ms for operator, ms in times.items() if operator not in shown)}
+        for name, times in cases.items()
+    }
 
 
 def _table(grouped: dict[str, Times]) -> str:
@@ -76,16 +89,17 @@ def _table(grouped: dict[str, Times]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def _picture(grouped: dict[str, Times]) -> Figure:
-    figure = Figure(figsize=(10, 1 + 0.5 * len(grouped)))
-    axes = figure.add_subplot()
-    names = list(grouped)[::-1]
-    left = [0.0] * len(names)
-    hatches = ("", "//", "..")  # ten colours, fifteen operators
-    for number, operator in enumerate(grouped[names[0]]):
-        widths = [grouped[name][operator] for name in names]
-        axes.barh(names, widths, left=left, label=operator[:45], hatch=hatches[number // 10])
-        left = [a + b for a, b in zip(left, widths, strict=True)]
-    axes.set_xlabel("ms per unit")
-    axes.legend(fontsize=7, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.25))
+def _picture(groups: Sequence[dict[str, Times]]) -> Figure:
+    height = sum(4 + 0.4 * len(group) for group in groups)
+    figure = Figure(figsize=(10, height), layout="constrained")
+    for axes, group in zip(figure.subplots(len(groups), squeeze=False)[:, 0], groups, strict=True):
+        names = list(group)[::-1]
+        left = [0.0] * len(names)
+        for number, operator in enumerate(group[names[0]]):
+            widths = [group[name][operator] for name in names]
+            hatch = ("", "//")[number // 10]  # ten colours, fifteen operators
+            axes.barh(names, widths, left=left, label=operator[:40], hatch=hatch)
+            left = [a + b for a, b in zip(left, widths, strict=True)]
+        axes.set_xlabel("ms per unit")
+        axes.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.4, -0.15))
     return figure
