@@ -1,6 +1,7 @@
 """Measure: ``python -m kdpose.benchmark what=feed dataset=lspet out=feed.json``."""
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from kdpose.benchmarks.frame import measure, report, table
+from kdpose.benchmarks.frame import Clock, measure, report, table
+from kdpose.benchmarks.page import page
+from kdpose.benchmarks.profile import profile
 from kdpose.cli import console, entry_point
 
 
@@ -17,17 +20,26 @@ def main(cfg: DictConfig) -> None:
     """Entry point."""
     torch.set_num_threads(cfg.threads)
     what = cfg.what
+    clock: Clock = what.clock
+    if cfg.clock:
+        clock = cfg.clock
+    elif torch.cuda.is_available():
+        clock = "wall"  # a process that waits for a GPU uses no time of its own
     with tempfile.TemporaryDirectory(dir=cfg.scratch, prefix="kdpose-benchmark-") as scratch:
         cases = instantiate(what.cases, _partial_=True, _convert_="all")(scratch=Path(scratch))
-        rows = measure(cases, cfg.repeats, what.clock, what.unit)
+        rows = measure(cases, cfg.repeats, clock, what.unit)
+        if cfg.profile:
+            profile(cases, Path(cfg.profile), what.name)
     console.print(table(what.title, rows))
     if cfg.out:
         about = OmegaConf.to_container(what.cases, resolve=True)
         out = Path(cfg.out)
         out.parent.mkdir(parents=True, exist_ok=True)
-        figures = report(what.name, rows, what.clock, repeats=cfg.repeats, cases=about)
+        figures = report(what.name, rows, clock, repeats=cfg.repeats, cases=about)
         out.write_text(json.dumps(figures, indent=2))
-        console.print(f"written to {out.absolute()}")
+        command = " ".join(["python -m kdpose.benchmark", *sys.argv[1:]])
+        out.with_suffix(".md").write_text(page(what.title, rows, figures, command))
+        console.print(f"written to {out.absolute()} and, to read, {out.with_suffix('.md').name}")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,28 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import RichProgressBar
 from torchvision.io import write_jpeg
 
 from kdpose.data.dataset import collate
 from kdpose.drawing import pose_grid
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's, with figures only as old as the log's: reading a loss waits for the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._figures: dict[str, int | str | float | dict[str, float]] = {}
+
+    def get_metrics(
+        self, trainer: L.Trainer, pl_module: L.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """Figures beside the bar."""
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if not trainer.training or trainer.global_step % every == 0:
+            self._figures = super().get_metrics(trainer, pl_module)
+        return self._figures
 
 
 class PosePictures(L.Callback):

@@ -3,8 +3,8 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from statistics import median
 from typing import Any, Literal
@@ -32,20 +32,23 @@ class Case:
         run: does it once and returns how many units it did.
         reference: name of the case that it is compared with, None for none.
         limit: name of the case that nothing of its kind can pass, None where none is known.
+        facts: what is counted rather than measured, by column.
     """
 
     name: str
-    run: Callable[[], int]
+    run: Callable[[], float]
     reference: str | None = None
     limit: str | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A case's figures: units per second, and its ratios within the rounds."""
+    """A case's figures: units per second, milliseconds of one, its ratios within the rounds."""
 
     name: str
     median: float
+    ms: float
     min: float
     max: float
     unit: str
@@ -55,6 +58,7 @@ class Row:
     ratio_max: float | None
     limit: str | None
     share: float | None
+    facts: dict[str, float]
 
 
 def measure(cases: Sequence[Case], repeats: int, clock: Clock, unit: str) -> list[Row]:
@@ -90,6 +94,7 @@ def _row(case: Case, rates: dict[str, list[float]], unit: str) -> Row:
     return Row(
         name=case.name,
         median=median(own),
+        ms=1000 / median(own),
         min=min(own),
         max=max(own),
         unit=unit,
@@ -99,6 +104,7 @@ def _row(case: Case, rates: dict[str, list[float]], unit: str) -> Row:
         ratio_max=max(ratios) if ratios else None,
         limit=case.limit,
         share=median(shares) if shares else None,
+        facts=dict(case.facts),
     )
 
 
@@ -109,16 +115,33 @@ def _ratios(own: Sequence[float], other: Sequence[float] | None) -> list[float]:
 def table(title: str, rows: Sequence[Row]) -> Table:
     """The figures for a terminal."""
     shown = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-    shown.add_column("", overflow="fold")
-    for name in (rows[0].unit, "min-max", "ratio", "min-max", "of limit"):
+    head, *lines = cells(rows)
+    shown.add_column(head[0], overflow="fold")
+    for name in head[1:]:
         shown.add_column(name, justify="right", no_wrap=True)
+    for line in lines:
+        shown.add_row(*line)
+    return shown
+
+
+def cells(rows: Sequence[Row]) -> list[list[str]]:
+    """The figures as text: a line of column names, then one per row."""
+    facts = list(dict.fromkeys(name for row in rows for name in row.facts))
+    lines = [["", rows[0].unit, "min-max", "ms", "ratio", "min-max", "of limit", *facts]]
     for row in rows:
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}x"
         spread = "" if row.ratio is None else f"{row.ratio_min:.2f}-{row.ratio_max:.2f}"
         share = "" if row.share is None else f"{100 * row.share:.0f} %"
-        extremes = f"{row.min:.0f}-{row.max:.0f}"
-        shown.add_row(row.name, f"{row.median:.0f}", extremes, ratio, spread, share)
-    return shown
+        extremes = f"{_short(row.min)}-{_short(row.max)}"
+        figures = [_short(row.median), extremes, _short(row.ms), ratio, spread, share]
+        counted = [_short(row.facts[name]) if name in row.facts else "" for name in facts]
+        lines.append([row.name, *figures, *counted])
+    return lines
+
+
+def _short(value: float) -> str:
+    """Three digits, all of a greater number's."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def report(what: str, rows: Sequence[Row], clock: Clock, **about: Any) -> dict[str, Any]:  # noqa: ANN401

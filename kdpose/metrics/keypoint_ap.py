@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -154,7 +155,8 @@ def read_detections(
                 f"{joints} sigmas), got {len(keypoints)}"
             )
         # An OKS that is not a number passes every threshold: it would count as a perfect match.
-        if not np.isfinite([*keypoints, score]).all():
+        # A sum is finite where all its parts are, but for some beyond all pixels: seen to apart.
+        if not (isfinite(sum(keypoints) + score) or np.isfinite([*keypoints, score]).all()):
             raise ValueError(
                 f"result {index} (image {named[index]}) must have finite keypoints and score, "
                 "got nan or inf"
@@ -215,13 +217,37 @@ def precision_recall(
             "categories": [{"id": 1, "name": "person"}],
         }
     )
-    candidates = reference.loadRes([dict(f) for f in found if f["image_id"] in images])
+    chosen = [result for result in found if result["image_id"] in images]
+    candidates = COCO({**reference.dataset, "annotations": _numbered(chosen)})
     evaluator = COCOeval_faster(reference, candidates, "keypoints", kpt_oks_sigmas=list(sigmas))
     evaluator.params.maxDets = [MAX_DETECTIONS]
     evaluator.evaluate()
     evaluator.accumulate()
     precision, recall = evaluator.eval["precision"], evaluator.eval["recall"]
     return precision[:, :, 0, :, 0], recall[:, 0, :, 0]
+
+
+def _numbered(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Copies with ids, areas and boxes: what the evaluator's loader adds, but for all at once.
+
+    It takes a third of the whole evaluation's time to do it result by result.
+    """
+    if not found:
+        return []
+    if has_boxes(found):
+        boxes = np.array([result["bbox"] for result in found], dtype=float)
+    else:
+        points = np.array([result["keypoints"] for result in found], dtype=float)
+        points = points.reshape(len(found), -1, 3)[..., :2]
+        low, high = points.min(axis=1), points.max(axis=1)
+        boxes = np.hstack([low, high - low])
+    areas = (boxes[:, 2] * boxes[:, 3]).tolist()
+    return [
+        {**result, "id": number, "iscrowd": 0, "area": area, "bbox": box}
+        for number, (result, area, box) in enumerate(
+            zip(found, areas, boxes.tolist(), strict=True), start=1
+        )
+    ]
 
 
 def mean_defined(values: np.ndarray) -> float | None:

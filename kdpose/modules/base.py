@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from kdpose.bridge import SkeletonBridge
 from kdpose.checkpoints import KEY
+from kdpose.fast_nets import compile_parts, folded
 from kdpose.keypoints import Skeleton
 from kdpose.losses.terms import LossTerm
 from kdpose.metrics.pose_results import PoseResults
@@ -76,6 +77,8 @@ class PoseModule(L.LightningModule):
         teacher: None where no term needs one.
         flip_test: validate on both the crop and its mirror image.
         description: plain values that every checkpoint carries, see :mod:`kdpose.checkpoints`.
+        compile: options of ``torch.compile`` for the nets, see :func:`compile_parts`; None: eager.
+        fold_teacher: fold the teacher's batch norms, see :func:`folded`.
 
     Raises:
         ValueError: a loss needs a teacher and there is none, or the two skeletons share too few
@@ -91,6 +94,8 @@ class PoseModule(L.LightningModule):
         teacher: PoseNet | None = None,
         flip_test: bool = True,
         description: Mapping[str, Any] | None = None,
+        compile: Mapping[str, Any] | None = None,
+        fold_teacher: bool = False,
     ) -> None:
         super().__init__()
         self.net = net
@@ -103,18 +108,43 @@ class PoseModule(L.LightningModule):
                 f"the losses {sorted(self.losses)} need {taught}: give a teacher "
                 "(teacher=checkpoint teacher.ckpt=PATH) or take losses without one"
             )
-        self.teacher = (
-            FrozenTeacher(teacher, net.skeleton) if teacher is not None and taught else None
-        )
+        self.teacher = None
+        if teacher is not None and taught:
+            teacher = folded(teacher.eval()) if fold_teacher else teacher
+            self.teacher = FrozenTeacher(teacher, net.skeleton)
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.flip_test = flip_test
+        self.compile_options = compile
         self.results = PoseResults(net.codec.input_size)
 
     def on_fit_start(self) -> None:
-        """Bring the teacher to the device that the student was moved to."""
+        """Bring the teacher to the device that the student was moved to; compile both."""
         if self.teacher is not None:
             self.teacher.to(self.device)
+        if self.compile_options is not None:
+            compile_parts(self.net, self.compile_options)
+            if self.teacher is not None:
+                compile_parts(self.teacher.net, self.compile_options)
+
+    def on_train_batch_start(self, batch: PoseBatch, batch_idx: int) -> None:
+        """What the nets gave in the last step is no longer needed."""
+        self._free_outputs()
+
+    def on_validation_batch_start(
+        self, batch: PoseBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """What the nets gave in the last step is no longer needed."""
+        self._free_outputs()
+
+    def _free_outputs(self) -> None:
+        """Let CUDA graphs write anew where they wrote.
+
+        Without a word on where a step begins, each call of a compiled net is taken for one, and the
+        second view of a flip test would overwrite the first.
+        """
+        if self.compile_options is not None:
+            torch.compiler.cudagraph_mark_step_begin()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description; a file without optimizer state keeps what inference needs."""

@@ -35,6 +35,8 @@ class DistillStage1Module(PoseModule):
         teacher: see there.
         flip_test: see there.
         description: see there.
+        compile: see there.
+        fold_teacher: see there.
         joint_mask: joints that Eq. 2 and 3 count: ``all`` (the teacher knows hidden ones too),
             or the ``labelled`` ones.
         limb_weights: omega of Eq. 3, see :meth:`Skeleton.limb_weights`.
@@ -57,11 +59,23 @@ class DistillStage1Module(PoseModule):
         teacher: PoseNet | None = None,
         flip_test: bool = True,
         description: Mapping[str, Any] | None = None,
+        compile: Mapping[str, Any] | None = None,
+        fold_teacher: bool = False,
         joint_mask: Literal["all", "labelled"] = "all",
         limb_weights: str = "uniform",
         temperature: float = 1.0,
     ) -> None:
-        super().__init__(net, losses, optimizer, scheduler, teacher, flip_test, description)
+        super().__init__(
+            net,
+            losses,
+            optimizer,
+            scheduler,
+            teacher,
+            flip_test,
+            description,
+            compile,
+            fold_teacher,
+        )
         self.net: PoseNet = net
         skeleton = net.skeleton
         self.joint_mask = joint_mask
@@ -96,7 +110,8 @@ class DistillStage1Module(PoseModule):
             named = {f"train/grad_{name}": norm for name, norm in norms.items()}
             self.log_dict(named, on_step=False, on_epoch=True, batch_size=len(batch.image))
         if self.teacher is not None:
-            self.log("train/gamma", gamma, batch_size=len(batch.image))
+            # a tensor made on the device: one made of a number would wait for it
+            self.log("train/gamma", loss.new_full((), gamma), batch_size=len(batch.image))
         return loss
 
     def _lessons(self, batch: PoseBatch, output: PoseOutput, target: SimCCTarget) -> dict[str, Any]:

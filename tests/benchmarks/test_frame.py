@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from kdpose.benchmarks.frame import Case, Row, _row, measure, report, table
+from kdpose.benchmarks.page import page
 
 
 def busy(seconds, done=3):
@@ -60,7 +61,24 @@ def test_report_and_table():
     assert told["versions"]["torch"]
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(table("title", rows))
-    assert re.search(r"^ *b +\d+ +\d+-\d+ +\d\.\d\dx .* \d+ %", console.export_text(), re.M)
+    assert re.search(r"^ *b +\d+ +\d+-\d+ +[\d.]+ +\d\.\d\dx .* \d+ %", console.export_text(), re.M)
+
+
+def test_a_page_to_read():
+    cases = [
+        Case("a", busy(0.001), facts={"GMACs": 7.693}),
+        Case("b", busy(0.001, 5000), "a", facts={"params M": 31.29}),
+    ]
+    rows = measure(cases, 2, "cpu", "items/s")
+    text = page("Title", rows, report("x", rows, "cpu", repeats=2), "python -m x")
+    lines = text.splitlines()
+    head = "|  | items/s | min-max | ms | ratio | min-max | of limit | GMACs | params M |"
+    assert lines[:3:2] == ["# Title", head]
+    assert re.fullmatch(r"\| a \| \d+ \| .* \|  \|  \|  \| 7\.69 \|  \|", lines[4])
+    assert re.fullmatch(r"\| b \| \d+ \| .*x \| .* \|  \|  \| 31\.3 \|", lines[5])
+    assert rows[1].ms == 1000 / rows[1].median
+    assert "- Made by `python -m x`" in lines
+    assert "2 rounds of all cases in turn, cpu time" in text
 
 
 def test_errors():

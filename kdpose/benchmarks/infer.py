@@ -1,0 +1,137 @@
+"""``what=infer``: persons a second of every backbone, and of what surrounds a network."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from torch import Tensor, nn
+
+from kdpose.benchmarks.frame import Case
+from kdpose.checkpoints import Loaded
+from kdpose.cli import CONF
+from kdpose.complexity import complexity
+from kdpose.keypoints import Skeleton
+from kdpose.pose_net import Codec, PoseNet, RefinedPoseNet
+from kdpose.predictor import Predictor
+from kdpose.types import Pose, SimCCLogits
+
+SIZES = (1, 8)  # persons at once
+IMAGE = (480, 640)
+
+
+def cases(
+    student: PoseNet,
+    refiner: Callable[..., nn.Module],
+    head: Callable[..., nn.Module],
+    backbones: Sequence[str] | None,
+    scratch: Path,
+) -> list[Case]:
+    """Every backbone as a student, alone and eight persons at once, and the student's surroundings.
+
+    Ratios are to the configured student (``backbone=``) at the same number of persons, so that the
+    refiner's inverse ratio is its share of the student's time.
+
+    Args:
+        student: of random weights, as all nets here.
+        refiner: of stage 2.
+        head: of the backbones' networks.
+        backbones: names in ``conf/backbone``; None is all of them.
+        scratch: not needed.
+
+    Raises:
+        ValueError: there is no such backbone.
+    """
+    known = sorted(path.stem for path in (Path(CONF) / "backbone").glob("*.yaml"))
+    chosen = known if backbones is None else list(backbones)
+    if not set(chosen) <= set(known):
+        raise ValueError(f"what.cases.backbones must be of {known}, got {chosen}")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    student = student.to(device)
+    rows = _networks("student", student, None)
+    rows += _surroundings(student, refiner)
+    for name in chosen:
+        net = PoseNet(_backbone(name), head, student.codec, student.skeleton).to(device)
+        rows += _networks(name, net.eval(), "student")
+    return rows
+
+
+def _backbone(name: str) -> Any:  # noqa: ANN401
+    """Built as a command line would, which runs around this."""
+    return instantiate(hydra.compose(f"backbone/{name}").backbone, _convert_="all")
+
+
+def _networks(name: str, net: PoseNet, reference: str | None) -> list[Case]:
+    counted = complexity(net)
+    facts = {"params M": counted["params"] / 1e6, "GMACs": counted["gmacs"]}
+    return [
+        Case(
+            f"{name}, batch {count}",
+            _timed(partial(net.pose, _crops(net, count)), count),
+            reference and f"{reference}, batch {count}",
+            facts=facts,
+        )
+        for count in SIZES
+    ]
+
+
+def _surroundings(student: PoseNet, refiner: Callable[..., nn.Module]) -> list[Case]:
+    """What a person costs beside one pass of the student; eight persons in one image."""
+    count = SIZES[-1]
+    reference = f"student, batch {count}"
+    crops = _crops(student, count)
+    with torch.inference_mode():
+        logits, features = student(crops)
+        initial = student.codec.decode(logits)
+    refined = RefinedPoseNet(student, refiner).to(crops.device).eval().refiner
+    predictor = Predictor(Loaded(_Known(student, logits), {}), crops.device.type)  # type: ignore[arg-type]
+    image = np.random.default_rng(0).integers(0, 256, (*IMAGE, 3), dtype=np.uint8)
+    boxes = [[40 + 60 * n, 60, 80, 300] for n in range(count)]
+    runs: dict[str, Callable[[], Any]] = {
+        "student, flip test": lambda: student.pose(crops, flip=True),
+        "refiner": lambda: refined(initial, features),
+        "decoding": lambda: student.codec.decode(logits),
+        "preparation and decoding": lambda: predictor(image, boxes),
+    }
+    return [Case(name, _timed(run, count), reference) for name, run in runs.items()]
+
+
+class _Known(nn.Module):
+    """A network whose scores are known already, so that a predictor shows what is left to do."""
+
+    def __init__(self, net: PoseNet, logits: SimCCLogits | Tensor) -> None:
+        super().__init__()
+        self.codec: Codec = net.codec
+        self.skeleton: Skeleton = net.skeleton
+        self.logits = logits
+
+    def pose(self, image: Tensor, flip: bool = False) -> Pose:
+        return self.codec.decode(self.logits)
+
+
+def _crops(net: PoseNet, count: int) -> Tensor:
+    width, height = net.codec.input_size
+    generator = torch.Generator().manual_seed(0)
+    crops = torch.randint(0, 256, (count, 3, height, width), generator=generator)
+    return crops.to(net.mean.device, torch.uint8)
+
+
+def _timed(run: Callable[[], Any], persons: int, at_least: float = 0.2) -> Callable[[], float]:
+    """Repeat what is short, so that the clock can tell it."""
+
+    def many() -> float:
+        done, end = 0, time.perf_counter() + at_least
+        with torch.inference_mode():
+            while done == 0 or time.perf_counter() < end:
+                run()
+                done += persons
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return done
+
+    return many
