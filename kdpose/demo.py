@@ -1,6 +1,5 @@
 """A local web page that shows what a network sees: ``python -m kdpose.demo``."""
 
-import functools
 import json
 import os
 import tempfile
@@ -95,7 +94,7 @@ def build_page(demo: Demo, title: str) -> Any:  # noqa: ANN401
                     label="find persons first (otherwise the picture is one)",
                     interactive=demo.detect is not None,
                 )
-                threshold = gradio.Slider(0, 1, 0.2, label="least score of a drawn joint")
+                threshold = gradio.Slider(0, 1, 0.0, label="least score of a drawn joint")
             with gradio.Column():
                 if demo.stage1 is None:
                     drawn: Any = gradio.Image(label="poses", interactive=False)
@@ -125,8 +124,7 @@ def main(cfg: DictConfig) -> None:
     """Entry point."""
     ckpt = cfg.ckpt or newest_checkpoint()
     predictor = Predictor(load_net(ckpt), cfg.device, cfg.flip)
-    find = functools.partial(box_source, **cfg.detector, device=predictor.device)
-    boxes = find(cfg.boxes)
+    boxes = box_source(str(cfg.boxes), **cfg.detector, device=predictor.device)
     demo = Demo(predictor, None if boxes is whole_image else boxes)
     title = f"{predictor.description.get('experiment')}: {Path(ckpt).absolute()}"
     page = build_page(demo, title)
