@@ -62,7 +62,7 @@ class Demo:
             drawn = (_drawn(initial, threshold), drawn)
         result = Path(tempfile.mkdtemp(dir=self._folder.name)) / "poses.json"
         result.write_text(json.dumps(poses.to_coco(image_id=1)))
-        scores = poses.scores.T.round(3).tolist()
+        scores = poses.scores.T.astype(float).round(3).tolist()
         rows = [[name, *row] for name, row in zip(poses.skeleton.joints, scores, strict=True)]
         return drawn, rows, str(result)
 

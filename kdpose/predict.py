@@ -151,7 +151,7 @@ def _predict_video(
     track, rate = cfg.track, video.rate
     tracker = Tracker(rate, track.gap, cfg.detector.threshold) if track.enabled else None
     smooth = None
-    if tracker is not None and track.smooth:
+    if tracker is not None and track.smooth and not cfg.compare:  # stage 1 would lack it
         smooth = Smoother(rate, track.cutoff, track.beta, track.gap)
     out = Path(cfg.out)
     frames = persons = 0
