@@ -1,7 +1,9 @@
 """Find poses in images and videos: ``python -m kdpose.predict ckpt=C source=photo.jpg``."""
 
+import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,7 +90,11 @@ def _predict_images(
     out = Path(cfg.out)
     stems = Counter(image.path.stem for image in images)
     broken: list[str] = []
-    with ImageResults(out, _settings(cfg)) as results, _progress(len(images)) as progress:
+    with (
+        _going_on_later(),
+        ImageResults(out, _settings(cfg)) as results,
+        _progress(len(images)) as progress,
+    ):
         if results.done:
             console.print(f"{len(results.done)} images were done before, going on")
         for image in images:
@@ -118,6 +124,16 @@ def _predict_images(
         f"{results.path.absolute()}{drawn}",
         soft_wrap=True,
     )
+
+
+@contextmanager
+def _going_on_later() -> Iterator[None]:
+    """Ctrl+C ends with a line that says what comes next, and the shell's status for it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("stopped: the same command goes on from here")
+        sys.exit(130)
 
 
 def _settings(cfg: DictConfig) -> dict[str, Any]:

@@ -178,7 +178,7 @@ class Predictor:
                 f"{len(image)} images need as many lists of boxes and of box_scores, "
                 f"got {len(boxes)} and {len(box_scores)}"
             )
-        return self._predict(image, boxes, box_scores)
+        return self._predict(image, boxes, box_scores) if image else []
 
     def _predict(
         self,

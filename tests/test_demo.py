@@ -4,46 +4,14 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
-from hydra.utils import instantiate
 from PIL import Image
-from torch import nn
 
-from kdpose.checkpoints import Loaded
 from kdpose.demo import Demo, build_page
 from kdpose.keypoints import CROWDPOSE
-from kdpose.predictor import Predictor
+from kdpose.predictor import load
 
 ROWS, COLUMNS = np.mgrid[0:240, 0:320]
 PIXELS = np.stack([ROWS, COLUMNS * 0.7, ROWS * 0.5 + COLUMNS * 0.3], -1).astype(np.uint8)
-
-
-def predictor(refined):
-    student = {
-        "_target_": "kdpose.pose_net.PoseNet",
-        "backbone": {
-            "_target_": "kdpose.backbones.timm_pyramid.TimmPyramid",
-            "name": "mobilenetv4_conv_small_050",
-            "neck_channels": 16,
-        },
-        "head": {"_target_": "kdpose.heads.simcc.SimCCHead", "_partial_": True},
-        "codec": {"_target_": "kdpose.codecs.simcc.SimCC", "input_size": [48, 64]},
-        "skeleton": {
-            "_target_": "kdpose.keypoints.Skeleton.from_dict",
-            "values": CROWDPOSE.to_dict(),
-        },
-    }
-    both = {
-        "_target_": "kdpose.pose_net.RefinedPoseNet",
-        "student": student,
-        "refiner": {"_target_": "kdpose.refiners.igp_gcn.IGPGCN", "_partial_": True},
-    }
-    torch.manual_seed(0)
-    net = instantiate(both if refined else student, _convert_="all").eval()
-    for layer in net.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight)
-    return Predictor(Loaded(net, {"experiment": "tiny"}), "cpu")
 
 
 def two_persons(picture, image_id):
@@ -57,8 +25,8 @@ def photo(tmp_path):
     return str(tmp_path / "photo.png")
 
 
-def test_the_answer_is_the_predictors(photo):
-    net = predictor(refined=True)
+def test_the_answer_is_the_predictors(photo, tiny_checkpoints):
+    net = load(tiny_checkpoints["refined"], "cpu")
     demo = Demo(net, two_persons)  # its files go when it goes
     (before, after), rows, path = demo.answer(photo, True, 0.0)
     expected = net(PIXELS, *two_persons(None, 1))
@@ -70,22 +38,22 @@ def test_the_answer_is_the_predictors(photo):
     np.testing.assert_allclose([row[1:] for row in rows], expected.scores.T, atol=6e-4)
 
 
-def test_without_refiner_or_detector(photo):
-    demo = Demo(predictor(refined=False), None)
-    drawn, rows, path = demo.answer(photo, True, 0.0)
+def test_without_refiner_or_detector(photo, tiny_checkpoints):
+    demo = Demo(load(tiny_checkpoints["student"], "cpu"), None)
+    drawn, rows, _ = demo.answer(photo, True, 0.0)
     assert drawn.shape == PIXELS.shape
     assert len(rows[0]) == 2
     assert demo.answer(None, True, 0.0) == (None, [], None)
 
 
-def test_in_a_browser(photo, tmp_path):
+def test_in_a_browser(photo, tmp_path, tiny_checkpoints):
     """Upload; see both poses and the scores, leave the persons to the picture, download."""
     pytest.importorskip("gradio", reason="the extra kdpose[demo] is not installed")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("no browser: neither chromium nor google-chrome is on the PATH")
-    demo = Demo(predictor(refined=True), two_persons)
+    demo = Demo(load(tiny_checkpoints["refined"], "cpu"), two_persons)
     page = build_page(demo, "tiny")
     _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     try:

@@ -36,7 +36,9 @@ def test_detections_and_annotations(tmp_path, wrap):
 def test_files_that_do_not_fit(tmp_path):
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps(ROWS))
-    with pytest.raises(ValueError, match=r"belongs to the 2 images of source: their ids are \[1, 2"):
+    with pytest.raises(
+        ValueError, match=r"belongs to the 2 images of source: their ids are \[1, 2"
+    ):
         FileBoxes(str(path), [1, 2])
     path.write_text('[{"box": [1, 2, 3, 4]}]')
     with pytest.raises(ValueError, match=r"boxes\.json \(from boxes\) must be a list of {image_id"):

@@ -3,10 +3,10 @@ import pytest
 
 pytest.importorskip("trackers", reason="the extra kdpose[video] is not installed")
 
-from kdpose.drawing import PERSON_COLORS  # noqa: E402
-from kdpose.keypoints import Skeleton  # noqa: E402
-from kdpose.predictor import ImagePoses  # noqa: E402
-from kdpose.tracking import Smoother, Tracker, track_colors  # noqa: E402
+from kdpose.drawing import PERSON_COLORS
+from kdpose.keypoints import Skeleton
+from kdpose.predictor import ImagePoses
+from kdpose.tracking import Smoother, Tracker, track_colors
 
 ENDS = Skeleton("ends", ("top", "bottom"), ((0, 1),), (0.1,) * 2)
 RATE = 10.0
