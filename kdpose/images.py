@@ -14,6 +14,7 @@ from kdpose.data.annotations import read_json
 
 ImageLike = str | Path | Image.Image | NDArray[np.uint8]
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+_LONGEST = 32766  # pixels; OpenCV's warp takes no longer sides
 # what Pillow's readers let through when a file is cut off or damaged
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
@@ -28,7 +29,7 @@ def open_image(image: ImageLike) -> Image.Image:
 
     Raises:
         FileNotFoundError: there is no such file.
-        OSError: the file is damaged or no picture, or larger than Pillow's limit.
+        OSError: the file is damaged or no picture, or too large: beyond Pillow's limit or 32766 pixels a side.
     """
     if isinstance(image, np.ndarray):
         return _rgb(Image.fromarray(image))
@@ -44,6 +45,10 @@ def open_image(image: ImageLike) -> Image.Image:
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
+    if max(picture.size) > _LONGEST:
+        raise OSError(
+            f"it has {picture.width} x {picture.height} pixels, {_LONGEST} a side at most"
+        )
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith(("I", "F")):
         return _eight_bits(picture).convert("RGB")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kdpose.data.transforms import warp
 from kdpose.images import find_images, open_image
 
 RED = np.zeros((40, 60, 3), np.uint8) + np.array([200, 40, 30], np.uint8)
@@ -75,6 +76,17 @@ def test_a_picture_beyond_the_limit_is_an_os_error(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(OSError, match="exceeds limit of 2000 pixels"):
         open_image(tmp_path / "a.png")
+
+
+def test_longer_sides_than_can_be_cut_are_an_os_error(tmp_path):
+    for width, good in ((32766, True), (32767, False)):
+        pixels = np.zeros((4, width, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        if good:  # the crop can be cut from it
+            assert warp(read(tmp_path / "a.png"), np.eye(2, 3), (8, 8)).shape == (8, 8, 3)
+            continue
+        with pytest.raises(OSError, match="it has 32767 x 4 pixels, 32766 a side at most"):
+            open_image(tmp_path / "a.png")
 
 
 def files(root, *names):
