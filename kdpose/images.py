@@ -29,7 +29,8 @@ def open_image(image: ImageLike) -> Image.Image:
 
     Raises:
         FileNotFoundError: there is no such file.
-        OSError: the file is damaged or no picture, or too large: beyond Pillow's limit or 32766 pixels a side.
+        OSError: the file is damaged or no picture, or too large: beyond Pillow's
+            limit or 32766 pixels a side.
     """
     if isinstance(image, np.ndarray):
         return _rgb(Image.fromarray(image))
