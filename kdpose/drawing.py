@@ -1,12 +1,14 @@
 """Poses drawn on images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
-from torchvision.utils import make_grid
+from torchvision.utils import draw_bounding_boxes, make_grid
 
 from kdpose.keypoints import Skeleton
 
@@ -54,6 +56,25 @@ def draw_poses(
     return drawn
 
 
+def draw_boxes(image: Tensor, boxes: Tensor, colors: Sequence[str] = PERSON_COLORS) -> Tensor:
+    """Draw each person's box in the person's colour.
+
+    Args:
+        image: ``(3, H, W)`` uint8 RGB.
+        boxes: ``(P, 4)`` x, y, width, height, image pixels.
+        colors: taken in turn.
+
+    Returns:
+        ``(3, H, W)`` uint8, a new tensor.
+    """
+    height, width = image.shape[-2:]
+    chosen = [colors[i % len(colors)] for i in range(len(boxes))]
+    corners = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)
+    corners = corners.minimum(corners.new_tensor([width - 1, height - 1] * 2)).clamp(min=0)
+    unit = max(1, round(min(height, width) / 320))
+    return draw_bounding_boxes(image.cpu(), corners, colors=chosen, width=unit)
+
+
 def pose_grid(
     crops: Tensor, poses: Sequence[Tensor], skeleton: Skeleton, columns: int = 8
 ) -> Tensor:
@@ -89,3 +110,12 @@ def labelled(picture: Tensor, text: str, height: int = 22) -> Tensor:
     font = ImageFont.load_default(size=0.7 * height)
     ImageDraw.Draw(strip).text((4, height / 2), text, fill="black", font=font, anchor="lm")
     return torch.cat([pil_to_tensor(strip), picture.cpu()], dim=-2)
+
+
+def side_by_side(pictures: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Pictures ``(H, W, 3)`` of one size in a row, each under its name."""
+    named = [
+        labelled(torch.from_numpy(picture).permute(2, 0, 1), name, max(22, picture.shape[0] // 20))
+        for name, picture in pictures.items()
+    ]
+    return torch.cat(named, dim=-1).permute(1, 2, 0).numpy()

@@ -1,94 +1,207 @@
-"""Find poses in images: ``python -m kdpose.predict ckpt=C source=photo.jpg``."""
+"""Find poses in images and videos: ``python -m kdpose.predict ckpt=C source=photo.jpg``."""
 
-import json
-from collections import defaultdict
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
-from PIL import Image, UnidentifiedImageError
-from rich.progress import track
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kdpose.checkpoints import load_net
 from kdpose.cli import console, entry_point
-from kdpose.data.annotations import read_json
-from kdpose.predictor import Predictor
+from kdpose.drawing import side_by_side
+from kdpose.frame_results import FrameResults, ImageResults
+from kdpose.images import ImageFile, find_images, open_image
+from kdpose.person_boxes import BoxSource, box_source
+from kdpose.predictor import ImagePoses, Predictor
+from kdpose.tracking import Smoother, Tracker, follow, track_colors
+from kdpose.video import VideoReader, is_video
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-
-
-def find_images(source: str) -> list[Path]:
-    """The image itself, or a folder's images in order of name.
-
-    Raises:
-        FileNotFoundError: there is no such path.
-        ValueError: the folder has no image.
-    """
-    path = Path(source)
-    if not path.exists():
-        raise FileNotFoundError(f"no image or folder at {path.absolute()} (from source)")
-    if path.is_file():
-        return [path]
-    images = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
-    if not images:
-        raise ValueError(f"no image in {path.absolute()} (from source): {sorted(_SUFFIXES)}")
-    return images
+_LARGEST = 8192  # pixels; longer sides are drawn smaller, and JPEG ends at 65535
+_PIXELS = 500_000_000  # a user's own pictures are no attack, as Pillow's lower limit suspects
+_FREE = ("device", "batch_size", "debug", "out")  # what may differ when a run is continued
 
 
-def image_ids(images: list[Path]) -> dict[Path, int]:
-    """Ids as COCO and CrowdPose name their files; where a name is no number, places in order."""
-    stems = [path.stem for path in images]
-    if all(stem.isdecimal() for stem in stems) and len({int(s) for s in stems}) == len(stems):
-        return {path: int(path.stem) for path in images}
-    return {path: number for number, path in enumerate(images, start=1)}
+@dataclass(frozen=True)
+class Painter:
+    """Draws poses, beside those of stage 1 where it is given that predictor."""
 
+    threshold: float
+    stage1: Predictor | None
 
-def read_boxes(path: str) -> dict[int, list[dict[str, Any]]]:
-    """Person detections by image id."""
-    boxes = defaultdict(list)
-    for box in read_json(path, "boxes"):
-        if box.get("category_id", 1) == 1 and min(box["bbox"][2:]) > 0:
-            boxes[int(box["image_id"])].append(box)
-    return boxes
+    def __call__(self, poses: ImagePoses, colors: Sequence[str] | None = None) -> NDArray[np.uint8]:
+        """A picture ``(H, W, 3)``; one colour per person where colours are given."""
+        draw = partial(ImagePoses.draw, threshold=self.threshold)
+        draw = draw if colors is None else partial(draw, colors=colors)
+        if self.stage1 is None:
+            return draw(poses)
+        initial = self.stage1(poses.image, poses.boxes, poses.box_scores)
+        return side_by_side({"stage 1": draw(initial), "refined": draw(poses)})
 
 
 @entry_point("predict")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
+    Image.MAX_IMAGE_PIXELS = _PIXELS
     loaded = load_net(cfg.ckpt, skeleton=cfg.skeleton, input_size=cfg.input_size, label=cfg.label)
     predictor = Predictor(loaded, cfg.device, cfg.flip, cfg.batch_size)
-    images = find_images(cfg.source)
-    ids = image_ids(images)
-    detections = None if cfg.boxes == "whole" else read_boxes(cfg.boxes)
-    if detections is not None and not detections.keys() & set(ids.values()):
-        raise ValueError(
-            f"no box of {Path(cfg.boxes).absolute()} (from boxes) belongs to the {len(ids)} images "
-            f"of {Path(cfg.source).absolute()}: their ids are {sorted(ids.values())[:3]} ..."
-        )
+    painter = Painter(cfg.threshold, predictor.stage1() if cfg.compare else None)
     out = Path(cfg.out)
+    source = str(cfg.source)
+    if is_video(source):
+        with VideoReader(source) as video:
+            boxes = box_source(str(cfg.boxes), **cfg.detector, device=predictor.device)
+            out.mkdir(parents=True, exist_ok=True)
+            _predict_video(cfg, video, predictor, boxes, painter)
+        return
+    images = find_images(source, cfg.images)
+    _spare_sources(images, out)
+    ids = [image.image_id for image in images]
+    boxes = box_source(str(cfg.boxes), **cfg.detector, device=predictor.device, ids=ids)
     out.mkdir(parents=True, exist_ok=True)
-    results: list[dict[str, Any]] = []
+    _predict_images(cfg, images, predictor, boxes, painter)
+
+
+def _spare_sources(images: Iterable[ImageFile], out: Path) -> None:
+    """Drawn pictures are named as their sources, so they must not lie where these do."""
+    if out.resolve() in {image.path.resolve().parent for image in images}:
+        raise ValueError(
+            f"{out.absolute()} (from out) holds the source's images, which would be overwritten: "
+            "set out=ANOTHER_FOLDER"
+        )
+
+
+def _predict_images(
+    cfg: DictConfig,
+    images: Sequence[ImageFile],
+    predictor: Predictor,
+    boxes: BoxSource,
+    painter: Painter,
+) -> None:
+    """What cannot be read is skipped and counted; it is an error if nothing can."""
+    out = Path(cfg.out)
+    stems = Counter(image.path.stem for image in images)
     broken: list[str] = []
-    for path in track(images, "predicting", console=console, transient=True):
-        found = detections[ids[path]] if detections is not None else None
-        boxes = None if found is None else np.array([b["bbox"] for b in found]).reshape(-1, 4)
-        scores = None if found is None else [b.get("score", 1.0) for b in found]
-        try:
-            poses = predictor(path, boxes, scores)
-        except (UnidentifiedImageError, OSError) as error:
-            broken.append(f"{path}: {error}")
-            continue
-        results += [{**r, "file_name": path.name} for r in poses.to_coco(ids[path])]
-        Image.fromarray(poses.draw(cfg.threshold)).save(out / f"{path.stem}.jpg", quality=92)
-    (out / "predictions.json").write_text(json.dumps(results))
+    with (
+        _going_on_later(),
+        ImageResults(out, _settings(cfg)) as results,
+        _progress(len(images)) as progress,
+    ):
+        if results.done:
+            console.print(f"{len(results.done)} images were done before, going on")
+        for image in images:
+            key, stem = f"{image.image_id} {image.path}", image.path.stem
+            if key not in results.done:
+                try:
+                    picture = open_image(image.path)
+                except OSError as error:
+                    broken.append(str(error))
+                    _step(progress, 0)
+                    continue
+                poses = predictor(picture, *boxes(picture, image.image_id))
+                name = stem if stems[stem] == 1 else f"{stem}_{image.image_id}"
+                _save(cfg, poses, painter, out, name)
+                found = poses.to_coco(image.image_id)
+                results.add(key, [{**person, "file_name": image.path.name} for person in found])
+            _step(progress, len(results.done[key]))
+        persons = results.finish()
     for line in broken:
-        console.print(f"[yellow]skipped, cannot be read:[/] {line}", soft_wrap=True)
+        console.print(f"[yellow]skipped:[/] {line}", soft_wrap=True)
+    if len(broken) == len(images):
+        raise ValueError(f"none of the {len(images)} images can be read")
+    skipped = f", {len(broken)} skipped" if broken else ""
+    drawn = ", drawn pictures beside it" if cfg.draw else ""
     console.print(
-        f"{len(results)} persons in {len(images) - len(broken)} images: "
-        f"{(out / 'predictions.json').absolute()}, drawn pictures beside it",
+        f"{persons} persons in {len(images) - len(broken)} images{skipped}: "
+        f"{results.path.absolute()}{drawn}",
         soft_wrap=True,
     )
+
+
+@contextmanager
+def _going_on_later() -> Iterator[None]:
+    """Ctrl+C ends with a line that says what comes next, and the shell's status for it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("stopped: the same command goes on from here")
+        sys.exit(130)
+
+
+def _settings(cfg: DictConfig) -> dict[str, Any]:
+    """What decides the results: a run of other settings is not continued."""
+    values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    files = [Path(str(values[key])) for key in ("ckpt", "boxes")]
+    changed = [file.stat().st_mtime for file in files if file.is_file()]
+    return {k: v for k, v in values.items() if k not in _FREE} | {"changed": changed}
+
+
+def _save(cfg: DictConfig, poses: ImagePoses, painter: Painter, out: Path, name: str) -> None:
+    if cfg.draw:
+        drawn = Image.fromarray(painter(poses))
+        drawn.thumbnail((_LARGEST, _LARGEST))
+        drawn.save(out / f"{name}.jpg", quality=92)
+    if cfg.crops:
+        _save_crops(poses, out, name)
+
+
+def _save_crops(poses: ImagePoses, out: Path, name: str) -> None:
+    (out / "crops").mkdir(exist_ok=True)
+    for person, crop in enumerate(poses.crops()):
+        if crop.size:
+            Image.fromarray(crop).save(out / "crops" / f"{name}_{person}.jpg", quality=92)
+
+
+def _predict_video(
+    cfg: DictConfig, video: VideoReader, predictor: Predictor, boxes: BoxSource, painter: Painter
+) -> None:
+    """Ctrl+C ends a camera, or a video early; the files hold what was done until then."""
+    track, rate = cfg.track, video.rate
+    tracker = Tracker(rate, track.gap, cfg.detector.threshold) if track.enabled else None
+    smooth = None
+    if tracker is not None and track.smooth and not cfg.compare:  # stage 1 would lack it
+        smooth = Smoother(rate, track.cutoff, track.beta, track.gap)
+    out = Path(cfg.out)
+    frames = persons = 0
+    with FrameResults(out, rate, cfg.draw) as results, _progress(video.count) as progress:
+        try:
+            for frame, poses, identities in follow(video, predictor, boxes, tracker, smooth):
+                results.add(frame, poses, identities)
+                if cfg.draw:
+                    results.draw(painter(poses, track_colors(identities)))
+                if cfg.crops:
+                    _save_crops(poses, out, f"{frame.number:06d}")
+                frames, persons = frames + 1, persons + len(poses)
+                _step(progress, len(poses))
+        except KeyboardInterrupt:
+            console.print("stopped")
+    drawn = ", drawn.mp4 beside it" if cfg.draw and frames else ""
+    console.print(f"{persons} persons in {frames} frames: {results.path.absolute()}{drawn}")
+
+
+def _progress(total: int | None) -> Progress:
+    """A bar that tells persons per second too."""
+    progress = Progress(
+        TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[rate]:.1f} persons/s"), console=console, transient=True,
+    )  # fmt: skip
+    progress.add_task("predicting", total=total, rate=0.0, persons=0)
+    return progress
+
+
+def _step(progress: Progress, persons: int) -> None:
+    task = progress.tasks[0]
+    total = task.fields["persons"] + persons
+    rate = total / max(task.elapsed or 0, 1e-3)
+    progress.update(task.id, advance=1, persons=total, rate=rate)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.utils import instantiate
+from torch import nn
 
 from kdpose.data.synthetic import generate
+from kdpose.keypoints import CROWDPOSE
 
 torch.set_num_threads(1)
 REPOSITORY = Path(__file__).parents[1]
@@ -27,3 +30,41 @@ def crowd(tmp_path_factory):
     root = tmp_path_factory.mktemp("crowd") / "data"
     generate(root, train=12, val=6, seed=3, workers=1, image_size=(160, 120))
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoints(tmp_path_factory):
+    """Files of a small untrained ``student`` and of one with a refiner, ``refined``."""
+    student = {
+        "_target_": "kdpose.pose_net.PoseNet",
+        "backbone": {
+            "_target_": "kdpose.backbones.timm_pyramid.TimmPyramid",
+            "name": "mobilenetv4_conv_small_050",
+            "neck_channels": 16,
+        },
+        "head": {"_target_": "kdpose.heads.simcc.SimCCHead", "_partial_": True},
+        "codec": {"_target_": "kdpose.codecs.simcc.SimCC", "input_size": [48, 64]},
+        "skeleton": {
+            "_target_": "kdpose.keypoints.Skeleton.from_dict",
+            "values": CROWDPOSE.to_dict(),
+        },
+    }
+    refiner = {"_target_": "kdpose.refiners.igp_gcn.IGPGCN", "_partial_": True}
+    refined = {
+        "_target_": "kdpose.pose_net.RefinedPoseNet",
+        "student": student,
+        "refiner": refiner,
+    }
+    folder = tmp_path_factory.mktemp("checkpoints")
+    paths = {}
+    for name, described in {"student": student, "refined": refined}.items():
+        torch.manual_seed(0)
+        net = instantiate(described, _convert_="all").eval()
+        for layer in net.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight)
+        weights = {f"net.{key}": value for key, value in net.state_dict().items()}
+        described = {"net": described, "dataset": {}, "experiment": name, "versions": {}}
+        paths[name] = folder / f"{name}.ckpt"
+        torch.save({"kdpose": described, "state_dict": weights}, paths[name])
+    return paths

@@ -1,11 +1,15 @@
+import os
+import shutil
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 from torch import nn
 
 from kdpose.checkpoints import Loaded
 from kdpose.codecs.simcc import SimCC
+from kdpose.drawing import PERSON_COLORS
 from kdpose.keypoints import CROWDPOSE, Skeleton
 from kdpose.predictor import Predictor, load, open_image
 from kdpose.types import Pose
@@ -107,6 +111,55 @@ def test_one_score_per_box():
         make()(picture(TWO), BOXES, [0.5])
 
 
+def test_several_images_share_batches():
+    images = [picture(TWO), picture(TWO[1:]), picture(TWO)]
+    boxes = [BOXES, np.zeros((0, 4)), BOXES[1:]]
+    predictor = make(batch_size=2)
+    found = predictor(images, boxes, [[0.9, 0.5], [], None])
+    assert predictor.net.sizes == [2, 1]
+    assert [len(poses) for poses in found] == [2, 0, 1]
+    for poses, image, where in zip(found, images, boxes, strict=True):
+        np.testing.assert_array_equal(poses.keypoints, make()(image, where).keypoints)
+        np.testing.assert_array_equal(poses.image, image)
+    np.testing.assert_allclose(found[0].box_scores, [0.9, 0.5])
+    assert [poses.boxes.tolist() for poses in make()(images)] == [[[0, 0, 240, 200]]] * 3
+    with pytest.raises(ValueError, match=r"3 images need as many lists of boxes .* got 1 and 3"):
+        make()(images, BOXES[:1])
+    assert make()([]) == []
+
+
+def test_crops_are_what_lies_in_the_boxes():
+    pixels = picture(TWO)
+    boxes = [[20, 30, 60, 70], [-10, 190, 40, 50], [300, 10, 20, 20]]
+    first, corner, outside = make()(pixels, boxes).crops()
+    np.testing.assert_array_equal(first, pixels[30:100, 20:80])
+    np.testing.assert_array_equal(corner, pixels[190:, :30])
+    assert outside.size == 0
+
+
+def test_boxes_are_drawn_in_the_persons_colours():
+    pixels = np.zeros((100, 120, 3), np.uint8)
+    drawn = make()(pixels, [[10, 20, 50, 60], [-20, 5, 400, 30]]).draw(threshold=2, boxes=True)
+    colors = [ImageColor.getrgb(color) for color in PERSON_COLORS[:2]]
+    assert tuple(drawn[20, 40]) == colors[0]
+    assert tuple(drawn[5, 100]) == colors[1]
+    assert tuple(drawn[20, 119]) == colors[1]  # a box that leaves the image ends at its edge
+
+
+def test_supervision_takes_the_poses():
+    supervision = pytest.importorskip("supervision", reason="kdpose[video] is not installed")
+    poses = make()(picture(TWO), BOXES, [0.9, 0.5])
+    found = poses.to_supervision()
+    np.testing.assert_array_equal(found.xy, poses.keypoints)
+    np.testing.assert_array_equal(found.keypoint_confidence, poses.scores)
+    np.testing.assert_allclose(found.detection_confidence, [0.9, 0.5])
+    annotator = supervision.VertexAnnotator(color=supervision.Color(255, 0, 255), radius=2)
+    drawn = annotator.annotate(picture(TWO), found)
+    x, y = poses.keypoints[0, 0].round().astype(int)
+    assert drawn[y, x].tolist() == [255, 0, 255]
+    assert len(make()(picture(TWO), np.zeros((0, 4))).to_supervision()) == 0
+
+
 def test_coco_results():
     poses = make()(picture(TWO), BOXES, [0.9, 0.5])
     first, second = poses.to_coco(17)
@@ -193,3 +246,26 @@ def test_a_checkpoint_is_all_it_takes(tmp_path):
 def test_a_missing_checkpoint(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"no checkpoint at {tmp_path}/none.ckpt"):
         load(tmp_path / "none.ckpt")
+
+
+def test_stage_1_needs_a_refined_net(tiny_checkpoints):
+    refined, student = (load(tiny_checkpoints[name], "cpu") for name in ("refined", "student"))
+    pixels = picture(TWO)
+    before = refined.stage1()(pixels, BOXES)
+    assert np.abs(before.keypoints - refined(pixels, BOXES).keypoints).max() > 1
+    with torch.no_grad():
+        assert type(refined.stage1().net) is type(student.net)
+    with pytest.raises(ValueError, match="no refiner: take one of stage 2"):
+        student.stage1()
+
+
+def test_nothing_named_is_the_checkpoint_trained_last(tmp_path, monkeypatch, tiny_checkpoints):
+    monkeypatch.setenv("KDPOSE_RUNS", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=f"no checkpoint in {tmp_path}: train one"):
+        load()
+    for age, name in ((10, "refined"), (5, "student"), (20, "refined")):
+        path = tmp_path / f"run{age}" / "best.ckpt"
+        path.parent.mkdir()
+        shutil.copy(tiny_checkpoints[name], path)
+        os.utime(path, (1e9 - age, 1e9 - age))
+    assert load(device="cpu").description["experiment"] == "student"

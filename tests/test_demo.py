@@ -1,0 +1,90 @@
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kdpose.demo import Demo, build_page
+from kdpose.keypoints import CROWDPOSE
+from kdpose.predictor import load
+
+ROWS, COLUMNS = np.mgrid[0:240, 0:320]
+PIXELS = np.stack([ROWS, COLUMNS * 0.7, ROWS * 0.5 + COLUMNS * 0.3], -1).astype(np.uint8)
+
+
+def two_persons(picture, image_id):
+    boxes = np.array([[20, 20, 100, 200], [160, 40, 120, 180]], np.float32)
+    return boxes, np.array([0.9, 0.8], np.float32)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "photo.png")
+    return str(tmp_path / "photo.png")
+
+
+def test_the_answer_is_the_predictors(photo, tiny_checkpoints):
+    net = load(tiny_checkpoints["refined"], "cpu")
+    demo = Demo(net, two_persons)  # its files go when it goes
+    (before, after), rows, path = demo.answer(photo, True, 0.0)
+    expected = net(PIXELS, *two_persons(None, 1))
+    with open(path) as file:
+        assert json.load(file) == expected.to_coco(1)
+    np.testing.assert_array_equal(after, expected.draw(boxes=True))
+    assert (before != after).any()
+    assert [row[0] for row in rows] == list(CROWDPOSE.joints)
+    np.testing.assert_allclose([row[1:] for row in rows], expected.scores.T, atol=6e-4)
+
+
+def test_without_refiner_or_detector(photo, tiny_checkpoints):
+    demo = Demo(load(tiny_checkpoints["student"], "cpu"), None)
+    drawn, rows, _ = demo.answer(photo, True, 0.0)
+    assert drawn.shape == PIXELS.shape
+    assert len(rows[0]) == 2
+    assert demo.answer(None, True, 0.0) == (None, [], None)
+
+
+def test_in_a_browser(photo, tmp_path, tiny_checkpoints):
+    """Upload; see both poses and the scores, leave the persons to the picture, download."""
+    pytest.importorskip("gradio", reason="the extra kdpose[demo] is not installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no browser: neither chromium nor google-chrome is on the PATH")
+    demo = Demo(load(tiny_checkpoints["refined"], "cpu"), two_persons)
+    page = build_page(demo, "tiny")
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    try:
+        with playwright.sync_playwright() as start:
+            browser = start.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            tab = browser.new_page(accept_downloads=True)
+            tab.goto(address)
+            tab.locator("input[type=file]").first.set_input_files(photo)
+            tab.get_by_text("person 2").first.wait_for(timeout=60_000)
+            expected, _, _ = demo.answer(photo, True, 0.0)
+            pictures = [shown(tab, image) for image in tab.locator("img.preview").all()]
+            assert len(pictures) == 2
+            far = [[np.abs(p - drawn).mean() for p in pictures] for drawn in expected]
+            assert sorted(np.argmin(far, axis=1)) == [0, 1]  # each pose is shown by one of them
+            assert max(map(min, far)) < 6  # grey levels; the browser gets them compressed
+            assert len(downloaded(tab, tmp_path)) == 2
+            tab.get_by_label("find persons first").uncheck()
+            tab.get_by_text("person 2").first.wait_for(state="detached", timeout=60_000)
+            assert len(downloaded(tab, tmp_path)) == 1
+            browser.close()
+    finally:
+        page.close()
+
+
+def shown(tab, image):
+    sent = tab.request.get(image.get_attribute("src")).body()
+    return np.asarray(Image.open(io.BytesIO(sent)).convert("RGB")).astype(float)
+
+
+def downloaded(tab, folder):
+    with tab.expect_download() as download:
+        tab.get_by_text("COCO results (JSON)").click()
+    download.value.save_as(folder / "poses.json")
+    return json.loads((folder / "poses.json").read_text())
