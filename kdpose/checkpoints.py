@@ -28,7 +28,7 @@ class Loaded:
     Attributes:
         net: in eval mode.
         description: ``net`` (the configuration that builds it), ``dataset`` (name, protocol,
-            validation files; empty where another project wrote it), ``experiment``, and
+            validation and training files; empty where another project wrote it), ``experiment``, and
             ``project``, that other one.
     """
 
