@@ -52,8 +52,8 @@ def split_crops(loaded: Loaded, split: str, cfg: DictConfig, persons: int) -> La
     key = "gate" if split == "val" else "calibration"
     own = loaded.description["dataset"]
     files = own if split == "val" else own.get(split) or {}
-    where = [cfg[key][name] or files.get(name) for name in ("annotations", "images")]
-    if None in where:
+    where = [str(cfg[key][name] or files.get(name, "")) for name in ("annotations", "images")]
+    if "" in where:
         raise ValueError(
             f"the checkpoint does not say where its {split} split lies: set {key}.annotations=JSON "
             f"and {key}.images=FOLDER"

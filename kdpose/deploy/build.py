@@ -26,7 +26,8 @@ def in_float(net: PoseNet | RefinedPoseNet, form: str, precision: str) -> Save:
     if form == "pt2":
         return functools.partial(save_pt2, program)
     model, _ = to_onnx(program)
-    return functools.partial(*_as_form(form, model))
+    save, graph = _as_form(form, model)
+    return functools.partial(save, graph)
 
 
 def in_integers(

@@ -1,8 +1,10 @@
 """The network as one graph, from the uint8 crop to joints, in the form that other runtimes take."""
 
 import copy
+import logging
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import onnx
 import torch
@@ -22,9 +24,11 @@ _SCOPES = "pkg.torch.onnx.name_scopes"  # where the exporter notes the modules t
 class _Half(nn.Module):
     """A backbone that computes in float16 between float32 crops and float32 maps."""
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: Any) -> None:  # noqa: ANN401
         super().__init__()
         self.inner = backbone.half()
+        self.channels: tuple[int, ...] = backbone.channels
+        self.strides: tuple[int, ...] = backbone.strides
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         return tuple(feature.float() for feature in self.inner(image.half()))
@@ -70,6 +74,7 @@ def export_program(net: PoseNet | RefinedPoseNet, half: bool = False) -> Exporte
 
 def to_onnx(program: ExportedProgram) -> tuple[onnx.ModelProto, dict[str, str]]:
     """The graph in ONNX, and the layer group of each of its nodes that belongs to one."""
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # remarks on the exporter's own graphs
     exported = torch.onnx.export(
         program,
         dynamo=True,

@@ -44,19 +44,17 @@ def poses(card: dict[str, Any], network: Any, image: Image.Image, boxes: Any) ->
     for x, y, w, h in boxes:
         scale = max(w / width, h / height) * card["padding"]  # image pixels per crop pixel
         left, top = x + w / 2 - scale * width / 2, y + h / 2 - scale * height / 2
-        offset = (1 - scale) / 2  # Pillow's coordinates run along pixel edges
-        affine = (scale, 0, left + offset, 0, scale, top + offset)
+        edge = (1 - scale) / 2  # Pillow's coordinates run along pixel edges
+        affine = (scale, 0, left + edge, 0, scale, top + edge)
         crop = image.transform((width, height), Image.Transform.AFFINE, affine, 2)  # bilinear
-        crops.append(np.asarray(crop).transpose(2, 0, 1))
-        places.append((scale, left, top))
-    joints, scores = network(np.stack(crops))
+        crops, places = [*crops, np.asarray(crop)], [*places, (scale, left, top)]
+    joints, scores = network(np.stack(crops).transpose(0, 3, 1, 2))
     where = np.array(places)[:, None]
     return joints * where[..., :1] + where[..., 1:], scores
 
 
 if __name__ == "__main__":
-    card, network = open_model(sys.argv[1])
     image = ImageOps.exif_transpose(Image.open(sys.argv[2])).convert("RGB")
     boxes = [[float(v) for v in box.split(",")] for box in sys.argv[3:]] or [[0, 0, *image.size]]
-    joints, scores = poses(card, network, image, boxes)
+    joints, scores = poses(*open_model(sys.argv[1]), image, boxes)
     print(json.dumps({"joints": joints.round(3).tolist(), "scores": scores.tolist()}))

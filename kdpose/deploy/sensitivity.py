@@ -60,7 +60,8 @@ def choose_int8(
         budget: AP that may be lost.
         always_table: measure the groups one by one even where all of them may be integers.
     """
-    chosen, lost = tuple(groups), loss(groups)
+    chosen = tuple(groups)
+    lost = loss(chosen)
     alone: dict[str, float] = {}
     if lost > budget or always_table:
         alone = group_losses(loss, groups)
