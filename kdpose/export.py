@@ -19,7 +19,7 @@ from kdpose.cli import console, entry_point
 from kdpose.deploy import runner
 from kdpose.deploy.card import SUFFIX, card, files_of
 from kdpose.deploy.parity import LabelledCrops, Network, Parity, compare, latency, read_crops
-from kdpose.deploy.sensitivity import Quantized, group_losses
+from kdpose.deploy.sensitivity import Cost, Quantized, group_costs
 
 _PRECISIONS = ("fp32", "fp16", "int8")
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
@@ -58,9 +58,9 @@ def split_crops(loaded: Loaded, split: str, cfg: DictConfig, persons: int) -> La
             f"the checkpoint does not say where its {split} split lies: set {key}.annotations=JSON "
             f"and {key}.images=FOLDER"
         )
-    net = loaded.net
-    size = net.codec.input_size
-    return read_crops(where[0], where[1], own["protocol"], net.skeleton, size, persons, key)
+    protocol = cfg.gate.protocol or own.get("protocol", "coco")
+    size = loaded.net.codec.input_size
+    return read_crops(where[0], where[1], protocol, loaded.net.skeleton, size, persons, key)
 
 
 def torch_network(loaded: Loaded) -> Network:
@@ -109,15 +109,17 @@ def write(cfg: DictConfig, loaded: Loaded, reference: Network, path: Path) -> Qu
     return quantized
 
 
-def group_table(losses: dict[str, float], in_float: Sequence[str]) -> Table:
+def group_table(costs: dict[str, Cost], in_float: Sequence[str]) -> Table:
     """What each layer group costs alone in integers."""
-    table = Table(
-        title="AP lost in int8 on training crops, one layer group at a time", box=box.SIMPLE
-    )
-    for name in ("layer group", "AP lost", "kept in"):
-        table.add_column(name, justify="right" if name == "AP lost" else "left")
-    for group, lost in losses.items():
-        table.add_row(group, f"{lost:.2f}", "float32" if group in in_float else "int8")
+    title = "int8 on training crops, one layer group at a time"
+    table = Table(title=title, box=box.SIMPLE)
+    table.add_column("layer group")
+    for name in ("AP lost", "a joint moves by, px"):
+        table.add_column(name, justify="right")
+    table.add_column("kept in")
+    for group, cost in costs.items():
+        kept = "float32" if group in in_float else "int8"
+        table.add_row(group, f"{cost.ap:.2f}", f"{cost.px:.3f}", kept)
     return table
 
 
@@ -145,11 +147,11 @@ def judge(cfg: DictConfig, parity: Parity, quantized: Quantized | None) -> str |
     line = f"it differs from PyTorch: {' and '.join(faults)}"
     if quantized is None:
         return line
-    losses = quantized.choice.group_loss or group_losses(quantized.loss, quantized.groups)
-    console.print(group_table(losses, quantized.float_groups))
-    worst = sorted(quantized.choice.int8, key=lambda group: -losses[group])[:3]
-    costs = ", ".join(f"{group} {losses[group]:.2f}" for group in worst)
-    return f"{line}; AP lost by layer group: {costs}; a lower calibration.ap keeps more in float"
+    costs = quantized.choice.alone or group_costs(quantized.measure, quantized.groups)
+    console.print(group_table(costs, quantized.float_groups))
+    worst = sorted(quantized.choice.int8, key=lambda group: -costs[group].px)[:3]
+    named = ", ".join(f"{g} {costs[g].ap:.2f} AP, {costs[g].px:.2f} px" for g in worst)
+    return f"{line}; costliest in int8: {named}; a lower calibration.ap keeps more in float"
 
 
 @entry_point("export")
@@ -172,8 +174,8 @@ def main(cfg: DictConfig) -> None:
         batch: latency(reference, network, crops.pixels[:batch], cfg.latency.rounds)
         for batch in cfg.latency.batch
     }
-    if quantized is not None and quantized.choice.group_loss:
-        console.print(group_table(quantized.choice.group_loss, quantized.float_groups))
+    if quantized is not None and quantized.choice.alone:
+        console.print(group_table(quantized.choice.alone, quantized.float_groups))
     console.print(parity_table(name, parity, times))
     fault = judge(cfg, parity, quantized)
     report = {
@@ -187,7 +189,11 @@ def main(cfg: DictConfig) -> None:
         "bytes": sum(file.stat().st_size for file in files_of(path)),
     }
     if quantized is not None:
-        report |= asdict(quantized.choice) | {"float_groups": quantized.float_groups}
+        report |= {
+            "float_groups": quantized.float_groups,
+            "train_cost": quantized.choice.cost._asdict(),
+            "train_cost_by_group": {g: c._asdict() for g, c in quantized.choice.alone.items()},
+        }
     path.with_suffix(".json").write_text(json.dumps(report, indent=2))
     if fault is not None:
         raise ValueError(f"{path.absolute()} is rejected: {fault}")

@@ -16,7 +16,7 @@ from kdpose.deploy.graph import export_program, to_onnx
 from kdpose.deploy.parity import LabelledCrops, Network, average_precision, run
 from kdpose.deploy.quantize import OnnxQuantizer, OpenVinoQuantizer, group_order
 from kdpose.deploy.runner import open_model
-from kdpose.deploy.sensitivity import Quantized, Save, choose_int8
+from kdpose.deploy.sensitivity import Cost, Quantized, Save, choose_int8
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 
 
@@ -57,19 +57,21 @@ def in_integers(
     save, source = _as_form(form, model)
     quantizer = OnnxQuantizer if form == "onnx" else OpenVinoQuantizer
     quantized = functools.lru_cache(maxsize=2)(quantizer(source, groups, calibration))
-    whole = average_precision(scored, *run(reference, scored))
+    joints, scores = run(reference, scored)
+    whole = average_precision(scored, joints, scores)
 
-    def loss(chosen: tuple[str, ...]) -> float:
+    def measure(chosen: tuple[str, ...]) -> Cost:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"int8{SUFFIX[form]}"
             save(quantized(chosen), path, {})
-            _, network = open_model(str(path), threads)
-            return whole - average_precision(scored, *run(network, scored))
+            moved, moved_scores = run(open_model(str(path), threads)[1], scored)
+        lost = whole - average_precision(scored, moved, moved_scores)
+        return Cost(round(lost, 2), float(np.linalg.norm(moved - joints, axis=-1).mean()))
 
     order = group_order(groups.values())
-    choice = choose_int8(loss, order, budget, always_table)
+    choice = choose_int8(measure, order, budget, always_table)
     final = quantized(choice.int8) if choice.int8 else source
-    return Quantized(functools.partial(save, final), choice, order, loss)
+    return Quantized(functools.partial(save, final), choice, order, measure)
 
 
 def _as_form(form: str, model: Any) -> tuple[Callable[..., None], Any]:  # noqa: ANN401

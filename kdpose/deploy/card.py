@@ -1,13 +1,12 @@
 """An exported file's name, and what it says of itself: how to feed it, its origin, its terms."""
 
-import hashlib
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from kdpose.checkpoints import Loaded
 from kdpose.data.transforms import PADDING
+from kdpose.provenance import code_version, sha256
 
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}  # by format
 _UNSTATED = "not stated: the terms of the training data and of any pretrained weights apply"
@@ -46,8 +45,8 @@ def card(
         "provenance": {
             **{key: value for key, value in said.items() if key not in ("net", "dataset")},
             "dataset": {key: dataset[key] for key in ("name", "protocol") if key in dataset},
-            "checkpoint_sha256": hashlib.sha256(Path(ckpt).read_bytes()).hexdigest(),
-            "versions": {name: version(name) for name in ("kdpose", "torch")},
+            "checkpoint_sha256": sha256(ckpt),
+            "exported_by": code_version(),
         },
         "license": {"code": "Apache-2.0", "weights": weights_license or _UNSTATED},
     }

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from kdpose.data.annotations import load_persons
-from kdpose.data.dataset import PoseDataset, check_images, collate
+from kdpose.data.dataset import PoseDataset, check_images
 from kdpose.keypoints import Skeleton
 from kdpose.metrics.keypoint_ap import keypoint_ap
 from kdpose.metrics.pose_results import PoseResults, to_results
@@ -74,7 +74,8 @@ def read_crops(
     chosen = everyone.image_id[first[order][:needed]]
     rows = np.flatnonzero(np.isin(everyone.image_id, chosen))
     dataset = PoseDataset(everyone, images, skeleton, input_size)
-    batch = collate([dataset[int(row)] for row in rows])
+    batch = dataset.__getitems__(rows.tolist())
+    batch = batch._replace(image=batch.image.contiguous())
     return LabelledCrops(batch, Path(annotations).absolute(), protocol, skeleton, input_size)
 
 

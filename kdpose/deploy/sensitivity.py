@@ -3,10 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Cost(NamedTuple):
+    """What integers cost: AP lost, percent, and how far a joint moves on average, crop pixels."""
+
+    ap: float
+    px: float
+
 
 Save = Callable[[Path, dict[str, Any]], None]  # writes a network and its card
-Loss = Callable[[tuple[str, ...]], float]  # AP lost, percent, with these groups in integers
+Measure = Callable[[tuple[str, ...]], Cost]  # with these groups in integers
 
 
 @dataclass(frozen=True)
@@ -15,13 +23,13 @@ class Choice:
 
     Attributes:
         int8: groups in integers.
-        loss: AP lost by the network with these groups in integers, percent.
-        group_loss: AP lost where one group alone is in integers; empty where all could stay.
+        cost: of the network with these groups in integers.
+        alone: cost of each group alone; empty where all of them could become integers.
     """
 
     int8: tuple[str, ...]
-    loss: float
-    group_loss: dict[str, float]
+    cost: Cost
+    alone: dict[str, Cost]
 
 
 @dataclass(frozen=True)
@@ -32,13 +40,13 @@ class Quantized:
         save: writes it.
         choice: the groups that became integers.
         groups: all layer groups.
-        loss: AP lost with given groups in integers, on the training crops they were chosen by.
+        measure: what given groups cost, on the training crops that they were chosen by.
     """
 
     save: Save
     choice: Choice
     groups: list[str]
-    loss: Loss
+    measure: Measure
 
     @property
     def float_groups(self) -> list[str]:
@@ -47,32 +55,32 @@ class Quantized:
 
 
 def choose_int8(
-    loss: Loss,
-    groups: Sequence[str],
-    budget: float,
-    always_table: bool = False,
+    measure: Measure, groups: Sequence[str], budget: float, always_table: bool = False
 ) -> Choice:
     """Quantise all; while too much AP is lost, give the costliest group its floats back.
 
+    The costliest is the one that alone moves the joints most: between groups, AP on some hundred
+    persons differs by less than its own noise.
+
     Args:
-        loss: AP lost, percent, with the given groups in integers.
+        measure: the cost of given groups in integers.
         groups: all layer groups.
-        budget: AP that may be lost.
+        budget: AP, percent, that may be lost.
         always_table: measure the groups one by one even where all of them may be integers.
     """
     chosen = tuple(groups)
-    lost = loss(chosen)
-    alone: dict[str, float] = {}
-    if lost > budget or always_table:
-        alone = group_losses(loss, groups)
-    for worst in sorted(alone, key=lambda group: -alone[group]):
-        if lost <= budget:
+    cost = measure(chosen)
+    alone: dict[str, Cost] = {}
+    if cost.ap > budget or always_table:
+        alone = group_costs(measure, groups)
+    for worst in sorted(alone, key=lambda group: -alone[group].px):
+        if cost.ap <= budget:
             break
         chosen = tuple(group for group in chosen if group != worst)
-        lost = loss(chosen) if chosen else 0.0
-    return Choice(chosen, lost, alone)
+        cost = measure(chosen) if chosen else Cost(0.0, 0.0)
+    return Choice(chosen, cost, alone)
 
 
-def group_losses(loss: Loss, groups: Sequence[str]) -> dict[str, float]:
-    """AP lost, percent, by each group alone."""
-    return {group: round(loss((group,)), 2) for group in groups}
+def group_costs(measure: Measure, groups: Sequence[str]) -> dict[str, Cost]:
+    """The cost of each group alone."""
+    return {group: measure((group,)) for group in groups}
