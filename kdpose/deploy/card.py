@@ -37,7 +37,7 @@ def card(
         "scores: (N, K)",
         "input_size": list(codec.input_size),
         "padding": PADDING,
-        "split_ratio": codec.split_ratio,
+        "split_ratio": getattr(codec, "split_ratio", None),  # of SimCC's bins
         "skeleton": loaded.net.skeleton.to_dict(),
         "flip_order": list(loaded.net.skeleton.flip_order),
         "precision": precision,

@@ -40,7 +40,7 @@ def open_model(path: str, threads: int = 0) -> tuple[dict[str, Any], Any]:
 
 def poses(card: dict[str, Any], network: Any, image: Image.Image, boxes: Any) -> Any:
     """Joints (P, K, 2) in image pixels and scores (P, K) of the boxes (P, 4) x, y, w, h."""
-    (width, height), crops, places = card["input_size"], [], []
+    (width, height), crops, places = card["input_size"], list[Any](), list[Any]()
     for x, y, w, h in boxes:
         scale = max(w / width, h / height) * card["padding"]  # image pixels per crop pixel
         left, top = x + w / 2 - scale * width / 2, y + h / 2 - scale * height / 2
