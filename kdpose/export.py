@@ -18,7 +18,15 @@ from kdpose.checkpoints import Loaded, load_net
 from kdpose.cli import console, entry_point
 from kdpose.deploy import runner
 from kdpose.deploy.card import SUFFIX, card, files_of
-from kdpose.deploy.parity import LabelledCrops, Network, Parity, compare, latency, read_crops
+from kdpose.deploy.parity import (
+    LabelledCrops,
+    Network,
+    Parity,
+    compare,
+    latency,
+    read_crops,
+    undecided,
+)
 from kdpose.deploy.sensitivity import Cost, Quantized, group_costs
 
 _PRECISIONS = ("fp32", "fp16", "int8")
@@ -129,6 +137,7 @@ def parity_table(name: str, parity: Parity, times: dict[int, dict[str, float]]) 
     table.add_row(
         "largest, mean distance of a joint", f"{parity.max_px:.4f}, {parity.mean_px:.4f} px"
     )
+    table.add_row("joints that PyTorch leaves undecided", str(parity.ties))
     table.add_row("AP: PyTorch, file", f"{parity.ap_torch:.2f}, {parity.ap_file:.2f}")
     for batch, t in times.items():
         table.add_row(
@@ -169,7 +178,7 @@ def main(cfg: DictConfig) -> None:
     path = rejected / name
     quantized = write(cfg, loaded, reference, path)
     _, network = runner.open_model(str(path), cfg.threads)
-    parity = compare(reference, network, crops)
+    parity = compare(reference, network, crops, undecided(loaded.net, crops))
     times = {
         batch: latency(reference, network, crops.pixels[:batch], cfg.latency.rounds)
         for batch in cfg.latency.batch

@@ -16,9 +16,11 @@ from kdpose.data.dataset import PoseDataset, check_images
 from kdpose.keypoints import Skeleton
 from kdpose.metrics.keypoint_ap import keypoint_ap
 from kdpose.metrics.pose_results import PoseResults, to_results
-from kdpose.types import PoseBatch
+from kdpose.pose_net import PoseNet, RefinedPoseNet
+from kdpose.types import PoseBatch, SimCCLogits
 
 Array = NDArray[np.float32]
+_TIE = 1e-4  # between logits: float32 rounds them by about a tenth of it
 Network = Callable[[NDArray[np.uint8]], Sequence[Array]]  # crops to joints and scores
 
 
@@ -111,19 +113,42 @@ def average_precision(crops: LabelledCrops, joints: Array, scores: Array) -> flo
     return 100 * (found["AP"] or 0.0)
 
 
+@torch.inference_mode()
+def undecided(
+    net: PoseNet | RefinedPoseNet, crops: LabelledCrops, batch_size: int = 8
+) -> NDArray[np.bool_]:
+    """``(N, K)``: joints whose two best bins all but tie, which rounding may decide either way.
+
+    PyTorch itself decides some of them otherwise at another batch size. A refiner spreads a joint
+    over its neighbours, so that a tie makes its whole person undecided.
+    """
+    student = net if isinstance(net, PoseNet) else net.student
+    ties = []
+    for start in range(0, len(crops), batch_size):
+        logits = student.logits(crops.batch.image[start : start + batch_size])
+        if not isinstance(logits, SimCCLogits):
+            return np.zeros(crops.batch.joints.shape[:2], dtype=bool)
+        best = [axis.topk(2, dim=-1).values for axis in logits]
+        ties.append(torch.stack([b[..., 0] - b[..., 1] < _TIE for b in best]).any(0))
+    tied: NDArray[np.bool_] = torch.cat(ties).numpy()
+    return tied if student is net else tied | tied.any(axis=1, keepdims=True)
+
+
 @dataclass(frozen=True)
 class Parity:
     """How far a file is from PyTorch on N persons.
 
     Attributes:
         persons: N.
-        max_px: largest distance of a joint from PyTorch's, crop pixels.
-        mean_px: mean distance.
+        ties: joints that PyTorch itself leaves undecided, see :func:`undecided`.
+        max_px: largest distance of any other joint from PyTorch's, crop pixels.
+        mean_px: mean distance of all joints.
         ap_torch: AP of PyTorch, percent.
         ap_file: AP of the file, percent.
     """
 
     persons: int
+    ties: int
     max_px: float
     mean_px: float
     ap_torch: float
@@ -144,13 +169,16 @@ class Parity:
         return faults
 
 
-def compare(reference: Network, network: Network, crops: LabelledCrops) -> Parity:
-    """Run both on all crops."""
+def compare(
+    reference: Network, network: Network, crops: LabelledCrops, ties: NDArray[np.bool_]
+) -> Parity:
+    """Run both on all crops; ``ties`` are those of :func:`undecided`."""
     (a, a_scores), (b, b_scores) = run(reference, crops), run(network, crops)
     distance = np.linalg.norm(a - b, axis=-1)
     return Parity(
         persons=len(crops),
-        max_px=float(distance.max()),
+        ties=int(ties.sum()),
+        max_px=float(distance[~ties].max(initial=0)),
         mean_px=float(distance.mean()),
         ap_torch=average_precision(crops, a, a_scores),
         ap_file=average_precision(crops, b, b_scores),

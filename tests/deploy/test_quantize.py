@@ -36,21 +36,23 @@ def test_only_the_chosen_groups_become_integers(by_onnxruntime, graph):
     assert sum(weights.values()) == 2
 
 
-def test_integers_are_per_channel_and_leave_the_result_close(
-    by_onnxruntime, crops, expected, tmp_path
-):
-    model = by_onnxruntime(("refiner.image",))
-    weights = [onnx.numpy_helper.to_array(t) for t in model.graph.initializer]
+def test_every_channel_fills_seven_bits(by_onnxruntime):
+    weights = [
+        onnx.numpy_helper.to_array(tensor)
+        for tensor in by_onnxruntime(("backbone.layer1",)).graph.initializer
+    ]
     kernels = [w for w in weights if w.dtype == np.int8 and w.ndim == 4]
-    assert kernels
-    for kernel in kernels:  # 7 bits, every channel with a scale of its own that it fills
+    assert len(kernels) == 2
+    for kernel in kernels:
         largest = np.abs(kernel.astype(int)).reshape(len(kernel), -1).max(1)
-        assert largest.max() == 64
-    save_onnx(model, tmp_path / "int8.onnx", {})
-    joints, scores = open_model(str(tmp_path / "int8.onnx"), 1)[1](crops)
-    moved = np.linalg.norm(joints - expected[0], axis=-1)
-    assert 0 < moved.max() < 3
-    np.testing.assert_allclose(scores, expected[1], atol=1e-5)  # the student is untouched
+        assert set(largest) <= {63, 64}  # one scale for all channels would leave most below
+
+
+def test_a_refiner_in_integers_stays_close(by_onnxruntime, crops, expected, tmp_path):
+    save_onnx(by_onnxruntime(("refiner.image",)), tmp_path / "int8.onnx", {})
+    joints, _ = open_model(str(tmp_path / "int8.onnx"), 1)[1](crops)
+    moved = np.abs(joints - expected[0])
+    assert 0 < moved.mean() < 0.1 * expected[0].std()
 
 
 def test_nncf_quantises_the_chosen_groups_alone(by_nncf, graph):
