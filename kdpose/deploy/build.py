@@ -81,4 +81,4 @@ def _as_form(form: str, model: Any) -> tuple[Callable[..., None], Any]:  # noqa:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.onnx"
         save_onnx(model, path, {})
-        return save_openvino, openvino.convert_model(path)
+        return save_openvino, openvino.Core().read_model(path)

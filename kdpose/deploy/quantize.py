@@ -4,12 +4,12 @@ Both are told which layer groups to quantise; all the others stay in float32.
 """
 
 import logging
+import os
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import nncf
 import numpy as np
 import onnx
 import openvino
@@ -18,6 +18,9 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from kdpose.deploy.graph import INPUT
+
+os.environ.setdefault("NNCF_CI", "1")  # or NNCF reports home each time it is used
+import nncf
 
 Crops = NDArray[np.uint8]
 _WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")

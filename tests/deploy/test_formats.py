@@ -16,7 +16,7 @@ def written(graph, program, loaded, ckpt, tmp_path_factory):
     paths = {form: folder / f"tiny{suffix}" for form, suffix in SUFFIX.items()}
     says = card(loaded, ckpt, "fp32", weights_license="CC-BY-4.0")
     save_onnx(graph[0], paths["onnx"], says)
-    save_openvino(openvino.convert_model(paths["onnx"]), paths["openvino"], says)
+    save_openvino(openvino.Core().read_model(paths["onnx"]), paths["openvino"], says)
     save_pt2(program, paths["pt2"], says)
     return paths
 

@@ -148,3 +148,20 @@ def test_latency_of_a_network_that_waits():
     assert 5 <= times["file_ms"] < 20
     assert times["speedup_min"] <= times["speedup"] <= times["speedup_max"]
     assert 1.5 < times["speedup"] < 4.1
+
+
+def test_real_photographs(real_data):
+    root = real_data / "crowdpose"
+    crops = read_crops(
+        root / "test_crowdpose.json",
+        root / "images",
+        "crowdpose",
+        CROWDPOSE,
+        (48, 64),
+        100,
+        "gate",
+    )
+    joints = crops.batch.joints.numpy()
+    scores = np.ones(joints.shape[:2], np.float32)
+    assert len(crops) > 2
+    assert average_precision(crops, joints, scores) == pytest.approx(100)

@@ -19,7 +19,7 @@ def by_onnxruntime(graph, crops):
 def by_nncf(graph, crops, tmp_path_factory):
     path = tmp_path_factory.mktemp("openvino") / "tiny.onnx"
     save_onnx(graph[0], path, {})
-    return OpenVinoQuantizer(openvino.convert_model(path), graph[1], crops)
+    return OpenVinoQuantizer(openvino.Core().read_model(path), graph[1], crops)
 
 
 def test_only_the_chosen_groups_become_integers(by_onnxruntime, graph):

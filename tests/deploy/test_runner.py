@@ -76,7 +76,7 @@ def exported(graph, loaded, ckpt, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     says = card(loaded, ckpt, "fp32")
     save_onnx(graph[0], folder / "tiny.onnx", says)
-    save_openvino(openvino.convert_model(folder / "tiny.onnx"), folder / "tiny.xml", says)
+    save_openvino(openvino.Core().read_model(folder / "tiny.onnx"), folder / "tiny.xml", says)
     (folder / "runner.py").write_text(Path(runner.__file__).read_text())
     picture().save(folder / "photo.png")
     return folder
