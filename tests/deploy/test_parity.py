@@ -153,7 +153,7 @@ def test_latency_of_a_network_that_waits():
 def test_real_photographs(real_data):
     root = real_data / "crowdpose"
     crops = read_crops(
-        root / "test_crowdpose.json",
+        root / "annotations" / "test_crowdpose.json",
         root / "images",
         "crowdpose",
         CROWDPOSE,
