@@ -28,8 +28,8 @@ class Loaded:
     Attributes:
         net: in eval mode.
         description: ``net`` (the configuration that builds it), ``dataset`` (name, protocol,
-            validation files; empty where another project wrote it), ``experiment``, and
-            ``project``, that other one.
+            validation and training files; empty where another project wrote it),
+            ``experiment``, and ``project``, that other one.
     """
 
     net: PoseNet | RefinedPoseNet

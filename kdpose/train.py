@@ -64,10 +64,14 @@ def build_net(cfg: DictConfig, skeleton: Skeleton) -> tuple[Net, dict[str, Any]]
 
 def describe(cfg: DictConfig, recipe: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint says of itself."""
-    val = {name: str(Path(path).absolute()) for name, path in cfg.dataset.val.items()}
+    files = {
+        split: {name: str(Path(path).absolute()) for name, path in cfg.dataset[split].items()}
+        for split in ("train", "val")
+    }
+    facts = {"name": cfg.dataset.name, "protocol": cfg.dataset.protocol}
     return {
         "net": recipe,
-        "dataset": {"name": cfg.dataset.name, "protocol": cfg.dataset.protocol, **val},
+        "dataset": {**facts, **files["val"], "train": files["train"]},
         "experiment": cfg.name,
         "seed": cfg.seed,
     }

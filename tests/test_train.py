@@ -111,6 +111,16 @@ def test_checkpoints_carry_what_inference_needs_and_no_more(full):
         assert torch.equal(value, refined[name.replace("net.", "net.student.", 1)])
 
 
+def test_checkpoints_name_the_files_of_both_splits(full, crowd):
+    runs, _, _ = full
+    for stage in ("stage1", "stage2"):
+        said = load_net(runs / f"synthetic_{stage}" / "best.ckpt").description["dataset"]
+        assert Path(said["annotations"]) == crowd / "annotations" / "crowdpose_test.json"
+        train = said["train"]
+        assert Path(train["annotations"]) == crowd / "annotations" / "crowdpose_trainval.json"
+        assert Path(train["images"]) == crowd / "images"
+
+
 def test_metrics_come_from_evaluate(full, tmp_path):
     runs, _, _ = full
     ckpt = runs / "synthetic_stage2" / "best.ckpt"

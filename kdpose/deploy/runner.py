@@ -1,0 +1,60 @@
+"""Poses from an exported network, without torch: numpy, Pillow and the file's runtime suffice.
+
+python runner.py FILE IMAGE [X,Y,WIDTH,HEIGHT ...]   prints the joints of the boxes as JSON
+"""
+
+import json
+import sys
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+
+def open_model(path: str, threads: int = 0) -> tuple[dict[str, Any], Any]:
+    """What the file says of itself, and uint8 crops (N, 3, H, W) -> joints (N, K, 2), scores."""
+    if path.endswith(".onnx"):
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads  # 0: as many as there are cores
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        card = session.get_modelmeta().custom_metadata_map["kdpose"]
+        return json.loads(card), lambda crops: session.run(None, {"image": crops})
+    if path.endswith(".xml"):
+        import openvino
+
+        model = openvino.Core().read_model(path)
+        # by default OpenVINO computes in bfloat16 where it can: joints then move by pixels
+        options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+        compiled = openvino.Core().compile_model(model, "CPU", options)
+        card = model.get_rt_info(["kdpose"]).astype(str)
+        return json.loads(card), lambda crops: list(compiled(crops).values())
+    import torch
+
+    files = {"kdpose.json": ""}
+    network = torch.export.load(path, extra_files=files).module()
+    run = torch.no_grad()(lambda crops: [x.numpy() for x in network(torch.from_numpy(crops))])
+    return json.loads(files["kdpose.json"]), run
+
+
+def poses(card: dict[str, Any], network: Any, image: Image.Image, boxes: Any) -> Any:
+    """Joints (P, K, 2) in image pixels and scores (P, K) of the boxes (P, 4) x, y, w, h."""
+    (width, height), crops, places = card["input_size"], list[Any](), list[Any]()
+    for x, y, w, h in boxes:
+        scale = max(w / width, h / height) * card["padding"]  # image pixels per crop pixel
+        left, top = x + w / 2 - scale * width / 2, y + h / 2 - scale * height / 2
+        edge = (1 - scale) / 2  # Pillow's coordinates run along pixel edges
+        affine = (scale, 0, left + edge, 0, scale, top + edge)
+        crop = image.transform((width, height), Image.Transform.AFFINE, affine, 2)  # bilinear
+        crops, places = [*crops, np.asarray(crop)], [*places, (scale, left, top)]
+    joints, scores = network(np.stack(crops).transpose(0, 3, 1, 2))
+    where = np.array(places)[:, None]
+    return joints * where[..., :1] + where[..., 1:], scores
+
+
+if __name__ == "__main__":
+    image = ImageOps.exif_transpose(Image.open(sys.argv[2])).convert("RGB")
+    boxes = [[float(v) for v in box.split(",")] for box in sys.argv[3:]] or [[0, 0, *image.size]]
+    joints, scores = poses(*open_model(sys.argv[1]), image, boxes)
+    print(json.dumps({"joints": joints.round(3).tolist(), "scores": scores.tolist()}))

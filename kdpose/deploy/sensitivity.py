@@ -1,0 +1,86 @@
+"""Which layer groups may be integers: found by measurement on training crops."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Cost(NamedTuple):
+    """What integers cost: AP lost, percent, and how far a joint moves on average, crop pixels."""
+
+    ap: float
+    px: float
+
+
+Save = Callable[[Path, dict[str, Any]], None]  # writes a network and its card
+Measure = Callable[[tuple[str, ...]], Cost]  # with these groups in integers
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which layer groups became integers, and what was measured on the way.
+
+    Attributes:
+        int8: groups in integers.
+        cost: of the network with these groups in integers.
+        alone: cost of each group alone; empty where all of them could become integers.
+    """
+
+    int8: tuple[str, ...]
+    cost: Cost
+    alone: dict[str, Cost]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A network in integers.
+
+    Attributes:
+        save: writes it.
+        choice: the groups that became integers.
+        groups: all layer groups.
+        measure: what given groups cost, on the training crops that they were chosen by.
+    """
+
+    save: Save
+    choice: Choice
+    groups: list[str]
+    measure: Measure
+
+    @property
+    def float_groups(self) -> list[str]:
+        """The groups that stayed in float32."""
+        return [group for group in self.groups if group not in self.choice.int8]
+
+
+def choose_int8(
+    measure: Measure, groups: Sequence[str], budget: float, always_table: bool = False
+) -> Choice:
+    """Quantise all; while too much AP is lost, give the costliest group its floats back.
+
+    The costliest is the one that alone moves the joints most: between groups, AP on some hundred
+    persons differs by less than its own noise.
+
+    Args:
+        measure: the cost of given groups in integers.
+        groups: all layer groups.
+        budget: AP, percent, that may be lost.
+        always_table: measure the groups one by one even where all of them may be integers.
+    """
+    chosen = tuple(groups)
+    cost = measure(chosen)
+    alone: dict[str, Cost] = {}
+    if cost.ap > budget or always_table:
+        alone = group_costs(measure, groups)
+    for worst in sorted(alone, key=lambda group: -alone[group].px):
+        if cost.ap <= budget:
+            break
+        chosen = tuple(group for group in chosen if group != worst)
+        cost = measure(chosen) if chosen else Cost(0.0, 0.0)
+    return Choice(chosen, cost, alone)
+
+
+def group_costs(measure: Measure, groups: Sequence[str]) -> dict[str, Cost]:
+    """The cost of each group alone."""
+    return {group: measure((group,)) for group in groups}
