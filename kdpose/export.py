@@ -137,7 +137,7 @@ def parity_table(name: str, parity: Parity, times: dict[int, dict[str, float]]) 
     table.add_row(
         "largest, mean distance of a joint", f"{parity.max_px:.4f}, {parity.mean_px:.4f} px"
     )
-    table.add_row("joints that PyTorch leaves undecided", str(parity.ties))
+    table.add_row("joints that PyTorch leaves undecided", f"{parity.ties} of {parity.joints}")
     table.add_row("AP: PyTorch, file", f"{parity.ap_torch:.2f}, {parity.ap_file:.2f}")
     for batch, t in times.items():
         table.add_row(
@@ -153,7 +153,7 @@ def judge(cfg: DictConfig, parity: Parity, quantized: Quantized | None) -> str |
     faults = parity.beyond(cfg.gate.px[cfg.precision], cfg.gate.ap[cfg.precision])
     if not faults:
         return None
-    line = f"it differs from PyTorch: {' and '.join(faults)}"
+    line = f"it cannot stand for PyTorch: {' and '.join(faults)}"
     if quantized is None:
         return line
     costs = quantized.choice.alone or group_costs(quantized.measure, quantized.groups)

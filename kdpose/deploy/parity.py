@@ -140,6 +140,7 @@ class Parity:
 
     Attributes:
         persons: N.
+        joints: how many they have.
         ties: joints that PyTorch itself leaves undecided, see :func:`undecided`.
         max_px: largest distance of any other joint from PyTorch's, crop pixels.
         mean_px: mean distance of all joints.
@@ -148,6 +149,7 @@ class Parity:
     """
 
     persons: int
+    joints: int
     ties: int
     max_px: float
     mean_px: float
@@ -160,8 +162,12 @@ class Parity:
         return round(self.ap_torch - self.ap_file, 2)
 
     def beyond(self, px: float | None, ap: float | None) -> list[str]:
-        """What exceeds the budget, in words; empty where the file passes."""
+        """What exceeds the budget or cannot be judged, in words; empty where the file passes."""
         faults = []
+        if px is not None and self.ties > self.joints / 2:
+            faults.append(f"PyTorch leaves {self.ties} of {self.joints} joints undecided")
+        if px is None and ap is not None and self.ap_torch <= ap:
+            faults.append(f"PyTorch's own AP is {self.ap_torch:.2f}, too low to show a loss")
         if px is not None and self.max_px > px:
             faults.append(f"a joint moves by {self.max_px:.3f} px (budget {px} px)")
         if ap is not None and self.ap_loss > ap:
@@ -177,6 +183,7 @@ def compare(
     distance = np.linalg.norm(a - b, axis=-1)
     return Parity(
         persons=len(crops),
+        joints=ties.size,
         ties=int(ties.sum()),
         max_px=float(distance[~ties].max(initial=0)),
         mean_px=float(distance.mean()),

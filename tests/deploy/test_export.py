@@ -40,6 +40,7 @@ def test_an_onnx_file_with_report_and_runner(monkeypatch, ckpt, tmp_path, crops,
     report = json.loads((out / "tiny_fp32.json").read_text())
     assert report["passed"] is True
     assert report["max_px"] <= 0.05
+    assert report["ties"] < report["joints"] / 2
     assert report["ap_loss"] == 0
     assert report["persons"] >= 12
     assert report["latency"]["1"]["speedup"] > 0
@@ -62,7 +63,10 @@ def test_what_is_beyond_its_budget_is_rejected(monkeypatch, capsys, ckpt, tmp_pa
         "calibration.scored=12",
         *QUICK,
     )
-    assert f"{out}/rejected/tiny_int8.onnx is rejected: it differs from PyTorch" in line
+    assert (
+        f"{out}/rejected/tiny_int8.onnx is rejected: it cannot stand for PyTorch: a joint moves"
+        in line
+    )
     assert "(budget 0.01 px)" in line
     assert "costliest in int8: " in line
     assert [path.name for path in out.iterdir()] == ["rejected"]

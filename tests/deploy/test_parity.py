@@ -71,7 +71,7 @@ def test_compare_by_hand(crowd):
     assert next(starts) == 0
     ties = np.zeros(scores.shape, bool)
     parity = compare(perfect, shifted, crops, ties)
-    assert (parity.persons, parity.ties) == (len(crops), 0)
+    assert (parity.persons, parity.joints, parity.ties) == (len(crops), scores.size, 0)
     assert parity.max_px == pytest.approx(5)
     assert parity.mean_px == pytest.approx(5 / truth[..., 0].size)
     assert parity.ap_torch == pytest.approx(100)
@@ -108,6 +108,7 @@ def test_a_tie_spreads_over_a_refined_person(loaded, crowd):
     own = undecided(loaded.net.student, crops)
     spread = undecided(loaded.net, crops)
     assert own.shape == (len(crops), 14)
+    assert 0 <= own.sum() < 0.2 * own.size
     np.testing.assert_array_equal(spread, np.repeat(own.any(1, keepdims=True), 14, 1))
 
 
@@ -124,7 +125,9 @@ def test_run_joins_batches_in_order(crowd):
 
 
 def test_budgets():
-    parity = Parity(persons=9, ties=0, max_px=0.04, mean_px=0.01, ap_torch=50.0, ap_file=49.296)
+    parity = Parity(
+        persons=9, joints=90, ties=45, max_px=0.04, mean_px=0.01, ap_torch=50.0, ap_file=49.296
+    )
     assert parity.ap_loss == 0.7
     assert parity.beyond(0.05, 0.7) == []
     assert parity.beyond(None, None) == []
@@ -132,7 +135,13 @@ def test_budgets():
         "a joint moves by 0.040 px (budget 0.03 px)",
         "AP falls by 0.70 (budget 0.5)",
     ]
-    better = Parity(persons=9, ties=0, max_px=1, mean_px=1, ap_torch=50, ap_file=51)
+    unsure = Parity(persons=9, joints=90, ties=46, max_px=0, mean_px=0, ap_torch=1, ap_file=1)
+    assert unsure.beyond(0.05, None) == ["PyTorch leaves 46 of 90 joints undecided"]
+    assert unsure.beyond(None, 0.5) == []
+    untrained = Parity(persons=9, joints=90, ties=0, max_px=80, mean_px=9, ap_torch=0, ap_file=0)
+    assert untrained.beyond(None, 0.5) == ["PyTorch's own AP is 0.00, too low to show a loss"]
+    assert untrained.beyond(90, 0.0) == []  # pixels show it
+    better = Parity(persons=9, joints=90, ties=45, max_px=1, mean_px=1, ap_torch=50, ap_file=51)
     assert better.beyond(None, 0.0) == []
 
 
