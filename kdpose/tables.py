@@ -19,7 +19,7 @@ def metrics_table(title: str, rows: dict[str, dict[str, Any]]) -> Table:
     for name in table_header(shown, costs):
         table.add_column(name, justify="right", no_wrap=True)
     for label, row in rows.items():
-        table.add_row(label, *table_cells(row, shown, costs))
+        table.add_row(_short(label), *table_cells(row, shown, costs))
     return table
 
 
@@ -71,3 +71,8 @@ def _flip(record: dict[str, Any]) -> str:
 def _code(record: dict[str, Any]) -> str:
     commit = "" if record["commit"] is None else f" {record['commit'][:8]}"
     return f"kdpose {record['version']}{commit}{'+' if record['dirty'] else ''}"
+
+
+def _short(label: str, longest: int = 26) -> str:
+    """A label that leaves the figures room on a line of 80 signs; its two ends tell most."""
+    return label if len(label) <= longest else f"{label[: longest - 14]}…{label[-13:]}"
