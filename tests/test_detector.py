@@ -1,3 +1,4 @@
+import logging
 from urllib.error import URLError
 
 import numpy as np
@@ -90,6 +91,8 @@ def test_without_network_the_remedies_are_named(monkeypatch):
 
 def test_auto_takes_the_detector_only_where_its_weights_are(weights, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    # on the logger itself: commands that ran before in this process replace the root's handlers
+    monkeypatch.setattr(logging.getLogger("kdpose.person_boxes"), "handlers", [caplog.handler])
     assert box_source("auto", SMALL, None, 0.5, CPU) is whole_image
     assert "boxes=detector downloads them once" in caplog.text
     assert box_source("auto", SMALL, str(weights[1]), 0.5, CPU) is not whole_image
