@@ -1,5 +1,6 @@
 """What all tests share: one thread, the real data where it is, one tiny synthetic data set."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -68,3 +69,9 @@ def tiny_checkpoints(tmp_path_factory):
         paths[name] = folder / f"{name}.ckpt"
         torch.save({"kdpose": described, "state_dict": weights}, paths[name])
     return paths
+
+
+@pytest.fixture(autouse=True)
+def heard(caplog):
+    """Every test hears warnings: some exporters leave the root logger's handlers deaf to them."""
+    caplog.handler.setLevel(logging.NOTSET)
