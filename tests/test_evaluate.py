@@ -123,7 +123,8 @@ def test_same_seed_same_numbers(crowd, tmp_path):
         metrics = train(composed(*where))
         weights = torch.load(tmp_path / name / "best.ckpt", weights_only=True)["state_dict"]
         poses = (tmp_path / name / "predictions.json").read_bytes()
-        runs[name] = ({k: v for k, v in undated(metrics).items() if k != "ckpt"}, poses, weights)
+        figures = {k: v for k, v in undated(metrics).items() if k not in ("ckpt", "training")}
+        runs[name] = (figures, poses, weights)
     first, second, other = (runs[name] for name in ("first", "second", "other"))
     assert first[0] == second[0]
     assert first[1] == second[1] != other[1]
