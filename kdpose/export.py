@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -163,6 +164,15 @@ def judge(cfg: DictConfig, parity: Parity, quantized: Quantized | None) -> str |
     return f"{line}; costliest in int8: {named}; a lower calibration.ap keeps more in float"
 
 
+def _int8_facts(quantized: Quantized) -> dict[str, Any]:
+    """What the report says of the search for layers that may be integers."""
+    return {
+        "float_groups": quantized.float_groups,
+        "train_cost": quantized.choice.cost._asdict(),
+        "train_cost_by_group": {g: c._asdict() for g, c in quantized.choice.alone.items()},
+    }
+
+
 @entry_point("export")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
@@ -176,7 +186,9 @@ def main(cfg: DictConfig) -> None:
     rejected.mkdir(parents=True, exist_ok=True)
     name = f"{loaded.description['experiment']}_{cfg.precision}{SUFFIX[cfg.format]}"
     path = rejected / name
+    console.print(f"writing {name}")
     quantized = write(cfg, loaded, reference, path)
+    console.print(f"comparing it with PyTorch on {len(crops.pixels)} persons")
     _, network = runner.open_model(str(path), cfg.threads)
     parity = compare(reference, network, crops, undecided(loaded.net, crops))
     times = {
@@ -197,12 +209,7 @@ def main(cfg: DictConfig) -> None:
         "latency": times,
         "bytes": sum(file.stat().st_size for file in files_of(path)),
     }
-    if quantized is not None:
-        report |= {
-            "float_groups": quantized.float_groups,
-            "train_cost": quantized.choice.cost._asdict(),
-            "train_cost_by_group": {g: c._asdict() for g, c in quantized.choice.alone.items()},
-        }
+    report |= _int8_facts(quantized) if quantized is not None else {}
     path.with_suffix(".json").write_text(json.dumps(report, indent=2))
     if fault is not None:
         raise ValueError(f"{path.absolute()} is rejected: {fault}")

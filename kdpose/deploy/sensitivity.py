@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rich.progress import track
+
 
 class Cost(NamedTuple):
     """What integers cost: AP lost, percent, and how far a joint moves on average, crop pixels."""
@@ -83,4 +85,5 @@ def choose_int8(
 
 def group_costs(measure: Measure, groups: Sequence[str]) -> dict[str, Cost]:
     """The cost of each group alone."""
-    return {group: measure((group,)) for group in groups}
+    shown = track(groups, "int8, a layer group at a time", transient=True)
+    return {group: measure((group,)) for group in shown}
