@@ -2,8 +2,7 @@
 
 import json
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,15 +60,8 @@ class ImageResults:
         self._part.unlink()
         return len(persons)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Keep the part for the run that goes on, where it was not finished."""
         self._file.close()
 
 
@@ -110,15 +102,8 @@ class FrameResults:
         if self._video is not None:
             self._video.write(picture)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End both files."""
         self._lines.close()
         if self._video is not None:
             self._video.close()

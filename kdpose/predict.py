@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -92,7 +92,7 @@ def _predict_images(
     broken: list[str] = []
     with (
         _going_on_later(),
-        ImageResults(out, _settings(cfg)) as results,
+        closing(ImageResults(out, _settings(cfg))) as results,
         _progress(len(images)) as progress,
     ):
         if results.done:
@@ -171,7 +171,10 @@ def _predict_video(
         smooth = Smoother(rate, track.cutoff, track.beta, track.gap)
     out = Path(cfg.out)
     frames = persons = 0
-    with FrameResults(out, rate, cfg.draw) as results, _progress(video.count) as progress:
+    with (
+        closing(FrameResults(out, rate, cfg.draw)) as results,
+        _progress(video.count) as progress,
+    ):
         try:
             for frame, poses, identities in follow(video, predictor, boxes, tracker, smooth):
                 results.add(frame, poses, identities)

@@ -34,9 +34,9 @@ def crowd(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tiny_checkpoints(tmp_path_factory):
-    """Files of a small untrained ``student`` and of one with a refiner, ``refined``."""
-    student = {
+def tiny_student():
+    """What a checkpoint says of a small student."""
+    return {
         "_target_": "kdpose.pose_net.PoseNet",
         "backbone": {
             "_target_": "kdpose.backbones.timm_pyramid.TimmPyramid",
@@ -50,6 +50,12 @@ def tiny_checkpoints(tmp_path_factory):
             "values": CROWDPOSE.to_dict(),
         },
     }
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoints(tmp_path_factory, tiny_student):
+    """Files of a small untrained ``student`` and of one with a refiner, ``refined``."""
+    student = tiny_student
     refiner = {"_target_": "kdpose.refiners.igp_gcn.IGPGCN", "_partial_": True}
     refined = {
         "_target_": "kdpose.pose_net.RefinedPoseNet",

@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from hydra.utils import instantiate
 from PIL import Image, ImageColor
 from torch import nn
 
@@ -206,32 +207,13 @@ def test_files_that_are_no_pictures(tmp_path):
         make()(str(tmp_path / "b.jpg"))
 
 
-def description():
-    net = {
-        "_target_": "kdpose.pose_net.PoseNet",
-        "backbone": {
-            "_target_": "kdpose.backbones.timm_pyramid.TimmPyramid",
-            "name": "mobilenetv4_conv_small_050",
-            "neck_channels": 16,
-        },
-        "head": {"_target_": "kdpose.heads.simcc.SimCCHead", "_partial_": True},
-        "codec": {"_target_": "kdpose.codecs.simcc.SimCC", "input_size": [48, 64]},
-        "skeleton": {
-            "_target_": "kdpose.keypoints.Skeleton.from_dict",
-            "values": CROWDPOSE.to_dict(),
-        },
-    }
-    return {"net": net, "dataset": {}, "experiment": "tiny", "versions": {}}
-
-
-def test_a_checkpoint_is_all_it_takes(tmp_path):
-    from hydra.utils import instantiate
-
+def test_a_checkpoint_is_all_it_takes(tmp_path, tiny_student):
     torch.manual_seed(0)
-    net = instantiate(description()["net"], _convert_="all").eval()
+    net = instantiate(tiny_student, _convert_="all").eval()
     nn.init.normal_(net.head.final_layer.weight)
     weights = {f"net.{name}": value for name, value in net.state_dict().items()}
-    torch.save({"kdpose": description(), "state_dict": weights}, tmp_path / "tiny.ckpt")
+    described = {"net": tiny_student, "dataset": {}, "experiment": "tiny", "versions": {}}
+    torch.save({"kdpose": described, "state_dict": weights}, tmp_path / "tiny.ckpt")
     predictor = load(tmp_path / "tiny.ckpt", "cpu")
     assert predictor.skeleton == CROWDPOSE
     assert predictor.description["experiment"] == "tiny"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kdpose.codecs import check_joints
 from kdpose.types import HeatmapTarget, Pose
 
 _STRIDE = 4  # crop pixels per cell
@@ -69,11 +70,7 @@ class Heatmap:
         Raises:
             ValueError: ``visible`` does not fit ``joints``.
         """
-        if joints.shape[-1] != 2 or joints.shape[:-1] != visible.shape:
-            raise ValueError(
-                "joints must be (B, K, 2) and visible (B, K), "
-                f"got {tuple(joints.shape)} and {tuple(visible.shape)}"
-            )
+        check_joints(joints, visible)
         peak = (joints.float() / _STRIDE + 0.5).trunc()
         reach = 3 * self.sigma
         size = peak.new_tensor(self.bins)

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from kdpose.codecs import check_joints
 from kdpose.types import Pose, SimCCLogits, SimCCTarget
 
 
@@ -89,11 +90,7 @@ class SimCC:
         Raises:
             ValueError: ``visible`` does not fit ``joints``.
         """
-        if joints.shape[-1] != 2 or joints.shape[:-1] != visible.shape:
-            raise ValueError(
-                "joints must be (B, K, 2) and visible (B, K), "
-                f"got {tuple(joints.shape)} and {tuple(visible.shape)}"
-            )
+        check_joints(joints, visible)
         axis = self._smooth_axis if self.label == "smooth" else self._gaussian_axis
         x, inside_x = axis(joints[..., 0].float(), 0)
         y, inside_y = axis(joints[..., 1].float(), 1)
