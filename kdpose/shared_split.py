@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -17,14 +17,12 @@ from kdpose.data.annotations import Persons, load_persons
 from kdpose.data.datamodule import CocoKeypointDataModule
 from kdpose.data.dataset import PoseDataset
 from kdpose.evaluate import predict_poses
-from kdpose.metrics.keypoint_ap import keypoint_ap
+from kdpose.metrics.keypoint_ap import BOX_TO_BODY, keypoint_ap
 from kdpose.metrics.oks import best_boxes, mean_pose, person_oks
 from kdpose.metrics.pose_results import Predictions, to_results
 from kdpose.pose_net import PoseNet
 from kdpose.predictor import pick_device
 from kdpose.provenance import sha256
-
-_BODY = 0.53  # share of a box that a body covers, as in CrowdPose's protocol
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,7 @@ class SharedSplit:
         images, counts = np.unique(everyone.image_id, return_counts=True)
         order = np.random.default_rng(0).permutation(len(images))
         enough = int(np.searchsorted(counts[order].cumsum(), self.limit)) + 1
-        rows = np.isin(everyone.image_id, images[order[:enough]])
-        return Persons(**{f.name: getattr(everyone, f.name)[rows] for f in fields(Persons)})
+        return everyone[np.isin(everyone.image_id, images[order[:enough]])]
 
     def conditions(self) -> dict[str, Any]:
         """All that figures of one network depend on here, as plain values."""
@@ -163,7 +160,7 @@ class SharedSplit:
         truth = load_persons(self.annotations, self.data.skeleton, "dataset.val.annotations")
         boxes, ours = self.boxes, list(self.bridge.student_joints)
         persons, rows = best_boxes(truth.box, truth.image_id, boxes.box, boxes.image_id)
-        area = _BODY * truth.box[persons, 2:].prod(axis=1)
+        area = BOX_TO_BODY * truth.box[persons, 2:].prod(axis=1)
         joints, visible = truth.joints[persons][:, ours], truth.visible[persons][:, ours]
         return rows, (joints, visible, area, self._sigmas())
 

@@ -1,7 +1,6 @@
 """``what=feed``: how many training samples one core makes a second, from files and from packs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +99,7 @@ def cases(
 
 def _some(persons: Persons, count: int) -> Persons:
     """Persons spread evenly over a split."""
-    rows = np.linspace(0, len(persons) - 1, min(count, len(persons))).round().astype(int)
-    return replace(persons, **{f.name: getattr(persons, f.name)[rows] for f in fields(persons)})
+    return persons[np.linspace(0, len(persons) - 1, min(count, len(persons))).round().astype(int)]
 
 
 def _all(batches: Batches) -> Callable[[], int]:

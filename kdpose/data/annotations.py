@@ -40,6 +40,10 @@ class Persons:
         """Number of persons N."""
         return len(self.image_id)
 
+    def __getitem__(self, rows: slice | NDArray[Any]) -> "Persons":
+        """Some of the persons."""
+        return Persons(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
 
 def read_json(path: str | Path, key: str) -> Any:  # noqa: ANN401
     """Read a JSON file; ``key`` is the config key that the path came from, for the error.

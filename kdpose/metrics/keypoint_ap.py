@@ -12,7 +12,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 MAX_DETECTIONS = 20  # of an image, the best; COCO's and CrowdPose's
 _log = logging.getLogger(__name__)
-_BOX_TO_BODY = 0.53  # CrowdPose's share of a box that a body covers, in lieu of a segmented area
+BOX_TO_BODY = 0.53  # CrowdPose's share of a box that a body covers, in lieu of a segmented area
 
 
 def keypoint_ap(
@@ -123,14 +123,14 @@ def ground_truth(
                 "num_keypoints": person.get("num_keypoints", labelled),
                 "iscrowd": int(person.get("iscrowd", 0)),
                 "bbox": person["bbox"],
-                "area": width * height * _BOX_TO_BODY if area is None else area,
+                "area": width * height * BOX_TO_BODY if area is None else area,
             }
         )
     if protocol == "coco" and without_area:
         _log.warning(
             "%s: %d of %d persons have no 'area'; %g of the box is taken, so the figures do not "
             "compare with COCO's",
-            path, without_area, len(truth), _BOX_TO_BODY,
+            path, without_area, len(truth), BOX_TO_BODY,
         )  # fmt: skip
     return truth
 
