@@ -126,7 +126,7 @@ def test_layouts_without_a_pose_head(hrnet, layout):
         recipe(file, "x", "", None, SIZE, "smooth")
 
 
-@pytest.mark.parametrize("layout", [official_resumable, mmpose_1], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
 def test_outputs_survive_the_round_trip(hrnet, layout, tmp_path, caplog):
     path = tmp_path / "pose.pth"
     image = torch.randint(0, 256, (2, 3, SIZE[1], SIZE[0]), dtype=torch.uint8)
