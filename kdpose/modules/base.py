@@ -54,14 +54,14 @@ class FrozenTeacher:
         self._ours, self._its = self._ours.to(device), self._its.to(device)
 
     def in_student_joints(self, pose: Tensor, otherwise: Tensor) -> Tensor:
-        """The teacher's pose as one of the student's skeleton.
+        """What the teacher says of its joints, as said of the student's.
 
         Args:
-            pose: ``(B, K_teacher, 2)``.
-            otherwise: ``(B, K, 2)``, taken for the joints that the teacher does not know.
+            pose: ``(B, K_teacher, n)``: coordinates, or the bins' probabilities.
+            otherwise: ``(B, K, n)``, taken for the joints that the teacher does not know.
 
         Returns:
-            ``(B, K, 2)``.
+            ``(B, K, n)``.
         """
         return otherwise.to(pose.dtype).index_copy(1, self._ours, pose[:, self._its])
 

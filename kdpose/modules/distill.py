@@ -29,7 +29,8 @@ class DistillStage1Module(PoseModule):
     Args:
         net: the student.
         losses: may ask for ``logits, target, student_feature, teacher_feature, student_pose,
-            teacher_pose, joint_mask, limbs, limb_weight``; poses are in the student's pixels.
+            teacher_pose, teacher_target, joint_mask, limbs, limb_weight``; poses are in the
+            student's pixels, ``teacher_target`` is what the teacher says, in ``target``'s form.
         optimizer: see :class:`PoseModule`.
         scheduler: see there.
         teacher: see there.
@@ -44,7 +45,7 @@ class DistillStage1Module(PoseModule):
 
     Raises:
         ValueError: see :class:`PoseModule`; or Eq. 3 is asked for and no limb has both its ends
-            in the teacher's skeleton.
+            in the teacher's skeleton; or ``teacher_target`` is, and the two nets' bins differ.
     """
 
     limbs: Tensor
@@ -95,6 +96,15 @@ class DistillStage1Module(PoseModule):
                     "limb_length"
                 )
 
+        if self.teacher is not None and "teacher_target" in self.needs:
+            ours, its = net.codec.bins, self.teacher.net.codec.bins
+            if ours != its:
+                raise ValueError(
+                    f"loss simcc_teacher compares bins, and the student has {ours}, the teacher "
+                    f"{its}: give both one codec.input_size and codec.split_ratio, or take loss "
+                    "without simcc_teacher"
+                )
+
     def training_step(self, batch: PoseBatch, batch_idx: int) -> Tensor:
         """One step of Eq. 5."""
         output = self.net(batch.image)
@@ -132,6 +142,13 @@ class DistillStage1Module(PoseModule):
             "limbs": self.limbs,
             "limb_weight": self.limb_weight,
         }
+        if "teacher_target" in self.needs:
+            x, y = (scores.float().softmax(-1) for scores in taught.logits)
+            lessons["teacher_target"] = SimCCTarget(
+                self.teacher.in_student_joints(x, otherwise=target.x),
+                self.teacher.in_student_joints(y, otherwise=target.y),
+                lessons["joint_mask"],
+            )
         if "student_feature" in self.needs:
             feature = taught.features[0]
             aligned = self.align(output.features[0])

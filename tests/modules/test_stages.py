@@ -133,6 +133,33 @@ def test_teacher_may_have_another_input_size(monkeypatch):
     assert logged["train/loss_pos"] < 2 * K * 64 * 0.1  # in the student's pixels
 
 
+LOGIT = LossTerm(simcc_kl, 0.5, decay=True, rename={"target": "teacher_target"})
+
+
+def test_teachers_bins_as_targets(monkeypatch):
+    student, teacher = net(16), net(24, skeleton=COCO)  # which has no head and no neck
+    module = DistillStage1Module(student, {"logit": LOGIT}, OPTIMIZER, multi_step, teacher)
+    student.eval()
+    data = batch(2)
+    loss, _ = step(module, data, monkeypatch, epoch=1)
+    with torch.no_grad():
+        ours, theirs = student(data.image).logits, teacher(data.image).logits
+    expected = 0.0
+    for k, name in enumerate(CROWDPOSE.joints):
+        if name in COCO.joints:
+            j = COCO.joints.index(name)
+            for mine, its in zip(ours, theirs, strict=True):
+                p = its[:, j].softmax(-1)
+                expected += (p * (p.log() - mine[:, k].log_softmax(-1))).sum() / 2
+    torch.testing.assert_close(loss, 0.75 * 0.5 * expected, rtol=1e-4, atol=1e-4)
+
+
+def test_teachers_bins_must_be_the_students():
+    teacher = net(24, size=(96, 128))
+    with pytest.raises(ValueError, match=r"student has \(96, 128\), the teacher \(192, 256\)"):
+        DistillStage1Module(net(16), {"logit": LOGIT}, OPTIMIZER, multi_step, teacher)
+
+
 def test_a_lesson_without_a_teacher_is_refused():
     with pytest.raises(ValueError, match=r"need .*teacher_feature.*give a teacher"):
         DistillStage1Module(net(), DISTILL, OPTIMIZER, multi_step, teacher=None)
