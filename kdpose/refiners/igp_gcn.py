@@ -46,12 +46,13 @@ class _Fusion(nn.Module):
         self.conv = nn.Conv2d(fine, out, kernel_size=3, padding=1)
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        up = F.relu(self.up(coarse))
-        if up.shape[-2:] != fine.shape[-2:]:
+        height, width = fine.shape[-2:]
+        if tuple(coarse.shape[-2:]) != ((height + 1) // 2, (width + 1) // 2):
             raise ValueError(
                 f"maps of strides 16, 8, 4 must double in size, got {tuple(coarse.shape[-2:])} "
-                f"followed by {tuple(fine.shape[-2:])}; make the input size a multiple of 16"
+                f"followed by {(height, width)}; make the input size a multiple of 16"
             )
+        up = F.relu(self.up(coarse))[..., :height, :width]  # of an odd size, one cell too many
         gate = torch.cat([up, fine], dim=1).mean(dim=(2, 3))
         gate = self.excite(F.relu(self.squeeze(gate))).sigmoid()
         return F.relu(self.conv(up * gate[..., None, None] + fine))
@@ -184,7 +185,7 @@ class IGPGCN(nn.Module):
             Refined joints ``(B, K, 2)`` float32, crop pixels, from the coarse to the fine block.
 
         Raises:
-            ValueError: the maps' sizes do not double from stride 16 to 8 to 4.
+            ValueError: the maps' sizes do not double, rounded up, from stride 16 to 8 to 4.
         """
         maps = self.head(*(features[level] for level in self.levels))
         joints, scores, device = pose.joints.float(), pose.scores.float(), pose.joints.device.type

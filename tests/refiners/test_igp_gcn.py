@@ -26,7 +26,7 @@ def example(batch, joints, size=(48, 64), channels=(6, 8, 10), strides=(4, 8, 16
     torch.manual_seed(1)
     pose = Pose(torch.rand(batch, joints, 2) * torch.tensor(size), torch.rand(batch, joints))
     return pose, tuple(
-        torch.randn(batch, c, size[1] // s, size[0] // s)
+        torch.randn(batch, c, math.ceil(size[1] / s), math.ceil(size[0] / s))
         for c, s in zip(channels, strides, strict=True)
     )
 
@@ -90,6 +90,7 @@ def naive_forward(state, limbs, pose, maps16_8_4, size, residual):
     def fuse(name, coarse, fine):
         weight, bias = state[f"{name}.up.weight"], state[f"{name}.up.bias"]
         up = F.conv_transpose2d(coarse, weight, bias, stride=2).clamp(min=0)
+        up = up[:, :, : fine.shape[2], : fine.shape[3]]
         pooled = torch.cat([up.flatten(2).mean(2), fine.flatten(2).mean(2)], 1)
         gate = linear(f"{name}.excite", linear(f"{name}.squeeze", pooled).clamp(min=0))
         mixed = up / (1 + torch.exp(-gate))[:, :, None, None] + fine
@@ -117,13 +118,14 @@ def naive_forward(state, limbs, pose, maps16_8_4, size, residual):
 @SKELETONS
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("residual", [False, True])
-def test_equals_the_method_written_out(skeleton, batch, residual):
-    model = randomised(make(skeleton, residual=residual)).eval()
-    pose, (fine, middle, coarse) = example(batch, len(skeleton))
+@pytest.mark.parametrize("size", [(48, 64), (72, 88)], ids=["whole", "odd"])
+def test_equals_the_method_written_out(size, skeleton, batch, residual):
+    model = randomised(make(skeleton, size, residual=residual)).eval()
+    pose, (fine, middle, coarse) = example(batch, len(skeleton), size)
     with torch.no_grad():
         refined = model(pose, (fine, middle, coarse))
         expected = naive_forward(
-            model.state_dict(), skeleton.limbs, pose, (coarse, middle, fine), (48.0, 64.0), residual
+            model.state_dict(), skeleton.limbs, pose, (coarse, middle, fine), size, residual
         )
     assert [joints.shape for joints in refined] == [(batch, len(skeleton), 2)] * 3
     for joints, reference in zip(refined, expected, strict=True):
@@ -342,7 +344,7 @@ def test_rejects_widths_that_blocks_cannot_split():
 def test_rejects_maps_that_do_not_double():
     pose, (fine, middle, coarse) = example(1, 14)
     model = make()
-    with pytest.raises(ValueError, match=r"double in size, got \(4, 3\) followed by \(7, 6\)"):
-        model(pose, (fine, middle[:, :, :7], coarse))
-    with pytest.raises(ValueError, match=r"double in size, got \(8, 6\) followed by \(16, 11\)"):
-        model(pose, (fine[..., :11], middle, coarse))
+    with pytest.raises(ValueError, match=r"double in size, got \(4, 3\) followed by \(6, 6\)"):
+        model(pose, (fine, middle[:, :, :6], coarse))
+    with pytest.raises(ValueError, match=r"double in size, got \(8, 6\) followed by \(16, 10\)"):
+        model(pose, (fine[..., :10], middle, coarse))
