@@ -52,6 +52,8 @@ class SemGraphConv(MessagePassing):
     """
 
     edge_index: Tensor
+    limb_edges: Tensor
+    loops: Tensor
 
     def __init__(
         self,
@@ -66,7 +68,11 @@ class SemGraphConv(MessagePassing):
             raise ValueError(f"backend must be 'pyg' or 'dense', got '{backend}'")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.num_joints, self.backend = num_joints, backend
-        self.register_buffer("edge_index", skeleton_edges(limbs, num_joints), persistent=False)
+        edges = skeleton_edges(limbs, num_joints)
+        itself = edges[0] == edges[1]
+        self.register_buffer("edge_index", edges, persistent=False)
+        self.register_buffer("limb_edges", (~itself).nonzero()[:, 0], persistent=False)
+        self.register_buffer("loops", itself.nonzero()[:, 0], persistent=False)
         self.weight = nn.Parameter(torch.empty(2, in_channels, out_channels))
         self.edge_score = nn.Parameter(torch.ones(self.edge_index.shape[1]))
         self.bias = nn.Parameter(torch.empty(out_channels))
@@ -80,18 +86,17 @@ class SemGraphConv(MessagePassing):
         own, other = x @ self.weight[0], x @ self.weight[1]
         if self.backend == "dense":
             return self._multiply(own, other) + self.bias
-        source, target = self.edge_index
-        attention = softmax(self.edge_score, target, num_nodes=self.num_joints)
-        loop = source == target
+        attention = softmax(self.edge_score, self.edge_index[1], num_nodes=self.num_joints)
+        # A joint's own share needs no message; the loops are in the order of the joints.
         # Spelt out as self.propagate(...): PyG reads its signature from this source.
         summed = self.propagate(
-            self.edge_index, own=own, other=other, attention=attention, loop=loop
+            self.edge_index[:, self.limb_edges], other=other, attention=attention[self.limb_edges]
         )
-        return summed + self.bias
+        return attention[self.loops, None] * own + summed + self.bias
 
-    def message(self, own_j: Tensor, other_j: Tensor, attention: Tensor, loop: Tensor) -> Tensor:
-        """What each edge carries to its target, ``(B, K + 2E, C')``."""
-        return attention[:, None] * torch.where(loop[:, None], own_j, other_j)
+    def message(self, other_j: Tensor, attention: Tensor) -> Tensor:
+        """What each edge between two joints carries to its target, ``(B, 2E, C')``."""
+        return attention[:, None] * other_j
 
     def _multiply(self, own: Tensor, other: Tensor) -> Tensor:
         source, target = self.edge_index
