@@ -84,8 +84,10 @@ def _title(split: Split, rows: list[Row]) -> str:
     """What was scored, and how."""
     first = rows[0].runs[0].metrics
     boxes = "ground-truth boxes" if first["box_source"] == "gt" else Path(first["box_source"]).name
+    width, height = first["input_size"]
     return (
-        f"{first['split']}: {first['persons']} persons in {first['images']} images, {boxes}, "
+        f"{rows[0].runs[0].config.name.split('/')[0]}, {width}x{height} crops, {first['split']}: "
+        f"{first['persons']} persons in {first['images']} images, {boxes}, "
         f"flip test {'on' if first['flip'] else 'off'}, {first['protocol']} protocol"
     )
 
@@ -109,6 +111,12 @@ def _markdown(cfg: DictConfig, rows: list[Row], split: Split, caption: str | Non
         )
     parts = [
         (_title(split, rows), tables.main_table(rows, cfg.confidence), " ".join(notes)),
+        (
+            "Cost",
+            tables.cost_table(rows),
+            "Parameters and multiply-adds of the whole network; epochs and mean wall time of the "
+            "row's own training, without those of the networks it was given.",
+        ),
         ("AP by joint", tables.breakdown_table(rows, "joints"), "OKS of the joint alone."),
         (
             "AP by occlusion",

@@ -122,6 +122,9 @@ def test_report_has_the_table(first):
             for seed in (0, 1)
         ]
         assert float(line["AP"]) == pytest.approx(sum(aps) / 2)
+    command = "python -m kdpose.train -m +experiment=synthetic_ablation scheme=6 seed=0,1"
+    assert lines[-1]["command"] == command
+    assert f"| `{command}` |" in (runs / "report" / "report.md").read_text()
     shares = {row.label: set(row.shares) for row in rows if row.shares}
     assert shares == {
         "stage1_fea": {"kl", "fea"},

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kdpose.cli import CONF
 from kdpose.metrics.matches import draw_images, interval, resampled_ap
 from kdpose.reports.collect import Run
 from kdpose.reports.measure import Measured
@@ -54,6 +56,19 @@ class Row:
     pck_persons: int | None
     shares: Shares
     paper: Mapping[str, Any]
+
+    @property
+    def command(self) -> str | None:
+        """What trains the row, where it is a scheme of an ablation that ships with kdpose."""
+        experiment, part, _ = str(self.runs[0].config.name).partition("/")
+        shipped = (Path(CONF) / "experiment" / f"{experiment}.yaml").is_file()
+        if not (part and shipped and "scheme" in self.paper):
+            return None
+        seeds = ",".join(str(run.seed) for run in self.runs)
+        return (
+            f"python -m kdpose.train -m +experiment={experiment} "
+            f"scheme={self.paper['scheme']} seed={seeds}"
+        )
 
 
 def make_rows(

@@ -11,6 +11,7 @@ from rich.table import Table
 from kdpose.reports.collect import Run
 from kdpose.reports.rows import FIGURES, Row
 
+_TRAINING = ("epochs", "seconds", "device")
 _SHORT = {"AP_easy": "AP_E", "AP_medium": "AP_M", "AP_hard": "AP_H", "PCK": "PCK@0.2"}
 Cells = list[list[str]]
 
@@ -81,6 +82,26 @@ def shares_table(rows: Sequence[Row]) -> Cells:
     return lines
 
 
+def cost_table(rows: Sequence[Row]) -> Cells:
+    """What each row's network and its own last training cost, and the command that makes it."""
+    lines = [["", "params M", "GMACs", "epochs", "minutes", "device", "command"]]
+    for row in rows:
+        first, spent = row.runs[0].metrics, [run.metrics.get("training", {}) for run in row.runs]
+        seconds = [one["seconds"] for one in spent if "seconds" in one]
+        lines.append(
+            [
+                row.label,
+                f"{first['params'] / 1e6:.2f}" if "params" in first else "",
+                f"{first['gmacs']:.3f}" if "gmacs" in first else "",
+                str(spent[0].get("epochs", "")),
+                f"{sum(seconds) / len(seconds) / 60:.1f}" if seconds else "",
+                str(spent[0].get("device", "")),
+                f"`{command}`" if (command := row.command) else "",
+            ]
+        )
+    return lines
+
+
 def lineage_table(runs: Sequence[Run]) -> Cells:
     """Where each run's AP comes from; header first, hashes shortened."""
     lines = []
@@ -123,6 +144,9 @@ def as_csv(rows: Sequence[Row]) -> str:
                 "seeds": " ".join(str(run.seed) for run in row.runs),
                 **{name: row.means.get(name) for name in (*FIGURES, "PCK")},
                 "AP_deviation": row.deviation,
+                **{key: row.runs[0].metrics.get(key) for key in ("params", "gmacs")},
+                **{key: row.runs[0].metrics.get("training", {}).get(key) for key in _TRAINING},
+                "command": row.command,
                 "gain": gain and gain.mean,
                 "gain_low": gain and gain.low,
                 "gain_high": gain and gain.high,
