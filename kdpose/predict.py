@@ -19,9 +19,10 @@ from kdpose.checkpoints import load_net
 from kdpose.cli import console, entry_point
 from kdpose.drawing import side_by_side
 from kdpose.frame_results import FrameResults, ImageResults
+from kdpose.image_poses import ImagePoses
 from kdpose.images import ImageFile, find_images, open_image
 from kdpose.person_boxes import BoxSource, box_source
-from kdpose.predictor import ImagePoses, Predictor
+from kdpose.predictor import Predictor
 from kdpose.tracking import Smoother, Tracker, follow, track_colors
 from kdpose.video import VideoReader, is_video
 

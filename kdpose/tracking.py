@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kdpose.drawing import PERSON_COLORS
+from kdpose.image_poses import ImagePoses
 from kdpose.person_boxes import BoxSource
-from kdpose.predictor import ImagePoses, Predictor
+from kdpose.predictor import Predictor
 from kdpose.video import Frame
 
 

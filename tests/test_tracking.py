@@ -4,8 +4,8 @@ import pytest
 pytest.importorskip("trackers", reason="the extra kdpose[video] is not installed")
 
 from kdpose.drawing import PERSON_COLORS
+from kdpose.image_poses import ImagePoses
 from kdpose.keypoints import Skeleton
-from kdpose.predictor import ImagePoses
 from kdpose.tracking import Smoother, Tracker, track_colors
 
 ENDS = Skeleton("ends", ("top", "bottom"), ((0, 1),), (0.1,) * 2)
