@@ -123,10 +123,14 @@ def follow(
     tracker: Tracker | None,
     smooth: Callable[[ImagePoses, NDArray[np.int64], float], ImagePoses] | None,
 ) -> Iterator[tuple[Frame, ImagePoses, NDArray[np.int64]]]:
-    """Each frame with its poses and the persons' identities ``(P,)``, -1 for none."""
-    for frame in frames:
-        where, trust = boxes(Image.fromarray(frame.image), frame.number)
-        poses = predictor(frame.image, where, trust)
+    """Each frame with its poses and the persons' identities ``(P,)``, -1 for none.
+
+    The persons of several frames share the network's batches.
+    """
+    seen = (
+        (frame, frame.image, *boxes(Image.fromarray(frame.image), frame.number)) for frame in frames
+    )
+    for frame, poses in predictor.stream(seen):
         identities = np.full(len(poses), -1, dtype=np.int64)
         if tracker is not None:
             identities = tracker(poses.boxes, poses.box_scores)
