@@ -156,7 +156,7 @@ def _predict_video(cfg: DictConfig, video: VideoReader, worker: ImageWorker) -> 
         _progress(video.count) as progress,
     ):
         try:
-            found = follow(video, worker.predictor, worker.boxes, tracker, smooth)
+            found = follow(video, worker.predictor, worker.boxes, tracker, smooth, video.live)
             for frame, poses, identities in found:
                 results.add(frame, poses, identities)
                 if worker.painter is not None:

@@ -100,8 +100,7 @@ class Predictor:
     ) -> Iterator[tuple[Tag, ImagePoses]]:
         """Poses of any number of images, in their order; their persons share full batches.
 
-        An image waits for its answer until a batch is full. What waits is bounded: by
-        ``batch_size`` crops, as many images, and 256 MB of pixels.
+        An image waits for its answer until a batch is full, or 256 MB of images wait.
 
         Args:
             images: what an answer is to be known by, then what a call takes: image, boxes and
@@ -128,8 +127,7 @@ class Predictor:
                 if len(crops) == self.batch_size:
                     found += self._network(crops)
                     crops.clear()
-            held = sum(look.image.nbytes for _, look in waiting)
-            if held > _HELD or len(waiting) >= self.batch_size:
+            if sum(look.image.nbytes for _, look in waiting) > _HELD:
                 found += self._network(crops)
                 crops.clear()
             while waiting and len(waiting[0][1].boxes) <= len(found):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -122,15 +123,18 @@ def follow(
     boxes: BoxSource,
     tracker: Tracker | None,
     smooth: Callable[[ImagePoses, NDArray[np.int64], float], ImagePoses] | None,
+    live: bool = False,
 ) -> Iterator[tuple[Frame, ImagePoses, NDArray[np.int64]]]:
     """Each frame with its poses and the persons' identities ``(P,)``, -1 for none.
 
-    The persons of several frames share the network's batches.
+    The persons of several frames share the network's batches; not so where frames are ``live``,
+    which are answered one by one.
     """
     seen = (
         (frame, frame.image, *boxes(Image.fromarray(frame.image), frame.number)) for frame in frames
     )
-    for frame, poses in predictor.stream(seen):
+    parts = ([look] for look in seen) if live else [seen]
+    for frame, poses in chain.from_iterable(map(predictor.stream, parts)):
         identities = np.full(len(poses), -1, dtype=np.int64)
         if tracker is not None:
             identities = tracker(poses.boxes, poses.box_scores)

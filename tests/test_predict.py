@@ -148,6 +148,8 @@ def test_pictures_of_one_name_are_kept_apart(tmp_path, predict):
             "none.mp4 (from source) cannot be opened: No such",
         ),
         (["source=97", "boxes=whole"], "error: camera 97"),
+        (["source={0}", "boxes=whole", "engine=spark"], "engine must be local or ray, got spark"),
+        (["source={0}/9.jpg", "boxes=whole", "shard=2"], "none of the 1 images can be read"),
     ],
 )
 def test_errors(folder, predict, capsys, overrides, line):
@@ -208,3 +210,23 @@ def test_a_video_with_people_coming_and_going(tmp_path, predict):
     assert len(tracks["left"] | tracks["right"]) == 3
     with av.open(str(tmp_path / "out/drawn.mp4")) as video:
         assert [frame.width for frame in video.decode(video=0)] == [160] * 30
+
+
+def test_shards_on_one_machine_need_no_ray(folder, tmp_path, predict, monkeypatch):
+    whole = [f"source={folder}", f"boxes={tmp_path}/boxes.json", "draw=false"]
+    predict(*whole)
+    expected = results(tmp_path)
+    (tmp_path / "out/predictions.json").unlink()
+    monkeypatch.setitem(sys.modules, "ray", None)  # cannot be imported
+    assert "3 persons in 3 images, 1 skipped" in predict(*whole, "shard=3")
+    files = sorted((tmp_path / "out/shards").iterdir())
+    lines = [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    assert len(files) == 2
+    assert [line["file_name"] for line in lines] == ["10.png", "7.png", "8.png", "9.jpg"]
+    assert "cannot be read" in lines[3]["error"]
+    same([person for line in lines for person in line["persons"]], expected)
+    assert not (tmp_path / "out/predictions.json").exists()
+    files[1].unlink()
+    written = files[0].stat().st_mtime_ns
+    assert "1 of 2 shards were done before" in predict(*whole, "shard=3")
+    assert (files[0].stat().st_mtime_ns, files[1].exists()) == (written, True)
