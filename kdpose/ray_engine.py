@@ -16,6 +16,11 @@ def _ray() -> Any:  # noqa: ANN401
         import ray.data
     except ImportError:
         raise ValueError("engine=ray needs the extra: pip install 'kdpose[ray]'") from None
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False  # ours tells persons
+    context.print_on_execution_start = False
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     return ray
 
 
@@ -86,11 +91,6 @@ def write_on_ray(
 
 
 def _connect(ray: Any, address: str | None) -> None:  # noqa: ANN401
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False  # ours tells persons
-    context.print_on_execution_start = False
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
     except (ConnectionError, ValueError) as error:

@@ -1,5 +1,3 @@
-"""Ray takes most of a minute to start, so that one cluster serves the whole file."""
-
 import json
 import os
 import signal
@@ -16,7 +14,7 @@ from PIL import Image
 import kdpose.predict
 from kdpose import ray_engine
 
-IMAGES, SHARD = 60, 15
+IMAGES, SHARD = 24, 6
 
 
 @pytest.fixture
@@ -33,12 +31,28 @@ def predict(monkeypatch, tiny_checkpoints, tmp_path):
 
 
 @pytest.fixture
+def cluster(monkeypatch):
+    """Two workers' room on this machine; Ray gives up where starting takes it half a minute."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    ray = pytest.importorskip("ray", reason="the extra kdpose[ray] is not installed")
+    for left in reversed(range(3)):
+        try:
+            ray.init(num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False)
+            break
+        except Exception as error:
+            if not left or "timed out" not in str(error):
+                raise
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
 def photos(tmp_path):
     root = tmp_path / "photos"
     root.mkdir()
     random = np.random.default_rng(0)
     for number in range(1, IMAGES):
-        pixels = random.integers(0, 256, (480, 640, 3), np.uint8)
+        pixels = random.integers(0, 256, (240, 320, 3), np.uint8)
         Image.fromarray(pixels).save(root / f"{number}.jpg")
     (root / f"{IMAGES}.jpg").write_text("no picture")
     return root
@@ -71,8 +85,7 @@ class KillsOne(threading.Thread):
 
 
 @pytest.mark.slow
-def test_two_workers_one_killed_every_image_once(photos, tmp_path, predict, capsys):
-    pytest.importorskip("ray", reason="the extra kdpose[ray] is not installed")
+def test_two_workers_one_killed_every_image_once(cluster, photos, tmp_path, predict, capsys):
     shards = tmp_path / "out/shards"
     shards.mkdir(parents=True)
     killer = KillsOne(shards)
@@ -83,7 +96,7 @@ def test_two_workers_one_killed_every_image_once(photos, tmp_path, predict, caps
         killer.stop.set()
         killer.join()
     pid, lost = killer.lost
-    assert not psutil.pid_exists(pid)
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     said = " ".join(capsys.readouterr().out.split())
     assert f"{IMAGES - 1} persons in {IMAGES - 1} images, 1 skipped: {shards}" in said
     files = sorted(shards.iterdir())
