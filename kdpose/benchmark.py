@@ -38,7 +38,8 @@ def main(cfg: DictConfig) -> None:
         figures = report(what.name, rows, clock, repeats=cfg.repeats, cases=about)
         out.write_text(json.dumps(figures, indent=2))
         command = " ".join(["python -m kdpose.benchmark", *sys.argv[1:]])
-        out.with_suffix(".md").write_text(page(what.title, rows, figures, command))
+        text = page(what.title, rows, figures, command, what.get("note"))
+        out.with_suffix(".md").write_text(text)
         console.print(f"written to {out.absolute()} and, to read, {out.with_suffix('.md').name}")
 
 

@@ -12,10 +12,11 @@ from omegaconf import DictConfig
 
 from kdpose.checkpoints import load_net
 from kdpose.cli import console, entry_point
+from kdpose.image_poses import ImagePoses
 from kdpose.images import open_image
 from kdpose.person_boxes import BoxSource, box_source, whole_image
 from kdpose.pose_net import RefinedPoseNet
-from kdpose.predictor import ImagePoses, Predictor, newest_checkpoint
+from kdpose.predictor import Predictor, newest_checkpoint
 
 _LARGEST = 1600  # pixels; what a browser is sent of a photograph
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpose.predictor import ImagePoses
+from kdpose.image_poses import ImagePoses
 from kdpose.video import Frame, VideoWriter
 
 

@@ -3,8 +3,10 @@
 import glob
 import struct
 import sys
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,12 +70,18 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     return Image.fromarray((values.clip(0) * (255 / full)).round().astype(np.uint8))
 
 
-@dataclass(frozen=True)
-class ImageFile:
-    """One picture of a source: where it lies and the id that results give it."""
+class ImageFile(NamedTuple):
+    """One picture of a source.
+
+    Attributes:
+        path: where it lies.
+        image_id: what results call it.
+        name: what files that are made of it are called, unique within the source.
+    """
 
     path: Path
     image_id: int
+    name: str
 
 
 def find_images(source: str, images: str | None = None) -> list[ImageFile]:
@@ -113,8 +121,16 @@ def _numbered(paths: list[Path], where: str) -> list[ImageFile]:
         raise ValueError(f"no image in {where}: {', '.join(sorted(_SUFFIXES))} are read")
     stems = [path.stem for path in paths]
     if all(stem.isdecimal() for stem in stems) and len({int(s) for s in stems}) == len(stems):
-        return [ImageFile(path, int(path.stem)) for path in paths]
-    return [ImageFile(path, number) for number, path in enumerate(paths, start=1)]
+        return _named((path, int(path.stem)) for path in paths)
+    return _named((path, number) for number, path in enumerate(paths, start=1))
+
+
+def _named(images: Iterable[tuple[Path, int]]) -> list[ImageFile]:
+    """Made files are called as the images are, and by the id as well where two are called alike."""
+    pairs = list(images)
+    count = Counter(path.stem for path, _ in pairs)
+    names = [p.stem if count[p.stem] == 1 else f"{p.stem}_{number}" for p, number in pairs]
+    return [ImageFile(*pair, name) for pair, name in zip(pairs, names, strict=True)]
 
 
 def _annotated(path: Path, images: str | None) -> list[ImageFile]:
@@ -133,4 +149,4 @@ def _annotated(path: Path, images: str | None) -> list[ImageFile]:
             f"no {first} of {path.absolute()} (from source) in "
             f"{', '.join(map(str, places))}: set images=FOLDER"
         )
-    return [ImageFile(folder / str(i["file_name"]), int(i["id"])) for i in listed]
+    return _named((folder / str(i["file_name"]), int(i["id"])) for i in listed)

@@ -1,73 +1,50 @@
 """Find poses in images and videos: ``python -m kdpose.predict ckpt=C source=photo.jpg``."""
 
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kdpose.checkpoints import load_net
 from kdpose.cli import console, entry_point
-from kdpose.drawing import side_by_side
 from kdpose.frame_results import FrameResults, ImageResults
-from kdpose.images import ImageFile, find_images, open_image
-from kdpose.person_boxes import BoxSource, box_source
-from kdpose.predictor import ImagePoses, Predictor
+from kdpose.image_worker import ImageWorker, build_worker
+from kdpose.images import ImageFile, find_images
+from kdpose.painting import save_crops
+from kdpose.ray_engine import write_on_ray
+from kdpose.shards import Count, Shard, count, divide, remove_unfinished, write
 from kdpose.tracking import Smoother, Tracker, follow, track_colors
 from kdpose.video import VideoReader, is_video
 
-_LARGEST = 8192  # pixels; longer sides are drawn smaller, and JPEG ends at 65535
-_PIXELS = 500_000_000  # a user's own pictures are no attack, as Pillow's lower limit suspects
-_FREE = ("device", "batch_size", "debug", "out")  # what may differ when a run is continued
-
-
-@dataclass(frozen=True)
-class Painter:
-    """Draws poses, beside those of stage 1 where it is given that predictor."""
-
-    threshold: float
-    stage1: Predictor | None
-
-    def __call__(self, poses: ImagePoses, colors: Sequence[str] | None = None) -> NDArray[np.uint8]:
-        """A picture ``(H, W, 3)``; one colour per person where colours are given."""
-        draw = partial(ImagePoses.draw, threshold=self.threshold)
-        draw = draw if colors is None else partial(draw, colors=colors)
-        if self.stage1 is None:
-            return draw(poses)
-        initial = self.stage1(poses.image, poses.boxes, poses.box_scores)
-        return side_by_side({"stage 1": draw(initial), "refined": draw(poses)})
+_FREE = ("device", "batch_size", "debug", "out", "engine", "shard", "ray")  # may differ on resuming
+_RAY_SHARD = 500  # images; some minutes of work, which is what a lost worker loses
 
 
 @entry_point("predict")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
-    Image.MAX_IMAGE_PIXELS = _PIXELS
-    loaded = load_net(cfg.ckpt, skeleton=cfg.skeleton, input_size=cfg.input_size, label=cfg.label)
-    predictor = Predictor(loaded, cfg.device, cfg.flip, cfg.batch_size)
-    painter = Painter(cfg.threshold, predictor.stage1() if cfg.compare else None)
+    if cfg.engine not in ("local", "ray"):
+        raise ValueError(f"engine must be local or ray, got {cfg.engine}")
     out = Path(cfg.out)
     source = str(cfg.source)
     if is_video(source):
         with VideoReader(source) as video:
-            boxes = box_source(str(cfg.boxes), **cfg.detector, device=predictor.device)
+            worker = build_worker(cfg)
             out.mkdir(parents=True, exist_ok=True)
-            _predict_video(cfg, video, predictor, boxes, painter)
+            _predict_video(cfg, video, worker)
         return
     images = find_images(source, cfg.images)
     _spare_sources(images, out)
-    ids = [image.image_id for image in images]
-    boxes = box_source(str(cfg.boxes), **cfg.detector, device=predictor.device, ids=ids)
+    worker = build_worker(cfg, [image.image_id for image in images])
     out.mkdir(parents=True, exist_ok=True)
-    _predict_images(cfg, images, predictor, boxes, painter)
+    if cfg.engine == "ray" or cfg.shard is not None:
+        _predict_shards(cfg, images, worker)
+    else:
+        _predict_images(cfg, images, worker)
 
 
 def _spare_sources(images: Iterable[ImageFile], out: Path) -> None:
@@ -79,49 +56,71 @@ def _spare_sources(images: Iterable[ImageFile], out: Path) -> None:
         )
 
 
-def _predict_images(
-    cfg: DictConfig,
-    images: Sequence[ImageFile],
-    predictor: Predictor,
-    boxes: BoxSource,
-    painter: Painter,
-) -> None:
+def _predict_images(cfg: DictConfig, images: Sequence[ImageFile], worker: ImageWorker) -> None:
     """What cannot be read is skipped and counted; it is an error if nothing can."""
-    out = Path(cfg.out)
-    stems = Counter(image.path.stem for image in images)
     broken: list[str] = []
     with (
         _going_on_later(),
-        closing(ImageResults(out, _settings(cfg))) as results,
+        closing(ImageResults(Path(cfg.out), _settings(cfg))) as results,
         _progress(len(images)) as progress,
     ):
+        keys = {image: f"{image.image_id} {image.path}" for image in images}
+        left = [image for image in images if keys[image] not in results.done]
         if results.done:
             console.print(f"{len(results.done)} images were done before, going on")
-        for image in images:
-            key, stem = f"{image.image_id} {image.path}", image.path.stem
-            if key not in results.done:
-                try:
-                    picture = open_image(image.path)
-                except OSError as error:
-                    broken.append(str(error))
-                    _step(progress, 0)
-                    continue
-                poses = predictor(picture, *boxes(picture, image.image_id))
-                name = stem if stems[stem] == 1 else f"{stem}_{image.image_id}"
-                _save(cfg, poses, painter, out, name)
-                found = poses.to_coco(image.image_id)
-                results.add(key, [{**person, "file_name": image.path.name} for person in found])
-            _step(progress, len(results.done[key]))
-        persons = results.finish()
+            _step(progress, Count(len(images) - len(left)))
+        for image, persons, error in worker(left):
+            if error is None:
+                results.add(keys[image], persons)
+            else:
+                broken.append(error)
+            _step(progress, Count(1, len(persons)))
+        total = results.finish()
     for line in broken:
         console.print(f"[yellow]skipped:[/] {line}", soft_wrap=True)
-    if len(broken) == len(images):
-        raise ValueError(f"none of the {len(images)} images can be read")
-    skipped = f", {len(broken)} skipped" if broken else ""
+    _tell(cfg, Count(len(images), total, len(broken)), results.path)
+
+
+def _predict_shards(cfg: DictConfig, images: Sequence[ImageFile], worker: ImageWorker) -> None:
+    """The same on one machine and on many: shards that are missing are written."""
+    folder = Path(cfg.out) / "shards"
+    shards = divide(images, _RAY_SHARD if cfg.shard is None else cfg.shard, folder, _settings(cfg))
+    folder.mkdir(exist_ok=True)
+    left = [shard for shard in shards if not shard.path.is_file()]
+    if len(left) < len(shards):
+        console.print(f"{len(shards) - len(left)} of {len(shards)} shards were done before")
+    with _going_on_later(), _progress(len(images)) as progress:
+        for shard in shards:
+            if shard not in left:
+                _step(progress, Count(len(shard.images)))
+        for written in _written(cfg, left, worker):
+            _step(progress, written)
+    remove_unfinished(folder)
+    total = Count()
+    for shard in shards:  # as they lie there, not as they were said to be
+        total = total.plus(count(shard))
+    _tell(cfg, total, folder)
+
+
+def _written(cfg: DictConfig, shards: Sequence[Shard], worker: ImageWorker) -> Iterator[Count]:
+    if cfg.engine == "local":
+        return (write(shard, worker) for shard in shards)
+    there = cfg.copy()
+    for key in ("ckpt", "boxes", "out", "skeleton", "detector.weights"):
+        value = OmegaConf.select(there, key)
+        if value is not None and Path(str(value)).exists():  # not "detector" or "coco"
+            OmegaConf.update(there, key, str(Path(value).absolute()))
+    return write_on_ray(shards, partial(build_worker, there), **cfg.ray) if shards else iter(())
+
+
+def _tell(cfg: DictConfig, total: Count, where: Path) -> None:
+    if total.broken == total.images:
+        raise ValueError(f"none of the {total.images} images can be read")
+    skipped = f", {total.broken} skipped" if total.broken else ""
     drawn = ", drawn pictures beside it" if cfg.draw else ""
     console.print(
-        f"{persons} persons in {len(images) - len(broken)} images{skipped}: "
-        f"{results.path.absolute()}{drawn}",
+        f"{total.persons} persons in {total.images - total.broken} images{skipped}: "
+        f"{where.absolute()}{drawn}",
         soft_wrap=True,
     )
 
@@ -144,50 +143,35 @@ def _settings(cfg: DictConfig) -> dict[str, Any]:
     return {k: v for k, v in values.items() if k not in _FREE} | {"changed": changed}
 
 
-def _save(cfg: DictConfig, poses: ImagePoses, painter: Painter, out: Path, name: str) -> None:
-    if cfg.draw:
-        drawn = Image.fromarray(painter(poses))
-        drawn.thumbnail((_LARGEST, _LARGEST))
-        drawn.save(out / f"{name}.jpg", quality=92)
-    if cfg.crops:
-        _save_crops(poses, out, name)
-
-
-def _save_crops(poses: ImagePoses, out: Path, name: str) -> None:
-    (out / "crops").mkdir(exist_ok=True)
-    for person, crop in enumerate(poses.crops()):
-        if crop.size:
-            Image.fromarray(crop).save(out / "crops" / f"{name}_{person}.jpg", quality=92)
-
-
-def _predict_video(
-    cfg: DictConfig, video: VideoReader, predictor: Predictor, boxes: BoxSource, painter: Painter
-) -> None:
+def _predict_video(cfg: DictConfig, video: VideoReader, worker: ImageWorker) -> None:
     """Ctrl+C ends a camera, or a video early; the files hold what was done until then."""
     track, rate = cfg.track, video.rate
     tracker = Tracker(rate, track.gap, cfg.detector.threshold) if track.enabled else None
     smooth = None
     if tracker is not None and track.smooth and not cfg.compare:  # stage 1 would lack it
         smooth = Smoother(rate, track.cutoff, track.beta, track.gap)
-    out = Path(cfg.out)
-    frames = persons = 0
+    total = Count()
     with (
-        closing(FrameResults(out, rate, cfg.draw)) as results,
+        closing(FrameResults(worker.out, rate, cfg.draw)) as results,
         _progress(video.count) as progress,
     ):
         try:
-            for frame, poses, identities in follow(video, predictor, boxes, tracker, smooth):
+            found = follow(video, worker.predictor, worker.boxes, tracker, smooth, video.live)
+            for frame, poses, identities in found:
                 results.add(frame, poses, identities)
-                if cfg.draw:
-                    results.draw(painter(poses, track_colors(identities)))
-                if cfg.crops:
-                    _save_crops(poses, out, f"{frame.number:06d}")
-                frames, persons = frames + 1, persons + len(poses)
-                _step(progress, len(poses))
+                if worker.painter is not None:
+                    results.draw(worker.painter(poses, track_colors(identities)))
+                if worker.crops:
+                    save_crops(poses, worker.out, f"{frame.number:06d}")
+                done = Count(1, len(poses))
+                total = total.plus(done)
+                _step(progress, done)
         except KeyboardInterrupt:
             console.print("stopped")
-    drawn = ", drawn.mp4 beside it" if cfg.draw and frames else ""
-    console.print(f"{persons} persons in {frames} frames: {results.path.absolute()}{drawn}")
+    drawn = ", drawn.mp4 beside it" if cfg.draw and total.images else ""
+    console.print(
+        f"{total.persons} persons in {total.images} frames: {results.path.absolute()}{drawn}"
+    )
 
 
 def _progress(total: int | None) -> Progress:
@@ -200,11 +184,11 @@ def _progress(total: int | None) -> Progress:
     return progress
 
 
-def _step(progress: Progress, persons: int) -> None:
+def _step(progress: Progress, done: Count) -> None:
     task = progress.tasks[0]
-    total = task.fields["persons"] + persons
+    total = task.fields["persons"] + done.persons
     rate = total / max(task.elapsed or 0, 1e-3)
-    progress.update(task.id, advance=1, persons=total, rate=rate)
+    progress.update(task.id, advance=done.images, persons=total, rate=rate)
 
 
 if __name__ == "__main__":

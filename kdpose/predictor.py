@@ -1,108 +1,24 @@
 """A checkpoint ready to use: images in, poses out."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from kdpose.checkpoints import Loaded, load_net
 from kdpose.data.transforms import box_region, crop_matrix, warp
-from kdpose.drawing import PERSON_COLORS, draw_boxes, draw_poses
+from kdpose.image_poses import ImagePoses
 from kdpose.images import ImageLike, open_image
-from kdpose.keypoints import Skeleton
 from kdpose.metrics.rescoring import image_joints
 from kdpose.pose_net import RefinedPoseNet
 
-if TYPE_CHECKING:
-    import supervision
-
-
-@dataclass(frozen=True)
-class ImagePoses:
-    """Poses of the P persons of one image.
-
-    Attributes:
-        keypoints: ``(P, K, 2)``, (x, y), image pixels.
-        scores: ``(P, K)``.
-        boxes: ``(P, 4)`` x, y, width, height, image pixels.
-        box_scores: ``(P,)``.
-        skeleton: names and joins the joints.
-        image: ``(H, W, 3)`` uint8 RGB, what was looked at.
-    """
-
-    keypoints: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    boxes: NDArray[np.float32]
-    box_scores: NDArray[np.float32]
-    skeleton: Skeleton
-    image: NDArray[np.uint8]
-
-    def __len__(self) -> int:
-        """Number of persons."""
-        return len(self.keypoints)
-
-    def draw(
-        self,
-        threshold: float = 0.0,
-        colors: Sequence[str] = PERSON_COLORS,
-        boxes: bool = False,
-    ) -> NDArray[np.uint8]:
-        """The image ``(H, W, 3)`` with the poses on it; weaker joints are left out."""
-        canvas = torch.from_numpy(self.image).permute(2, 0, 1)
-        if boxes:
-            canvas = draw_boxes(canvas, torch.from_numpy(self.boxes), colors)
-        joints, scores = torch.from_numpy(self.keypoints), torch.from_numpy(self.scores)
-        drawn = draw_poses(canvas, joints, scores, self.skeleton, threshold, colors)
-        return drawn.permute(1, 2, 0).numpy()
-
-    def crops(self) -> list[NDArray[np.uint8]]:
-        """What of the image lies in each person's box ``(h, w, 3)``; empty for one outside it."""
-        corners = np.concatenate([self.boxes[:, :2], self.boxes[:, :2] + self.boxes[:, 2:]], axis=1)
-        low, high = np.floor(corners[:, :2]).clip(0), np.ceil(corners[:, 2:]).clip(0)
-        return [
-            self.image[y1:y2, x1:x2]
-            for x1, y1, x2, y2 in np.concatenate([low, high], axis=1).astype(int).tolist()
-        ]
-
-    def to_supervision(self) -> "supervision.KeyPoints":
-        """The poses as ``supervision.KeyPoints``, for its annotators and metrics.
-
-        Raises:
-            ImportError: supervision is not installed.
-        """
-        try:
-            import supervision
-        except ImportError:
-            raise ImportError("to_supervision needs: pip install 'kdpose[video]'") from None
-        persons = len(self)
-        return supervision.KeyPoints(
-            xy=self.keypoints,
-            class_id=np.zeros(persons, dtype=int),
-            keypoint_confidence=self.scores,
-            detection_confidence=self.box_scores,
-        )
-
-    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
-        """COCO keypoint results, with the boxes the persons were found in."""
-        triplets = np.concatenate([self.keypoints, self.scores[..., None]], axis=-1)
-        return [
-            {
-                "image_id": image_id,
-                "category_id": 1,
-                "keypoints": [round(float(v), 3) for v in person.ravel()],
-                "score": round(float(box_score * scores.mean()), 5),
-                "bbox": [round(float(v), 3) for v in box],
-            }
-            for person, scores, box, box_score in zip(
-                triplets, self.scores, self.boxes, self.box_scores, strict=True
-            )
-        ]
+Tag = TypeVar("Tag")
+_HELD = 2**28  # bytes of the images whose persons wait for a full batch
 
 
 class Predictor:
@@ -152,7 +68,6 @@ class Predictor:
         box_scores: Sequence[ArrayLike | None] | None = None,
     ) -> list[ImagePoses]: ...
 
-    @torch.inference_mode()
     def __call__(self, image: Any, boxes: Any = None, box_scores: Any = None) -> Any:
         """Poses of the persons in the boxes.
 
@@ -169,7 +84,7 @@ class Predictor:
                 image.
         """
         if not isinstance(image, list | tuple):
-            return self._predict([image], [boxes], [box_scores])[0]
+            return next(self.stream([(None, image, boxes, box_scores)]))[1]
         none = [None] * len(image)
         boxes, box_scores = boxes or none, box_scores or none
         if not len(image) == len(boxes) == len(box_scores):
@@ -177,50 +92,91 @@ class Predictor:
                 f"{len(image)} images need as many lists of boxes and of box_scores, "
                 f"got {len(boxes)} and {len(box_scores)}"
             )
-        return self._predict(image, boxes, box_scores) if image else []
+        rows = zip(none, image, boxes, box_scores, strict=True)
+        return [poses for _, poses in self.stream(rows)]
 
-    def _predict(
-        self,
-        images: Sequence[ImageLike],
-        boxes: Sequence[ArrayLike | None],
-        box_scores: Sequence[ArrayLike | None],
-    ) -> list[ImagePoses]:
-        pictures = [np.array(open_image(image)) for image in images]
-        where = [_boxes(*pair) for pair in zip(boxes, pictures, strict=True)]
-        trust = [_scores(*pair) for pair in zip(box_scores, where, strict=True)]
-        persons = [(p, box) for p, rows in zip(pictures, where, strict=True) for box in rows]
-        joints, scores = self._poses(persons)
-        ends = np.cumsum([len(rows) for rows in where])[:-1]
-        parts = zip(np.split(joints, ends), np.split(scores, ends), strict=True)
-        return [
-            ImagePoses(*part, rows, trusted, self.skeleton, picture)
-            for part, rows, trusted, picture in zip(parts, where, trust, pictures, strict=True)
-        ]
+    def stream(
+        self, images: Iterable[tuple[Tag, ImageLike, ArrayLike | None, ArrayLike | None]]
+    ) -> Iterator[tuple[Tag, ImagePoses]]:
+        """Poses of any number of images, in their order; their persons share full batches.
 
-    def _poses(
-        self, persons: Sequence[tuple[NDArray[np.uint8], NDArray[np.float32]]]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Joints ``(P, K, 2)`` in image pixels and scores of persons of any pictures."""
+        An image waits for its answer until a batch is full, or 256 MB of images wait.
+
+        Args:
+            images: what an answer is to be known by, then what a call takes: image, boxes and
+                their scores.
+
+        Yields:
+            What the image is known by, and its poses.
+
+        Raises:
+            OSError: a path is no image that can be read.
+            ValueError: a box has no area, or there is not one score per box.
+        """
         width, height = self.net.codec.input_size
-        regions = [box_region(box, width / height) for _, box in persons]
-        found: list[tuple[Tensor, Tensor]] = []
-        for start in range(0, len(regions), self.batch_size):
-            chosen = slice(start, start + self.batch_size)
-            crops = [
-                warp(pixels, crop_matrix(center, size, (width, height)), (width, height))
-                for (pixels, _), (center, size) in zip(
-                    persons[chosen], regions[chosen], strict=True
+        waiting: deque[tuple[Tag, _Look]] = deque()
+        crops: list[NDArray[np.uint8]] = []
+        found: deque[_Pose] = deque()
+        for tag, image, boxes, box_scores in images:
+            look = _look(image, boxes, box_scores, width / height)
+            waiting.append((tag, look))
+            for center, size in zip(look.centers, look.sizes, strict=True):
+                crops.append(
+                    warp(look.image, crop_matrix(center, size, (width, height)), (width, height))
                 )
-            ]
-            batch = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
-            pose = self.net.pose(batch.to(self.device), self.flip)
-            found.append((pose.joints.float().cpu(), pose.scores.float().cpu()))
-        if not found:
-            none = np.zeros((0, len(self.skeleton), 2), np.float32)
-            return none, none[..., 0]
-        joints, scores = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
-        centers, sizes = (np.stack(parts) for parts in zip(*regions, strict=True))
-        return image_joints(joints, centers, sizes, (width, height)), scores
+                if len(crops) == self.batch_size:
+                    found += self._network(crops)
+                    crops.clear()
+            if sum(look.image.nbytes for _, look in waiting) > _HELD:
+                found += self._network(crops)
+                crops.clear()
+            while waiting and len(waiting[0][1].boxes) <= len(found):
+                yield self._answer(*waiting.popleft(), found)
+        found += self._network(crops)
+        while waiting:
+            yield self._answer(*waiting.popleft(), found)
+
+    @torch.inference_mode()
+    def _network(self, crops: Sequence[NDArray[np.uint8]]) -> list["_Pose"]:
+        """Joints ``(K, 2)``, crop pixels, and scores ``(K,)`` of each crop ``(H, W, 3)``."""
+        if not crops:
+            return []
+        batch = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+        pose = self.net.pose(batch.to(self.device), self.flip)
+        joints, scores = pose.joints.float().cpu().numpy(), pose.scores.float().cpu().numpy()
+        return list(zip(joints, scores, strict=True))
+
+    def _answer(self, tag: Tag, look: "_Look", found: deque["_Pose"]) -> tuple[Tag, ImagePoses]:
+        """Take the image's persons from the front of what was found."""
+        count = len(self.skeleton)
+        rows = [found.popleft() for _ in look.boxes]
+        joints = np.array([row[0] for row in rows], np.float32).reshape(-1, count, 2)
+        scores = np.array([row[1] for row in rows], np.float32).reshape(-1, count)
+        joints = image_joints(joints, look.centers, look.sizes, self.net.codec.input_size)
+        return tag, ImagePoses(
+            joints, scores, look.boxes, look.box_scores, self.skeleton, look.image
+        )
+
+
+_Pose = tuple[NDArray[np.float32], NDArray[np.float32]]  # of one person: joints and scores
+
+
+class _Look(NamedTuple):
+    """An image ``(H, W, 3)``, its boxes ``(P, 4)``, their scores, and the regions they ask for."""
+
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    box_scores: NDArray[np.float32]
+    centers: NDArray[np.float32]
+    sizes: NDArray[np.float32]
+
+
+def _look(
+    image: ImageLike, boxes: ArrayLike | None, box_scores: ArrayLike | None, aspect: float
+) -> _Look:
+    pixels = np.array(open_image(image))
+    where = _boxes(boxes, pixels)
+    return _Look(pixels, where, _scores(box_scores, where), *box_region(where, aspect))
 
 
 def _boxes(boxes: ArrayLike | None, picture: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kdpose.drawing import PERSON_COLORS
+from kdpose.image_poses import ImagePoses
 from kdpose.person_boxes import BoxSource
-from kdpose.predictor import ImagePoses, Predictor
+from kdpose.predictor import Predictor
 from kdpose.video import Frame
 
 
@@ -121,11 +123,18 @@ def follow(
     boxes: BoxSource,
     tracker: Tracker | None,
     smooth: Callable[[ImagePoses, NDArray[np.int64], float], ImagePoses] | None,
+    live: bool = False,
 ) -> Iterator[tuple[Frame, ImagePoses, NDArray[np.int64]]]:
-    """Each frame with its poses and the persons' identities ``(P,)``, -1 for none."""
-    for frame in frames:
-        where, trust = boxes(Image.fromarray(frame.image), frame.number)
-        poses = predictor(frame.image, where, trust)
+    """Each frame with its poses and the persons' identities ``(P,)``, -1 for none.
+
+    The persons of several frames share the network's batches; not so where frames are ``live``,
+    which are answered one by one.
+    """
+    seen = (
+        (frame, frame.image, *boxes(Image.fromarray(frame.image), frame.number)) for frame in frames
+    )
+    parts = ([look] for look in seen) if live else [seen]
+    for frame, poses in chain.from_iterable(map(predictor.stream, parts)):
         identities = np.full(len(poses), -1, dtype=np.int64)
         if tracker is not None:
             identities = tracker(poses.boxes, poses.box_scores)

@@ -44,6 +44,7 @@ class VideoReader:
     Attributes:
         rate: frames per second.
         count: frames in the file, or None where it does not tell, as a camera.
+        live: whether it is a camera.
 
     Args:
         source: a path, or a camera's number.
@@ -55,7 +56,8 @@ class VideoReader:
 
     def __init__(self, source: str) -> None:
         av = _pyav()
-        if source.isdecimal():
+        self.live = source.isdecimal()
+        if self.live:
             form, name = _CAMERAS.get(sys.platform, _CAMERAS["linux"])
             where, what = name.format(source), f"camera {source}"
         else:

@@ -251,3 +251,25 @@ def test_nothing_named_is_the_checkpoint_trained_last(tmp_path, monkeypatch, tin
         shutil.copy(tiny_checkpoints[name], path)
         os.utime(path, (1e9 - age, 1e9 - age))
     assert load(device="cpu").description["experiment"] == "student"
+
+
+def test_a_stream_answers_in_order_in_full_batches():
+    asked = []
+
+    def images():
+        for number in range(9):
+            asked.append(number)
+            yield number, picture(TWO), BOXES[: (2, 1, 0)[number % 3]], None
+
+    predictor = make(batch_size=4)
+    waited = [(tag, len(poses), len(asked)) for tag, poses in predictor.stream(images())]
+    assert [(tag, count) for tag, count, _ in waited] == [(n, (2, 1, 0)[n % 3]) for n in range(9)]
+    assert predictor.net.sizes == [4, 4, 1]
+    assert waited[0][2] == 4  # the first batch is full when the fourth image has come
+
+
+def test_a_stream_holds_few_pixels():
+    large = np.zeros((10_000, 10_000, 3), np.uint8)
+    images = iter([(0, large, BOXES[:1], None), (1, picture(TWO), BOXES[:1], None)])
+    assert next(make(batch_size=50).stream(images))[0] == 0
+    assert next(images)[0] == 1  # 300 MB do not wait

@@ -4,9 +4,10 @@ import pytest
 pytest.importorskip("trackers", reason="the extra kdpose[video] is not installed")
 
 from kdpose.drawing import PERSON_COLORS
+from kdpose.image_poses import ImagePoses
 from kdpose.keypoints import Skeleton
-from kdpose.predictor import ImagePoses
-from kdpose.tracking import Smoother, Tracker, track_colors
+from kdpose.tracking import Smoother, Tracker, follow, track_colors
+from kdpose.video import Frame
 
 ENDS = Skeleton("ends", ("top", "bottom"), ((0, 1),), (0.1,) * 2)
 RATE = 10.0
@@ -144,3 +145,29 @@ def test_colours_stay_with_the_identity():
     assert (first, second) == (PERSON_COLORS[3], PERSON_COLORS[4])
     assert stranger not in PERSON_COLORS
     assert track_colors(np.array([4, 3])) == [second, first]
+
+
+def test_frames_of_a_file_share_batches_and_those_of_a_camera_do_not():
+    class Answers:
+        """Remembers how many frames it was given at once."""
+
+        def __init__(self):
+            self.sizes = []
+
+        def stream(self, looks):
+            looks = list(looks)
+            self.sizes.append(len(looks))
+            for frame, image, boxes, scores in looks:
+                joints = np.zeros((len(boxes), 2, 2), np.float32)
+                yield frame, ImagePoses(joints, joints[..., 0], boxes, scores, ENDS, image)
+
+    def boxes(picture, number):
+        return np.array([[number, 0, 5, 5]], np.float32), np.ones(1, np.float32)
+
+    frames = [Frame(number, number / RATE, np.zeros((8, 8, 3), np.uint8)) for number in range(5)]
+    for live, sizes in ((False, [5]), (True, [1] * 5)):
+        predictor = Answers()
+        found = list(follow(frames, predictor, boxes, None, None, live))
+        assert predictor.sizes == sizes
+        assert [frame.number for frame, _, _ in found] == list(range(5))
+        assert [poses.boxes[0, 0] for _, poses, _ in found] == list(range(5))

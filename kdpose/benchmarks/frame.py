@@ -3,9 +3,10 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import Any, Literal
 
@@ -20,7 +21,10 @@ from kdpose.provenance import code_version
 
 Clock = Literal["cpu", "wall"]
 _CLOCKS: dict[Clock, Callable[[], float]] = {"cpu": time.process_time, "wall": time.perf_counter}
-_LIBRARIES = ("torch", "torchvision", "numpy", "opencv-python-headless", "simplejpeg")
+_LIBRARIES = (
+    "torch", "torchvision", "numpy", "opencv-python-headless", "simplejpeg",
+    "onnxruntime", "openvino", "nncf",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Case:
         run: does it once and returns how many units it did.
         reference: name of the case that it is compared with, None for none.
         limit: name of the case that nothing of its kind can pass, None where none is known.
+        cost: units of the limit's that one unit takes.
         facts: what is counted rather than measured, by column.
     """
 
@@ -39,6 +44,7 @@ class Case:
     run: Callable[[], float]
     reference: str | None = None
     limit: str | None = None
+    cost: float = 1.0
     facts: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -90,7 +96,7 @@ def measure(cases: Sequence[Case], repeats: int, clock: Clock, unit: str) -> lis
 def _row(case: Case, rates: dict[str, list[float]], unit: str) -> Row:
     own = rates[case.name]
     ratios = _ratios(own, rates.get(case.reference or ""))
-    shares = _ratios(own, rates.get(case.limit or ""))
+    shares = [case.cost * share for share in _ratios(own, rates.get(case.limit or ""))]
     return Row(
         name=case.name,
         median=median(own),
@@ -161,8 +167,14 @@ def report(what: str, rows: Sequence[Row], clock: Clock, **about: Any) -> dict[s
             "system": platform.platform(),
         },
         "code": code_version(),
-        "versions": {"python": platform.python_version()} | {n: version(n) for n in _LIBRARIES},
+        "versions": {"python": platform.python_version()} | dict(_versions()),
     }
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in _LIBRARIES:
+        with suppress(PackageNotFoundError):  # some are of extras
+            yield name, version(name)
 
 
 def _processor() -> str:

@@ -1,7 +1,7 @@
-"""``what=infer``: persons a second of every backbone, and of what surrounds a network."""
+"""``what=infer``: persons a second of every backbone, runtime, and what surrounds a network."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from kdpose.benchmarks.frame import Case
+from kdpose.benchmarks.product import product
+from kdpose.benchmarks.runtimes import Run, exported
 from kdpose.checkpoints import Loaded
 from kdpose.cli import CONF
 from kdpose.complexity import complexity
@@ -23,6 +25,7 @@ from kdpose.types import Pose, SimCCLogits
 
 SIZES = (1, 8)  # persons at once
 IMAGE = (480, 640)
+LIMIT = "student's multiply-adds as a float32 product"
 
 
 def cases(
@@ -30,35 +33,43 @@ def cases(
     refiner: Callable[..., nn.Module],
     head: Callable[..., nn.Module],
     backbones: Sequence[str] | None,
+    runtimes: Sequence[str],
     scratch: Path,
 ) -> list[Case]:
     """Every backbone as a student, alone and eight persons at once, and the student's surroundings.
 
+    The student is also run as the files that ``kdpose.export`` writes, on the CPU.
+
     Ratios are to the configured student (``backbone=``) at the same number of persons, so that the
-    refiner's inverse ratio is its share of the student's time.
+    refiner's inverse ratio is its share of the student's time.  The limit is a product of large
+    float32 matrices: no network can do its multiply-adds faster, but for 8-bit ones.
 
     Args:
         student: of random weights, as all nets here.
         refiner: of stage 2.
         head: of the backbones' networks.
         backbones: names in ``conf/backbone``; None is all of them.
-        scratch: not needed.
+        runtimes: of :data:`kdpose.benchmarks.runtimes.RUNTIMES`; none is PyTorch alone.
+        scratch: for exported files.
 
     Raises:
-        ValueError: there is no such backbone.
+        ValueError: there is no such backbone or runtime, or the extra ``export`` is missing.
     """
     known = sorted(path.stem for path in (Path(CONF) / "backbone").glob("*.yaml"))
     chosen = known if backbones is None else list(backbones)
     if not set(chosen) <= set(known):
         raise ValueError(f"what.cases.backbones must be of {known}, got {chosen}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    files = dict(exported(student, runtimes, scratch, torch.get_num_threads()))
     student = student.to(device)
-    rows = _networks("student", student, None)
+    gmacs = complexity(student)["gmacs"]
+    rows = _networks("student", student, None, gmacs)
+    rows += _files(files, student)
     rows += _surroundings(student, refiner)
     for name in chosen:
         net = PoseNet(_backbone(name), head, student.codec, student.skeleton).to(device)
-        rows += _networks(name, net.eval(), "student")
-    return rows
+        rows += _networks(name, net.eval(), "student", gmacs)
+    return [*rows, Case(LIMIT, product(torch.float32, device, 2e9 * gmacs))]
 
 
 def _backbone(name: str) -> Any:  # noqa: ANN401
@@ -66,7 +77,8 @@ def _backbone(name: str) -> Any:  # noqa: ANN401
     return instantiate(hydra.compose(f"backbone/{name}").backbone, _convert_="all")
 
 
-def _networks(name: str, net: PoseNet, reference: str | None) -> list[Case]:
+def _networks(name: str, net: PoseNet, reference: str | None, gmacs: float) -> list[Case]:
+    """A network in PyTorch; ``gmacs`` are the student's, in whose persons the limit is told."""
     counted = complexity(net)
     facts = {"params M": counted["params"] / 1e6, "GMACs": counted["gmacs"]}
     return [
@@ -74,8 +86,25 @@ def _networks(name: str, net: PoseNet, reference: str | None) -> list[Case]:
             f"{name}, batch {count}",
             _timed(partial(net.pose, _crops(net, count)), count),
             reference and f"{reference}, batch {count}",
+            limit=LIMIT,
+            cost=counted["gmacs"] / gmacs,
             facts=facts,
         )
+        for count in SIZES
+    ]
+
+
+def _files(files: Mapping[str, Run], student: PoseNet) -> list[Case]:
+    """The student in other runtimes; beside a GPU they have no float32 limit of their own."""
+    limit = LIMIT if student.mean.device.type == "cpu" else None
+    return [
+        Case(
+            f"student in {name}, batch {count}",
+            _timed(partial(run, _crops(student, count).cpu().numpy()), count),
+            f"student, batch {count}",
+            limit=limit,
+        )
+        for name, run in files.items()
         for count in SIZES
     ]
 

@@ -6,7 +6,9 @@ from typing import Any
 from kdpose.benchmarks.frame import Row, cells
 
 
-def page(title: str, rows: Sequence[Row], figures: Mapping[str, Any], command: str) -> str:
+def page(
+    title: str, rows: Sequence[Row], figures: Mapping[str, Any], command: str, note: str | None
+) -> str:
     """Markdown: the table, then all that its figures depend on.
 
     Args:
@@ -14,6 +16,7 @@ def page(title: str, rows: Sequence[Row], figures: Mapping[str, Any], command: s
         rows: the figures.
         figures: of :func:`kdpose.benchmarks.frame.report`.
         command: that made them.
+        note: what a reader must know of the columns.
     """
     head, *lines = cells(rows)
     table = [head, ["---"] + ["---:"] * (len(head) - 1), *lines]
@@ -27,6 +30,7 @@ def page(title: str, rows: Sequence[Row], figures: Mapping[str, Any], command: s
             "",
             *("| " + " | ".join(line) + " |" for line in table),
             "",
+            *([f"- {note}"] if note else []),
             f"- Made by `{command}`",
             f"- {figures['about']['repeats']} rounds of all cases in turn, {figures['clock']} "
             "time; medians, and ratios of two rates of the same round.",

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdpose.benchmarks.frame import Case
+from kdpose.benchmarks.product import product
 from kdpose.losses.terms import LossTerm
 from kdpose.modules.distill import DistillStage1Module
 from kdpose.modules.refine import RefineStage2Module
@@ -190,14 +191,4 @@ def _flops(module: Module, batch: PoseBatch) -> float:
 
 
 def _limit(stage: str, dtype: torch.dtype, device: torch.device, flops: float) -> Case:
-    side, times = (8192, 20) if device.type == "cuda" else (1024, 4)
-    matrix = torch.randn(side, side, device=device).to(dtype)
-
-    def run() -> float:
-        for _ in range(times):
-            matrix @ matrix
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return times * 2 * side**3 / flops
-
-    return Case(f"{stage}: product in {_name(dtype)}", run)
+    return Case(f"{stage}: product in {_name(dtype)}", product(dtype, device, flops))

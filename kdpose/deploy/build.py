@@ -26,7 +26,7 @@ def in_float(net: PoseNet | RefinedPoseNet, form: str, precision: str) -> Save:
     if form == "pt2":
         return functools.partial(save_pt2, program)
     model, _ = to_onnx(program)
-    save, graph = _as_form(form, model)
+    save, graph = as_form(form, model)
     return functools.partial(save, graph)
 
 
@@ -54,7 +54,7 @@ def in_integers(
         threads: of the runtime.
     """
     model, groups = to_onnx(export_program(net))
-    save, source = _as_form(form, model)
+    save, source = as_form(form, model)
     quantizer = OnnxQuantizer if form == "onnx" else OpenVinoQuantizer
     quantized = functools.lru_cache(maxsize=2)(quantizer(source, groups, calibration))
     joints, scores = run(reference, scored)
@@ -74,7 +74,7 @@ def in_integers(
     return Quantized(functools.partial(save, final), choice, order, measure)
 
 
-def _as_form(form: str, model: Any) -> tuple[Callable[..., None], Any]:  # noqa: ANN401
+def as_form(form: str, model: Any) -> tuple[Callable[..., None], Any]:  # noqa: ANN401
     """How to write the ONNX graph as a format, and the graph as that format's library has it."""
     if form == "onnx":
         return save_onnx, model

@@ -38,6 +38,8 @@ def test_figures_by_hand():
     assert (row.median, row.min, row.max, row.unit) == (30, 30, 60, "items/s")
     assert (row.ratio, row.ratio_min, row.ratio_max) == (2, 1.5, 3)  # 3, 1.5 and 2 in turn
     assert row.share == 0.5
+    heavy = Case("b", lambda: 1, "a", "top", cost=1.5)  # one of it is one and a half of the limit's
+    assert _row(heavy, rates, "items/s").share == 0.75
     alone = _row(Case("a", lambda: 1), rates, "items/s")
     assert (alone.ratio, alone.share, alone.reference) == (None, None, None)
 
@@ -70,7 +72,8 @@ def test_a_page_to_read():
         Case("b", busy(0.001, 5000), "a", facts={"params M": 31.29}),
     ]
     rows = measure(cases, 2, "cpu", "items/s")
-    text = page("Title", rows, report("x", rows, "cpu", repeats=2), "python -m x")
+    text = page("Title", rows, report("x", rows, "cpu", repeats=2), "python -m x", "Of limit: x.")
+    assert "\n- Of limit: x.\n- Made by" in text
     lines = text.splitlines()
     head = "|  | items/s | min-max | ms | ratio | min-max | of limit | GMACs | params M |"
     assert lines[:3:2] == ["# Title", head]

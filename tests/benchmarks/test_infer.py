@@ -1,9 +1,13 @@
 import json
 import sys
 
+import numpy as np
 import pytest
+from hydra.utils import instantiate
 
 from kdpose import benchmark
+from kdpose.benchmarks import infer
+from kdpose.benchmarks.infer import LIMIT
 
 
 @pytest.fixture
@@ -19,14 +23,20 @@ def command(monkeypatch):
 
 def test_the_command(command, tmp_path):
     out = tmp_path / "infer.json"
-    command("what.cases.backbones=[mobilenetv4_tiny]", f"out={out}")
+    command("what.cases.backbones=[mobilenetv4_tiny]", "what.cases.runtimes=[]", f"out={out}")
     rows = {row["name"]: row for row in json.loads(out.read_text())["rows"]}
     for name in ("student", "mobilenetv4_tiny"):
         for count in (1, 8):
             row = rows[f"{name}, batch {count}"]
             assert row["facts"].keys() == {"params M", "GMACs"}
             assert row["median"] > 0
-    student = rows["student, batch 8"]
+            assert 0 < row["share"] < 1
+    student, tiny = rows["student, batch 8"], rows["mobilenetv4_tiny, batch 8"]
+    top = rows[LIMIT]["median"]
+    assert student["share"] == pytest.approx(student["median"] / top)
+    cost = tiny["facts"]["GMACs"] / student["facts"]["GMACs"]
+    assert tiny["share"] == pytest.approx(cost * tiny["median"] / top)
+    assert "Of limit: the share" in out.with_suffix(".md").read_text()
     assert rows["mobilenetv4_tiny, batch 8"]["reference"] == "student, batch 8"
     assert rows["student, flip test"]["median"] < student["median"]  # two passes
     assert rows["decoding"]["median"] > student["median"]
@@ -35,7 +45,28 @@ def test_the_command(command, tmp_path):
     assert rows["refiner"]["ratio"] == pytest.approx(rows["refiner"]["median"] / student["median"])
 
 
-def test_an_unknown_backbone(command, capsys):
+def test_other_runtimes_are_fed_what_the_student_is(tiny_student):
+    net = instantiate(tiny_student, _convert_="all").eval()
+    fed = []
+    one, eight = infer._files({"onnxruntime int8": fed.append}, net)
+    assert (one.name, eight.name) == tuple(
+        f"student in onnxruntime int8, batch {n}" for n in (1, 8)
+    )
+    assert (one.reference, eight.reference) == ("student, batch 1", "student, batch 8")
+    assert one.limit == eight.limit == LIMIT
+    assert eight.run() == 8 * len(fed)
+    assert {(crops.shape, crops.dtype.name) for crops in fed} == {((8, 3, 64, 48), "uint8")}
+    np.testing.assert_array_equal(fed[0], infer._crops(net, 8).numpy())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ("backbones=[hrnet_w33]", "what.cases.backbones must be of ['efficientvit_b0',"),
+        ("runtimes=[tensorrt]", "what.cases.runtimes must be of ['onnxruntime', 'openvino'], got"),
+    ],
+)
+def test_names_that_are_not_known(command, capsys, wrong, line):
     with pytest.raises(SystemExit):
-        command("what.cases.backbones=[hrnet_w33]")
-    assert "what.cases.backbones must be of ['efficientvit_b0'," in capsys.readouterr().err
+        command(f"what.cases.{wrong}")
+    assert line in capsys.readouterr().err
