@@ -19,6 +19,7 @@ from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.weights import announce, check_share, fit, read_checkpoint, share, tensors
 
 KEY = "kdpose"  # under which a checkpoint describes itself
+SHIPPED = Path(__file__).parent / "student" / "student.ckpt"  # the one that comes with kdpose
 
 
 @dataclass(frozen=True)

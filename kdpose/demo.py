@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from kdpose.checkpoints import load_net
+from kdpose.checkpoints import SHIPPED, load_net
 from kdpose.cli import console, entry_point
 from kdpose.image_poses import ImagePoses
 from kdpose.images import open_image
 from kdpose.person_boxes import BoxSource, box_source, whole_image
 from kdpose.pose_net import RefinedPoseNet
-from kdpose.predictor import Predictor, newest_checkpoint
+from kdpose.predictor import Predictor
 
 _LARGEST = 1600  # pixels; what a browser is sent of a photograph
 
@@ -123,7 +123,7 @@ def build_page(demo: Demo, title: str) -> Any:  # noqa: ANN401
 @entry_point("demo")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
-    ckpt = cfg.ckpt or newest_checkpoint()
+    ckpt = cfg.ckpt or SHIPPED
     predictor = Predictor(load_net(ckpt), cfg.device, cfg.flip)
     boxes = box_source(str(cfg.boxes), **cfg.detector, device=predictor.device)
     demo = Demo(predictor, None if boxes is whole_image else boxes)

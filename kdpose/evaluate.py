@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from kdpose.checkpoints import Loaded, load_net
+from kdpose.checkpoints import SHIPPED, Loaded, load_net
 from kdpose.cli import console, entry_point
 from kdpose.complexity import complexity
 from kdpose.data.annotations import Persons, concatenate, count, load_persons
@@ -178,8 +178,9 @@ def _write_results(
 
 
 def _evaluate_ckpt(cfg: DictConfig) -> dict[str, Any]:
+    ckpt = Path(cfg.ckpt or SHIPPED)
     metrics = evaluate_net(
-        load_net(cfg.ckpt, skeleton=cfg.skeleton, input_size=cfg.input_size, label=cfg.label),
+        load_net(ckpt, skeleton=cfg.skeleton, input_size=cfg.input_size, label=cfg.label),
         annotations=cfg.annotations,
         images=cfg.images,
         protocol=cfg.protocol,
@@ -191,7 +192,7 @@ def _evaluate_ckpt(cfg: DictConfig) -> dict[str, Any]:
         crowd_cuts=tuple(cfg.crowd_cuts),
         results_out=Path(cfg.submission) if cfg.submission else None,
     )
-    return metrics | {"ckpt": str(Path(cfg.ckpt).absolute())}
+    return metrics | {"ckpt": str(ckpt.absolute())}
 
 
 def _evaluate_file(cfg: DictConfig) -> dict[str, Any]:
@@ -211,7 +212,8 @@ def _evaluate_file(cfg: DictConfig) -> dict[str, Any]:
 def main(cfg: DictConfig) -> float | None:
     """Entry point."""
     metrics = _evaluate_file(cfg) if cfg.predictions else _evaluate_ckpt(cfg)
-    name = Path(cfg.predictions).stem if cfg.predictions else Path(cfg.ckpt).absolute().parent.name
+    named = Path(cfg.predictions).stem if cfg.predictions else None
+    name = named or Path(cfg.ckpt or SHIPPED).absolute().parent.name
     rows = {f"{name}, {k}": row for k, row in metrics.get("sources", {}).items()}
     console.print(metrics_table(caption(metrics), rows or {name: metrics}))
     if cfg.out:

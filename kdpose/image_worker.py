@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from PIL import Image
 
-from kdpose.checkpoints import load_net
+from kdpose.checkpoints import SHIPPED, load_net
 from kdpose.images import ImageFile, open_image
 from kdpose.painting import Painter, save_crops, save_drawn
 from kdpose.person_boxes import BoxSource, box_source
@@ -85,7 +85,8 @@ def build_worker(cfg: DictConfig, ids: Collection[int] | None = None) -> ImageWo
         ValueError: a file does not fit.
     """
     Image.MAX_IMAGE_PIXELS = _PIXELS
-    loaded = load_net(cfg.ckpt, skeleton=cfg.skeleton, input_size=cfg.input_size, label=cfg.label)
+    options = {key: cfg[key] for key in ("skeleton", "input_size", "label")}
+    loaded = load_net(cfg.ckpt or SHIPPED, **options)
     predictor = Predictor(loaded, cfg.device, cfg.flip, cfg.batch_size)
     painter = Painter(cfg.threshold, predictor.stage1() if cfg.compare else None)
     boxes = box_source(str(cfg.boxes), **cfg.detector, device=predictor.device, ids=ids)

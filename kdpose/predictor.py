@@ -1,6 +1,5 @@
 """A checkpoint ready to use: images in, poses out."""
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from kdpose.checkpoints import Loaded, load_net
+from kdpose.checkpoints import SHIPPED, Loaded, load_net
 from kdpose.data.transforms import box_region, crop_matrix, warp
 from kdpose.image_poses import ImagePoses
 from kdpose.images import ImageLike, open_image
@@ -202,27 +201,11 @@ def pick_device(name: str) -> torch.device:
     )
 
 
-def newest_checkpoint() -> Path:
-    """The best checkpoint of the run in ``$KDPOSE_RUNS``, or ``runs``, that was trained last.
-
-    Raises:
-        FileNotFoundError: there is no run.
-    """
-    runs = Path(os.environ.get("KDPOSE_RUNS", "runs"))
-    found = sorted(runs.glob("**/best.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise FileNotFoundError(
-            f"no checkpoint in {runs.absolute()}: train one, as by "
-            "`python -m kdpose.train +experiment=synthetic_full`, or name one's path (ckpt=PATH)"
-        )
-    return found[-1]
-
-
 def load(path: str | Path | None = None, device: str = "auto", flip: bool = False) -> Predictor:
-    """The predictor of a checkpoint: ``kdpose.load("best.ckpt")("photo.jpg").draw()``.
+    """The predictor of a checkpoint: ``kdpose.load()("photo.jpg").draw()``.
 
     Args:
-        path: of the checkpoint; None takes the one that was trained last.
+        path: of the checkpoint; None takes the student that comes with kdpose.
         device: ``auto`` is a GPU where there is one.
         flip: average with the mirrored crop: slower, a little better.
 
@@ -230,4 +213,4 @@ def load(path: str | Path | None = None, device: str = "auto", flip: bool = Fals
         FileNotFoundError: the checkpoint is not there.
         ValueError: it is none of kdpose's and none of another project that is known.
     """
-    return Predictor(load_net(path or newest_checkpoint()), device, flip)
+    return Predictor(load_net(path or SHIPPED), device, flip)
