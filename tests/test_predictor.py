@@ -1,5 +1,3 @@
-import os
-import shutil
 
 import numpy as np
 import pytest
@@ -240,17 +238,6 @@ def test_stage_1_needs_a_refined_net(tiny_checkpoints):
     with pytest.raises(ValueError, match="no refiner: take one of stage 2"):
         student.stage1()
 
-
-def test_nothing_named_is_the_checkpoint_trained_last(tmp_path, monkeypatch, tiny_checkpoints):
-    monkeypatch.setenv("KDPOSE_RUNS", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=f"no checkpoint in {tmp_path}: train one"):
-        load()
-    for age, name in ((10, "refined"), (5, "student"), (20, "refined")):
-        path = tmp_path / f"run{age}" / "best.ckpt"
-        path.parent.mkdir()
-        shutil.copy(tiny_checkpoints[name], path)
-        os.utime(path, (1e9 - age, 1e9 - age))
-    assert load(device="cpu").description["experiment"] == "student"
 
 
 def test_a_stream_answers_in_order_in_full_batches():
