@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from kdpose.data.annotations import count, read_json
-from kdpose.keypoints import Skeleton, named_skeleton
+from kdpose.keypoints import Skeleton
 from kdpose.metrics.keypoint_ap import MAX_DETECTIONS, has_boxes, keypoint_ap
 from kdpose.provenance import code_version, sha256
+from kdpose.skeleton_files import named_skeleton
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import pytest
 from faster_coco_eval.core.cocoeval import Params
 
 import kdpose
-from kdpose.keypoints import COCO, CROWDPOSE, named_skeleton
+from kdpose.keypoints import COCO, CROWDPOSE
 from kdpose.metrics.keypoint_ap import keypoint_ap
 from kdpose.provenance import sha256
 from kdpose.scoring import score, score_file
@@ -161,15 +161,3 @@ def test_without_persons_nothing_can_be_scored(tmp_path):
     record = score(truth, [found(person(1, 1, 17))], protocol="coco", skeleton=COCO)
     assert {record[name] for name in ("AP", "AP50", "AP75", "AR", "APM", "APL")} == {None}
     assert (record["images"], record["persons"], record["results"]) == (1, 0, 1)
-
-
-def test_skeletons(files, tmp_path):
-    _, truth = files(categories=[CATEGORY | {"keypoints": ["a", "b"]}])
-    assert named_skeleton(truth).joints == ("a", "b")
-    assert named_skeleton("coco") is COCO
-    assert named_skeleton("crowdpose") is CROWDPOSE
-    _, known = files()
-    assert named_skeleton(known) is CROWDPOSE
-    assert named_skeleton(str(known)) is CROWDPOSE
-    with pytest.raises(FileNotFoundError, match="to read a skeleton from"):
-        named_skeleton("mpii")
