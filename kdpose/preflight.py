@@ -23,21 +23,17 @@ def check_data(cfg: DictConfig, skeleton: Skeleton) -> None:
     Warnings are logged in one line, by kind and count; :mod:`kdpose.doctor` shows all.
 
     Raises:
-        FileNotFoundError: annotations are not there.
-        ValueError: the data has errors that would make training or its figures wrong.
+        ValueError: annotations cannot be read, or errors would make training or figures wrong.
     """
     where = {name: dict(cfg.dataset[name]) for name in ("train", "val")}
-    for name, paths in where.items():
-        if not Path(paths["annotations"]).is_file():
-            raise FileNotFoundError(
-                f"no annotations at {Path(paths['annotations']).absolute()} (from dataset.{name}."
-                "annotations); set dataset.root or KDPOSE_DATA to where the data lies"
-            )
+    for paths in where.values():
         if not Path(paths["images"]).is_dir():
             paths["images"] = None  # a pack stands in, or the loader says what is missing
     found = inspect(where, skeleton, open_images=_OPENED, look_for_all=False).findings
     if exit_code(found):
         first = found[0]
+        if first.kind == "annotations":
+            raise ValueError(first.message)
         case = f"; the first: {first.examples[0]}" if first.examples else ""
         raise ValueError(
             f"the {first.split or 'data'} split has {first.kind} ({first.count}): {first.message}"

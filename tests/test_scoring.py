@@ -161,3 +161,25 @@ def test_without_persons_nothing_can_be_scored(tmp_path):
     record = score(truth, [found(person(1, 1, 17))], protocol="coco", skeleton=COCO)
     assert {record[name] for name in ("AP", "AP50", "AP75", "AR", "APM", "APL")} == {None}
     assert (record["images"], record["persons"], record["results"]) == (1, 0, 1)
+
+
+def test_sigmas_that_nobody_gave_are_scored_at_half_and_double(files, tmp_path):
+    names = {"keypoints": [f"point {k}" for k in range(14)]}
+
+    def shifted(results):
+        for result in results:
+            result["keypoints"] = [v + 9 * (k % 3 == 0) for k, v in enumerate(result["keypoints"])]
+        return results
+
+    results, truth = files(shifted, categories=[CATEGORY | names])
+    record = score_file(results, truth, protocol="coco")
+    assert record["sigma_source"] == "default"
+    for name, factor in (("AP_half_sigma", 0.5), ("AP", 1), ("AP_double_sigma", 2)):
+        # 9 px aside on 2000 square pixels: exp(-81 / (2 * 2000 * (2 sigma)^2)) for every joint
+        oks = np.exp(-81 / (2 * 2000 * (2 * factor * 0.079) ** 2))
+        passed = (oks >= np.arange(0.5, 0.96, 0.05) - 1e-9).mean()
+        assert record[name] == pytest.approx(passed)
+    assert record["AP_half_sigma"] < record["AP"] < record["AP_double_sigma"]
+    named = score_file(results, files(shifted)[1], protocol="coco")
+    assert named["sigma_source"] == "given"
+    assert "AP_half_sigma" not in named
