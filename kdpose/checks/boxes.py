@@ -87,11 +87,14 @@ def fractions(split: Split) -> Iterator[Finding]:
     rows = np.flatnonzero(split.labelled)
     if not rows.size:
         return
-    small: NDArray[np.bool_] = np.abs(split.joints[rows]).max(axis=(1, 2)) <= 1.5
-    if small.mean() > 0.5:
-        shown = first(split.example(row, f"joints {split.joints[row, 0]}") for row in rows[small])
+    small = np.abs(split.joints[rows]).reshape(len(rows), -1).max(axis=1) <= 1.5
+    if np.mean(small) > 0.5:
+        shown = first(
+            split.example(row, f"joints {split.joints[row, 0]}")
+            for row in rows[np.flatnonzero(small)]
+        )
         message = "persons' joints look like shares of the image: write them in pixels"
-        yield Finding("fractions", "error", int(small.sum()), message, shown)
+        yield Finding("fractions", "error", int(np.count_nonzero(small)), message, shown)
 
 
 def stray_joints(split: Split) -> Iterator[Finding]:
@@ -108,10 +111,11 @@ def stray_joints(split: Split) -> Iterator[Finding]:
     low, high = near - reach, near + split.box[:, None, 2:] + reach
     has_box = (split.box[:, 2:] > 0).all(axis=1)[:, None]
     away = ((split.joints < low) | (split.joints > high)).any(-1) & labelled & ~beyond & has_box
-    for kind, where, found in (
+    strays: list[tuple[str, str, NDArray[np.bool_]]] = [
         ("joint_outside_image", "outside the image", beyond),
         ("joint_far_from_box", "more than half a box away from their person's box", away),
-    ):
+    ]
+    for kind, where, found in strays:
         rows = np.flatnonzero(found.any(axis=1))
         if rows.size:
             shown = (
