@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kdpose.checks.findings import Example, Finding, first, graded
 from kdpose.checks.split import Split
@@ -42,11 +41,10 @@ def outside(split: Split) -> Iterator[Finding]:
     if part.any():
         rows = np.flatnonzero(part)
         message = "boxes reach over their image's edge and are cut off there"
-        severity = graded(len(rows), 2 * total, "note")
+        kind, severity = "box_over_edge", graded(len(rows), 2 * total, "note")
         if _corners_fit(split, counted) and part.sum() > 0.3 * total:
             message = "boxes look like x1, y1, x2, y2: write them as x, y, width, height"
-            severity = "error"
-        kind = "box_over_edge" if severity == "note" else "box_format"
+            kind, severity = "box_format", "error"
         yield Finding(kind, severity, len(rows), message, first(_with_size(split, rows)))
 
 
@@ -111,11 +109,12 @@ def stray_joints(split: Split) -> Iterator[Finding]:
     low, high = near - reach, near + split.box[:, None, 2:] + reach
     has_box = (split.box[:, 2:] > 0).all(axis=1)[:, None]
     away = ((split.joints < low) | (split.joints > high)).any(-1) & labelled & ~beyond & has_box
-    strays: list[tuple[str, str, NDArray[np.bool_]]] = [
+    strays = [
         ("joint_outside_image", "outside the image", beyond),
         ("joint_far_from_box", "more than half a box away from their person's box", away),
     ]
-    for kind, where, found in strays:
+    for kind, where, each in strays:
+        found = np.asarray(each)
         rows = np.flatnonzero(found.any(axis=1))
         if rows.size:
             shown = (
