@@ -107,14 +107,13 @@ def stray_joints(split: Split) -> Iterator[Finding]:
     near = split.box[:, None, :2]
     reach = _FAR * split.box[:, 2:].max(axis=1, initial=0)[:, None, None]
     low, high = near - reach, near + split.box[:, None, 2:] + reach
-    has_box = (split.box[:, 2:] > 0).all(axis=1)[:, None]
+    has_box = (split.box[:, 2:] > 0).all(axis=1, keepdims=True)
     away = ((split.joints < low) | (split.joints > high)).any(-1) & labelled & ~beyond & has_box
     strays = [
         ("joint_outside_image", "outside the image", beyond),
         ("joint_far_from_box", "more than half a box away from their person's box", away),
     ]
-    for kind, where, each in strays:
-        found = np.asarray(each)
+    for kind, where, found in strays:
         rows = np.flatnonzero(found.any(axis=1))
         if rows.size:
             shown = (
