@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from kdpose.keypoints import COCO, CROWDPOSE, Skeleton, named_skeleton
+from kdpose.keypoints import COCO, CROWDPOSE, Skeleton
+from kdpose.skeleton_files import named_skeleton
 
 _BACKBONE = re.compile(r"^(?:conv[12]|bn[12]|layer1|transition[123]|stage[234])\.")
 # of an ImageNet classifier; the name of its final_layer is also that of a pose head

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any, Self
 import numpy as np
 
 _SIDES = (("left", "right"), ("l", "r"))
-_DEFAULT_SIGMA = 0.079  # between wrist and knee of COCO's list; used where nobody measured any
+_DEFAULT_SIGMA = 0.079  # between wrist and knee of COCO's list; for joints that COCO does not name
+SIGMA_SOURCES = ("given", "estimated", "default")
 
 
 def _plain(name: str) -> str:
@@ -26,6 +28,10 @@ def _mirrored(name: str) -> str | None:
         if any(word in swap for word in words):
             return "_".join(swap.get(word, word) for word in words)
     return None
+
+
+def _is_left(name: str) -> bool:
+    return any(word in ("left", "l") for word in _plain(name).split("_"))
 
 
 def joint_key(name: str) -> str:
@@ -47,6 +53,9 @@ class Skeleton:
         limbs: E joint-index pairs joined by a limb: the edge set of Eq. 3 and of the GCN.
         sigmas: K OKS constants.
         upper_body: joints that half-body augmentation treats as the upper half.
+        flip_pairs: (left, right) joint names that a flip exchanges; None derives them by name.
+        sigma_source: ``given``, ``estimated`` from repeated labels, or ``default``: nobody
+            measured them, so figures are shown at half and double of them too.
 
     Raises:
         ValueError: where the parts do not fit one another, naming the joint.
@@ -57,6 +66,8 @@ class Skeleton:
     limbs: tuple[tuple[int, int], ...]
     sigmas: tuple[float, ...]
     upper_body: tuple[int, ...] = ()
+    flip_pairs: tuple[tuple[str, str], ...] | None = None
+    sigma_source: str = "given"
 
     def __post_init__(self) -> None:
         if len({joint_key(joint) for joint in self.joints}) != len(self.joints):
@@ -66,18 +77,40 @@ class Skeleton:
                 f"skeleton '{self.name}': needs one sigma per joint, "
                 f"got {len(self.sigmas)} sigmas and {len(self.joints)} joints"
             )
+        if not all(0 < sigma < float("inf") for sigma in self.sigmas):
+            raise ValueError(f"skeleton '{self.name}': sigmas must be above 0, got {self.sigmas}")
+        if self.sigma_source not in SIGMA_SOURCES:
+            raise ValueError(
+                f"skeleton '{self.name}': sigma_source must be one of {', '.join(SIGMA_SOURCES)}, "
+                f"got '{self.sigma_source}'"
+            )
         for a, b in self.limbs:
             if not (0 <= a < len(self.joints) and 0 <= b < len(self.joints) and a != b):
                 raise ValueError(
                     f"skeleton '{self.name}': limb ({a}, {b}) must join two of "
                     f"{len(self.joints)} joints"
                 )
-        names = {_plain(joint) for joint in self.joints}
-        for joint in self.joints:
-            other = _mirrored(joint)
-            if other is not None and other not in names:
+        self._check_flip()
+
+    def _check_flip(self) -> None:
+        """A flip must undo itself: each joint has one partner, whose partner it is."""
+        if self.flip_pairs is None:
+            names = {_plain(joint) for joint in self.joints}
+            for joint in self.joints:
+                other = _mirrored(joint)
+                if other is not None and other not in names:
+                    raise ValueError(
+                        f"skeleton '{self.name}': '{joint}' has no partner '{other}' to flip with"
+                    )
+            return
+        paired = [joint for pair in self.flip_pairs for joint in pair]
+        for joint in paired:
+            if joint not in self.joints:
+                raise ValueError(f"skeleton '{self.name}': flip_pairs name no joint by '{joint}'")
+            if paired.count(joint) > 1:
                 raise ValueError(
-                    f"skeleton '{self.name}': '{joint}' has no partner '{other}' to flip with"
+                    f"skeleton '{self.name}': flip_pairs must undo themselves, but '{joint}' has "
+                    "more than one partner"
                 )
 
     def __len__(self) -> int:
@@ -87,8 +120,23 @@ class Skeleton:
     @cached_property
     def flip_order(self) -> tuple[int, ...]:
         """Joint order after a horizontal flip: ``flipped[k] = original[flip_order[k]]``."""
-        index = {_plain(joint): k for k, joint in enumerate(self.joints)}
-        return tuple(index[_mirrored(joint) or _plain(joint)] for joint in self.joints)
+        order = list(range(len(self)))
+        for left, right in self.sides:
+            order[left], order[right] = right, left
+        return tuple(order)
+
+    @cached_property
+    def sides(self) -> tuple[tuple[int, int], ...]:
+        """(left, right) joint indices of the pairs that a flip exchanges."""
+        if self.flip_pairs is not None:
+            index = {joint: k for k, joint in enumerate(self.joints)}
+            return tuple((index[left], index[right]) for left, right in self.flip_pairs)
+        plain = {_plain(joint): k for k, joint in enumerate(self.joints)}
+        return tuple(
+            (k, plain[other])
+            for k, joint in enumerate(self.joints)
+            if (other := _mirrored(joint)) is not None and _is_left(joint)
+        )
 
     @cached_property
     def lower_body(self) -> tuple[int, ...]:
@@ -140,7 +188,15 @@ class Skeleton:
         limbs = tuple(p for p in pairs if min(p) >= 0 and max(p) < len(joints))
         limbs = limbs if len(limbs) == len(pairs) else ()
         sigmas = tuple(float(s) for s in category.get("sigmas") or ())
-        return cls(name, joints, limbs, sigmas or (_DEFAULT_SIGMA,) * len(joints))
+        flip = category.get("flip_pairs")
+        return cls(
+            name,
+            joints,
+            limbs,
+            sigmas or default_sigmas(joints),
+            flip_pairs=None if flip is None else tuple((str(a), str(b)) for a, b in flip),
+            sigma_source=str(category.get("sigma_source", "given")) if sigmas else "default",
+        )
 
     @classmethod
     def from_json(cls, path: str | Path, name: str = "custom") -> Self:
@@ -173,6 +229,8 @@ class Skeleton:
             tuple((int(a), int(b)) for a, b in values["limbs"]),
             tuple(values["sigmas"]),
             tuple(values["upper_body"]),
+            None if (flip := values.get("flip_pairs")) is None else tuple((a, b) for a, b in flip),
+            values.get("sigma_source", "given"),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -183,6 +241,10 @@ class Skeleton:
             "limbs": [list(limb) for limb in self.limbs],
             "sigmas": list(self.sigmas),
             "upper_body": list(self.upper_body),
+            "flip_pairs": None
+            if self.flip_pairs is None
+            else [list(pair) for pair in self.flip_pairs],
+            "sigma_source": self.sigma_source,
         }
 
 
@@ -223,10 +285,11 @@ CROWDPOSE = Skeleton(
 )  # fmt: skip
 
 
-def named_skeleton(name: str | Path) -> Skeleton:
-    """``coco``, ``crowdpose``, or what the category of a COCO-format JSON says."""
-    known = {skeleton.name: skeleton for skeleton in (COCO, CROWDPOSE)}
-    if name in known:
-        return known[str(name)]
-    read = Skeleton.from_json(name)
-    return next((skeleton for skeleton in known.values() if skeleton.joints == read.joints), read)
+def default_sigmas(joints: Sequence[str]) -> tuple[float, ...]:
+    """Sigmas where nobody measured any: COCO's of the joint of that name, else 0.079."""
+    known = {
+        joint_key(joint): sigma
+        for skeleton in (CROWDPOSE, COCO)
+        for joint, sigma in zip(skeleton.joints, skeleton.sigmas, strict=True)
+    }
+    return tuple(known.get(joint_key(joint), _DEFAULT_SIGMA) for joint in joints)

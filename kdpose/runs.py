@@ -19,6 +19,7 @@ _FREE = (
     "logger",
     "callbacks",
     "debug",
+    "doctor",
     "module.compile",
     "module.fold_teacher",
     "optimizer.fused",

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from kdpose.data.annotations import count, read_json
-from kdpose.keypoints import Skeleton, named_skeleton
+from kdpose.keypoints import Skeleton
 from kdpose.metrics.keypoint_ap import MAX_DETECTIONS, has_boxes, keypoint_ap
 from kdpose.provenance import code_version, sha256
+from kdpose.skeleton_files import named_skeleton
 
 _log = logging.getLogger(__name__)
 
@@ -33,13 +34,16 @@ def score(
     Returns:
         The figures of :func:`keypoint_ap`, and: ``protocol``, ``split``, ``annotations`` and their
         ``annotations_sha256``, ``images`` and ``persons`` (those that count), ``results``,
-        ``skeleton``, ``sigmas``, ``max_detections``, ``crowd_cuts`` (None but for crowds),
-        ``areas`` (whence the results' areas come), and :func:`code_version`.
+        ``skeleton``, ``sigmas``, ``sigma_source``, ``max_detections``, ``crowd_cuts`` (None but for
+        crowds), ``areas`` (whence the results' areas come), and :func:`code_version`. Where nobody
+        gave the sigmas, also ``AP_half_sigma`` and ``AP_double_sigma``, AP at half and double.
     """
-    rules: Any = protocol
-    figures = keypoint_ap(
-        annotations, results, protocol=rules, sigmas=skeleton.sigmas, crowd_cuts=crowd_cuts
-    )
+    rules: Any = {"protocol": protocol, "crowd_cuts": crowd_cuts}
+    figures = keypoint_ap(annotations, results, sigmas=skeleton.sigmas, **rules)
+    if skeleton.sigma_source != "given":
+        for name, factor in (("AP_half_sigma", 0.5), ("AP_double_sigma", 2.0)):
+            sigmas = [factor * sigma for sigma in skeleton.sigmas]
+            figures[name] = keypoint_ap(annotations, results, sigmas=sigmas, **rules)["AP"]
     images, persons = count(annotations)
     return {
         **figures,
@@ -52,6 +56,7 @@ def score(
         "results": len(results),
         "skeleton": skeleton.name,
         "sigmas": list(skeleton.sigmas),
+        "sigma_source": skeleton.sigma_source,
         "max_detections": MAX_DETECTIONS,
         "crowd_cuts": list(crowd_cuts) if protocol == "crowdpose" else None,
         "areas": "bbox" if has_boxes(results) else "keypoints",

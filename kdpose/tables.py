@@ -46,10 +46,19 @@ def caption(record: dict[str, Any]) -> str:
         f"{record['persons']} persons in {record['images']} images",
         " and ".join(_boxes(source) for source in sources),
         _flip(record),
-        f"sigmas of {record['skeleton']}",
+        _sigmas(record),
         _code(record),
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _sigmas(record: dict[str, Any]) -> str:
+    """Whose sigmas, and how far AP hangs on them where nobody gave any."""
+    if record.get("sigma_source", "given") == "given":
+        return f"sigmas of {record['skeleton']}"
+    figures = [record["AP_half_sigma"], record["AP_double_sigma"]]
+    half, double = ("n/a" if ap is None else f"{100 * ap:.1f}" for ap in figures)
+    return f"{record['sigma_source']} sigmas (AP {half} at half, {double} at double of them)"
 
 
 def _boxes(record: dict[str, Any]) -> str:

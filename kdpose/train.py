@@ -22,6 +22,7 @@ from kdpose.evaluate import evaluate_net
 from kdpose.keypoints import Skeleton
 from kdpose.pipeline import run_pipeline
 from kdpose.pose_net import PoseNet, RefinedPoseNet
+from kdpose.preflight import check_data
 from kdpose.runs import finished, open_run
 from kdpose.tables import caption, metrics_table
 from kdpose.teacher_check import build_teacher, check_teacher
@@ -103,6 +104,9 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         input_size=net.codec.input_size,
         teacher_size=teacher.codec.input_size if teacher is not None else None,
     )
+    if cfg.doctor:
+        datamodule.prepare_data()
+        check_data(cfg, skeleton)
     check = check_teacher(cfg, module, datamodule, run_dir)
     timer = Timer(verbose=False)  # its state is in last.ckpt: a resumed run counts its first part
     trainer = instantiate(cfg.trainer, _partial_=True, _convert_="all")(

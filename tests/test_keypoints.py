@@ -1,10 +1,11 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pycocotools.cocoeval import Params
 
-from kdpose.keypoints import COCO, CROWDPOSE, Skeleton
+from kdpose.keypoints import COCO, CROWDPOSE, Skeleton, default_sigmas
 
 BOTH = pytest.mark.parametrize("skeleton", [COCO, CROWDPOSE], ids=["coco", "crowdpose"])
 PAIRS = {
@@ -94,6 +95,15 @@ def test_unknown_limb_weights():
         ({"joints": ("nose", "nose", "hip")}, "joint names must differ"),
         ({"joints": ("nose", "Left-hip", "left_hip")}, "joint names must differ"),
         ({"sigmas": (0.1,)}, "one sigma per joint, got 1 sigmas and 3 joints"),
+        ({"sigmas": (0.1, 0.0, 0.1)}, "sigmas must be above 0"),
+        ({"sigmas": (0.1, float("nan"), 0.1)}, "sigmas must be above 0"),
+        ({"sigma_source": "guessed"}, "sigma_source must be one of given, estimated, default"),
+        ({"flip_pairs": (("left_hip", "hip"),)}, "flip_pairs name no joint by 'hip'"),
+        (
+            {"flip_pairs": (("nose", "left_hip"), ("left_hip", "right_hip"))},
+            "must undo themselves, but 'left_hip' has more than one partner",
+        ),
+        ({"flip_pairs": (("nose", "nose"),)}, "'nose' has more than one partner"),
         ({"limbs": ((0, 3),)}, r"limb \(0, 3\) must join two of 3 joints"),
         ({"limbs": ((1, 1),)}, r"limb \(1, 1\) must join"),
         ({"limbs": ((-1, 1),)}, r"limb \(-1, 1\) must join"),
@@ -110,6 +120,29 @@ def test_dict_survives_json(skeleton):
     assert Skeleton.from_dict(json.loads(json.dumps(skeleton.to_dict()))) == skeleton
 
 
+def test_flip_pairs_where_names_do_not_tell():
+    names = {"joints": ("snout", "paw_a", "paw_b"), "flip_pairs": (("paw_a", "paw_b"),)}
+    assert make(**names).flip_order == (0, 2, 1)
+    assert make(**names).sides == ((1, 2),)
+    assert make(**names | {"flip_pairs": ()}).flip_order == (0, 1, 2)
+    again = Skeleton.from_dict(json.loads(json.dumps(make(**names).to_dict())))
+    assert again == make(**names)
+
+
+def test_what_older_checkpoints_say_is_read():
+    older = {"name", "joints", "limbs", "sigmas", "upper_body"}
+    assert Skeleton.from_dict({k: COCO.to_dict()[k] for k in older}) == COCO
+
+
+def test_default_sigmas_are_cocos_by_name():
+    assert default_sigmas(("tail", "l-hip", "Nose", "neck")) == (0.079, 0.107, 0.026, 0.079)
+
+
+@BOTH
+def test_left_comes_first_in_sides(skeleton):
+    assert list(skeleton.sides) == PAIRS[skeleton.name]
+
+
 @BOTH
 def test_category_survives_json(skeleton):
     category = json.loads(json.dumps(skeleton.to_category()))
@@ -120,7 +153,8 @@ def test_category_survives_json(skeleton):
 def test_custom_category():
     category = {"keypoints": ["tail", "l_paw", "r_paw"], "skeleton": [[1, 2], [1, 3]]}
     skeleton = Skeleton.from_category(category, "cat")
-    assert skeleton == Skeleton("cat", ("tail", "l_paw", "r_paw"), ((0, 1), (0, 2)), (0.079,) * 3)
+    expected = Skeleton("cat", ("tail", "l_paw", "r_paw"), ((0, 1), (0, 2)), (0.079,) * 3)
+    assert skeleton == replace(expected, sigma_source="default")
     assert skeleton.upper_body == ()
     sigmas = Skeleton.from_category({**category, "sigmas": [0.1, 0.2, 0.3]}).sigmas
     assert sigmas == (0.1, 0.2, 0.3)

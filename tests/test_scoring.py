@@ -8,7 +8,7 @@ import pytest
 from faster_coco_eval.core.cocoeval import Params
 
 import kdpose
-from kdpose.keypoints import COCO, CROWDPOSE, named_skeleton
+from kdpose.keypoints import COCO, CROWDPOSE
 from kdpose.metrics.keypoint_ap import keypoint_ap
 from kdpose.provenance import sha256
 from kdpose.scoring import score, score_file
@@ -163,13 +163,23 @@ def test_without_persons_nothing_can_be_scored(tmp_path):
     assert (record["images"], record["persons"], record["results"]) == (1, 0, 1)
 
 
-def test_skeletons(files, tmp_path):
-    _, truth = files(categories=[CATEGORY | {"keypoints": ["a", "b"]}])
-    assert named_skeleton(truth).joints == ("a", "b")
-    assert named_skeleton("coco") is COCO
-    assert named_skeleton("crowdpose") is CROWDPOSE
-    _, known = files()
-    assert named_skeleton(known) is CROWDPOSE
-    assert named_skeleton(str(known)) is CROWDPOSE
-    with pytest.raises(FileNotFoundError, match="to read a skeleton from"):
-        named_skeleton("mpii")
+def test_sigmas_that_nobody_gave_are_scored_at_half_and_double(files, tmp_path):
+    names = {"keypoints": [f"point {k}" for k in range(14)]}
+
+    def shifted(results):
+        for result in results:
+            result["keypoints"] = [v + 9 * (k % 3 == 0) for k, v in enumerate(result["keypoints"])]
+        return results
+
+    results, truth = files(shifted, categories=[CATEGORY | names])
+    record = score_file(results, truth, protocol="coco")
+    assert record["sigma_source"] == "default"
+    for name, factor in (("AP_half_sigma", 0.5), ("AP", 1), ("AP_double_sigma", 2)):
+        # 9 px aside on 2000 square pixels: exp(-81 / (2 * 2000 * (2 sigma)^2)) for every joint
+        oks = np.exp(-81 / (2 * 2000 * (2 * factor * 0.079) ** 2))
+        passed = (oks >= np.arange(0.5, 0.96, 0.05) - 1e-9).mean()
+        assert record[name] == pytest.approx(passed)
+    assert record["AP_half_sigma"] < record["AP"] < record["AP_double_sigma"]
+    named = score_file(results, files(shifted)[1], protocol="coco")
+    assert named["sigma_source"] == "given"
+    assert "AP_half_sigma" not in named

@@ -81,7 +81,9 @@ class DistillStage1Module(PoseModule):
         skeleton = net.skeleton
         self.joint_mask = joint_mask
         self.temperature = temperature
-        self.register_buffer("limbs", torch.tensor(skeleton.limbs), persistent=False)
+        self.register_buffer(
+            "limbs", torch.tensor(skeleton.limbs, dtype=torch.long).reshape(-1, 2), persistent=False
+        )
         weight = torch.tensor(skeleton.limb_weights(limb_weights))
         self.register_buffer("limb_weight", weight, persistent=False)
         if self.teacher is not None and "student_feature" in self.needs:

@@ -1,0 +1,1 @@
+"""What can be wrong with annotated images: small checks, each yields findings."""

@@ -1,0 +1,202 @@
+"""Image files: there, whole, of the size that was annotated, and in one split only."""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from kdpose.checks.findings import Example, Finding, first
+from kdpose.checks.split import Split
+from kdpose.data.images import read_image
+
+_ROTATED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+_ORIENTATION = 274  # EXIF's tag
+_ALIKE = 6  # bits of 256 in which copies differ that were scaled or saved anew; others, ~128
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFact:
+    """What opening an image file told.
+
+    Attributes:
+        name: as the annotation file spells it.
+        fault: ``missing_image``, ``empty_image``, ``unreadable_image``, or None.
+        detail: of the fault.
+        size: width and height of the pixels, as training reads them.
+        rotated: EXIF asks for a quarter turn.
+        digest: of the file's bytes.
+        look: ``(4,)`` uint64, bits of a coarse picture, see :func:`look`.
+    """
+
+    name: str
+    fault: str | None = None
+    detail: str = ""
+    size: tuple[int, int] = (0, 0)
+    rotated: bool = False
+    digest: bytes = b""
+    look: NDArray[np.uint64] | None = None
+
+
+def open_images(
+    folder: Path,
+    names: Sequence[str],
+    progress: Callable[[Iterable[ImageFact], int], Iterable[ImageFact]] = lambda facts, _: facts,
+) -> list[ImageFact]:
+    """Open image files, several at once.
+
+    Args:
+        folder: where they lie.
+        names: file names.
+        progress: wraps the facts as they come, given their number.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders let go of Python's lock
+        facts = pool.map(lambda name: _open(folder, name), names)
+        return list(progress(facts, len(names)))
+
+
+def _open(folder: Path, name: str) -> ImageFact:
+    path = folder / name
+    try:
+        data = path.read_bytes()
+        if not data:
+            return ImageFact(name, "empty_image", "zero bytes")
+        pixels = read_image(path)
+    except FileNotFoundError:
+        return ImageFact(name, "missing_image")
+    except (OSError, ValueError) as error:
+        return ImageFact(name, "unreadable_image", str(error).rpartition(": ")[2])
+    with Image.open(path) as file:
+        rotated = file.getexif().get(_ORIENTATION) in _ROTATED
+    size = pixels.shape[1], pixels.shape[0]
+    digest = hashlib.blake2b(data, digest_size=16).digest()
+    return ImageFact(name, size=size, rotated=rotated, digest=digest, look=look(pixels))
+
+
+def look(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """A picture in 256 bits: where brightness rises to the right, on 16 x 16 places (dHash)."""
+    small = Image.fromarray(pixels).convert("L").resize((17, 16), Image.Resampling.BOX)
+    values = np.asarray(small, dtype=np.int16)
+    return np.packbits(values[:, 1:] > values[:, :-1]).view(np.uint64)
+
+
+def faults(facts: Sequence[ImageFact], folder: Path) -> Iterator[Finding]:
+    """Files that are missing, empty or no image."""
+    if facts and all(fact.fault == "missing_image" for fact in facts):
+        message = f"no image is in {folder.absolute()}: set the folder that file_name starts from"
+        yield Finding("missing_image", "unusable", len(facts), message, _named(facts))
+        return
+    for kind, message in (
+        ("missing_image", f"images are missing in {folder.absolute()}"),
+        ("empty_image", "image files are empty: copy them again"),
+        ("unreadable_image", "image files cannot be read: copy them again or leave them out"),
+    ):
+        found = [fact for fact in facts if fact.fault == kind]
+        if found:
+            yield Finding(kind, "error", len(found), message, _named(found))
+
+
+def _named(facts: Iterable[ImageFact]) -> tuple[Example, ...]:
+    return first(Example(fact.detail, fact.name) for fact in facts)
+
+
+def sizes(split: Split, facts: Sequence[ImageFact]) -> Iterator[Finding]:
+    """Pixels of another size than was annotated."""
+    said = {str(i["file_name"]): (round(i["width"]), round(i["height"])) for i in split.images}
+    off = [fact for fact in facts if fact.fault is None and fact.size != said[fact.name]]
+    turned = [fact for fact in off if fact.size == said[fact.name][::-1]]
+    exif = [fact for fact in turned if fact.rotated]
+    swapped = [fact for fact in turned if not fact.rotated]
+    other = [fact for fact in off if fact.size != said[fact.name][::-1]]
+    for kind, severity, found, message in (
+        (
+            "exif_rotation",
+            "error",
+            exif,
+            "images were annotated as EXIF turns them, and training reads them unturned: save "
+            "them upright",
+        ),
+        (
+            "swapped_size",
+            "warning",
+            swapped,
+            "images have width and height swapped in the annotations",
+        ),
+        (
+            "image_size",
+            "error",
+            other,
+            "images have another size than the annotations say, so joints are misplaced",
+        ),
+    ):
+        if found:
+            shown = first(
+                Example(
+                    f"{f.size[0]} x {f.size[1]}, not {said[f.name][0]} x {said[f.name][1]}", f.name
+                )
+                for f in found
+            )
+            yield Finding(kind, severity, len(found), message, shown)  # type: ignore[arg-type]
+
+
+def copies(facts: Sequence[ImageFact]) -> Iterator[Finding]:
+    """The same file under two names of one split."""
+    names = defaultdict(list)
+    for fact in facts:
+        if fact.fault is None:
+            names[fact.digest].append(fact.name)
+    twice = [group for group in names.values() if len(group) > 1]
+    if twice:
+        shown = first(Example(f"the same file as {group[0]}", group[1]) for group in twice)
+        message = "images are there under several names"
+        yield Finding("duplicate_image", "warning", len(twice), message, shown)
+
+
+def leaked_contents(train: Sequence[ImageFact], val: Sequence[ImageFact]) -> Iterator[Finding]:
+    """Validation images that are training images too, as files or as they look."""
+    known = {fact.digest: fact.name for fact in train if fact.fault is None}
+    sound = [fact for fact in val if fact.fault is None]
+    same = [fact for fact in sound if fact.digest in known]
+    if same:
+        shown = first(Example(f"is training's {known[f.digest]}", f.name) for f in same)
+        message = f"of {len(val)} validation images are training images too: leave them out of one"
+        yield Finding("leakage", "error", len(same), message, shown)
+    rest = [fact for fact in sound if fact.digest not in known]
+    alike = list(_alike([fact for fact in train if fact.fault is None], rest))
+    if alike:
+        shown = first(Example(f"looks like training's {a.name}", b.name) for a, b in alike)
+        message = "validation images look like a training image: copies, or frames of one scene"
+        yield Finding("look_alike", "warning", len(alike), message, shown)
+
+
+def _alike(
+    train: Sequence[ImageFact], val: Sequence[ImageFact]
+) -> Iterator[tuple[ImageFact, ImageFact]]:
+    """For each validation image the training image that looks most like it, if any does."""
+    if not train:
+        return
+    known = np.stack([fact.look for fact in train if fact.look is not None])
+    for fact in val:
+        assert fact.look is not None
+        if not fact.look.any():
+            continue  # a plain surface looks like any other
+        bits = np.bitwise_count(known ^ fact.look).sum(axis=1)
+        nearest = int(bits.argmin())
+        if bits[nearest] <= _ALIKE:
+            yield train[nearest], fact
+
+
+def leaked_paths(train: Iterable[Path], val: Iterable[Path]) -> Iterator[Finding]:
+    """The same paths in both splits; no file is opened."""
+    known = set(train)
+    same = [path for path in val if path in known]
+    if same:
+        shown = first(Example("", str(path)) for path in same)
+        message = "validation images are training images too: leave them out of one"
+        yield Finding("leakage", "error", len(same), message, shown)

@@ -1,0 +1,147 @@
+"""All checks over a data set: briefly, or with every image opened."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kdpose.checks import boxes, files, persons, sides, skeletons
+from kdpose.checks.findings import SEVERITIES, Finding
+from kdpose.checks.split import Split, is_coco, make_split
+from kdpose.data.annotations import read_json
+from kdpose.keypoints import Skeleton
+
+Progress = Callable[[Iterable[files.ImageFact], int], Iterable[files.ImageFact]]
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What was looked at and what was found.
+
+    Attributes:
+        findings: the gravest first.
+        splits: by name; those that could be read.
+        opened: how many images were opened, of each split.
+    """
+
+    findings: list[Finding]
+    splits: dict[str, Split]
+    opened: dict[str, int]
+
+
+def inspect(
+    where: Mapping[str, Mapping[str, str]],
+    skeleton: Skeleton,
+    *,
+    open_images: int | None = None,
+    look_for_all: bool = True,
+    progress: Progress = lambda facts, _: facts,
+) -> Inspection:
+    """Check a data set.
+
+    Args:
+        where: ``annotations`` and ``images`` by split; the name is empty for a single file, and
+            ``images`` None where they are not to be looked at.
+        skeleton: of the configuration.
+        open_images: of each split, so many images evenly spread; None opens all.
+        look_for_all: False passes over files that are missing: the brief run before training,
+            whose loader asks for them anyway.
+        progress: see :func:`kdpose.checks.files.open_images`.
+    """
+    findings = list(skeletons.own_facts(skeleton))
+    splits: dict[str, Split] = {}
+    facts: dict[str, list[files.ImageFact]] = {}
+    for name, paths in where.items():
+        found, split = check_annotations(Path(paths["annotations"]), skeleton, name)
+        if split is not None:
+            splits[name] = split
+            facts[name] = _facts(split, paths["images"], open_images, progress)
+            if not look_for_all:
+                facts[name] = [f for f in facts[name] if f.fault != "missing_image"]
+            found += _image_findings(split, facts[name], paths["images"])
+        findings += [replace(finding, split=name) for finding in found]
+    if {"train", "val"} <= splits.keys():
+        findings += _leakage(where, splits, facts)
+    findings.sort(key=lambda f: -SEVERITIES.index(f.severity))
+    return Inspection(findings, splits, {name: len(facts[name]) for name in splits})
+
+
+def check_annotations(
+    path: Path, skeleton: Skeleton, name: str = ""
+) -> tuple[list[Finding], Split | None]:
+    """All that an annotation file alone tells, and its tables where it can be read."""
+    key = f"dataset.{name}.annotations" if name else "annotations"
+    try:
+        data = read_json(path, key)
+    except (OSError, ValueError) as error:
+        return [Finding("annotations", "unusable", 1, str(error))], None
+    if not is_coco(data):
+        message = f"{path.absolute()} (from {key}) is no COCO file: it needs images and annotations"
+        return [Finding("annotations", "unusable", 1, message)], None
+    split, found = make_split(data, path, skeleton, name)
+    return [*found, *_annotation_findings(split, skeleton)], split
+
+
+def _annotation_findings(split: Split, skeleton: Skeleton) -> Iterator[Finding]:
+    yield from skeletons.category_joints(split.data, skeleton)
+    for check in (
+        persons.unlabelled,
+        persons.unknown_images,
+        persons.duplicate_ids,
+        persons.duplicate_persons,
+        persons.flags,
+        persons.joint_counts,
+        persons.areas,
+        boxes.without_area,
+        boxes.outside,
+        boxes.swapped_sizes,
+        boxes.fractions,
+        boxes.stray_joints,
+    ):
+        yield from check(split)
+    for check_with in (persons.unused_joints, sides.crossed_limbs, sides.viewers_sides):
+        yield from check_with(split, skeleton)
+
+
+def _facts(
+    split: Split, folder: str | None, limit: int | None, progress: Progress
+) -> list[files.ImageFact]:
+    names = list(dict.fromkeys(str(image["file_name"]) for image in split.images))
+    if folder is None:
+        return []
+    if limit is not None and limit < len(names):
+        names = [names[i * len(names) // limit] for i in range(limit)]
+    return files.open_images(Path(folder), names, progress)
+
+
+def _image_findings(
+    split: Split, facts: Sequence[files.ImageFact], folder: str | None
+) -> Iterator[Finding]:
+    if folder is not None:
+        yield from files.faults(facts, Path(folder))
+    known = {example.image for f in boxes.swapped_sizes(split) for example in f.examples}
+    for finding in files.sizes(split, facts):
+        if finding.kind != "swapped_size" or not known:  # told already
+            yield finding
+    yield from files.copies(facts)
+
+
+def _leakage(
+    where: Mapping[str, Mapping[str, str]],
+    splits: Mapping[str, Split],
+    facts: Mapping[str, Sequence[files.ImageFact]],
+) -> Iterator[Finding]:
+    """By content where all images were opened, else by path."""
+    whole = all(len(facts[name]) == len(splits[name].images) for name in ("train", "val"))
+    if whole:
+        yield from files.leaked_contents(facts["train"], facts["val"])
+        return
+    paths = [
+        [
+            Path(where[name]["images"]).absolute() / str(image["file_name"])
+            for image in splits[name].images
+        ]
+        for name in ("train", "val")
+        if where[name]["images"] is not None
+    ]
+    if len(paths) == 2:
+        yield from files.leaked_paths(*paths)

@@ -1,0 +1,73 @@
+"""The skeleton of the configuration against those of files and checkpoints."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kdpose.checks.findings import Example, Finding, first
+from kdpose.keypoints import Skeleton, joint_key
+
+
+def own_facts(skeleton: Skeleton) -> Iterator[Finding]:
+    """What the skeleton itself lacks."""
+    if skeleton.sigma_source == "default":
+        shown = first(
+            Example(f"{joint} {sigma:g}")
+            for joint, sigma in zip(skeleton.joints, skeleton.sigmas, strict=True)
+        )
+        message = (
+            f"sigmas of skeleton '{skeleton.name}' were given by nobody: COCO's by joint name, "
+            "else 0.079; AP is shown at half and double of them too (kdpose.sigmas estimates them)"
+        )
+        yield Finding("default_sigmas", "warning", len(skeleton), message, shown)
+    if not skeleton.limbs:
+        message = (
+            f"skeleton '{skeleton.name}' has no limbs: Eq. 3 and the refiner's graph have no edges"
+        )
+        yield Finding("no_limbs", "warning", 1, message)
+    if not skeleton.sides:
+        message = f"skeleton '{skeleton.name}' has no left and right: a flip exchanges no joints"
+        yield Finding("no_flip_pairs", "note", 1, message)
+
+
+def category_joints(data: Mapping[str, Any], skeleton: Skeleton) -> Iterator[Finding]:
+    """Joints that the file's categories name otherwise than the skeleton."""
+    categories = [c for c in data.get("categories") or () if c.get("keypoints")]
+    if not categories:
+        message = "no category of the file names its joints, so their order cannot be checked"
+        yield Finding("unnamed_joints", "warning", 1, message)
+    wanted = [joint_key(joint) for joint in skeleton.joints]
+    for category in categories:
+        found = [joint_key(str(joint)) for joint in category["keypoints"]]
+        if len(found) == len(wanted):
+            pairs = enumerate(zip(wanted, found, strict=True))
+            off = [Example(f"joint {k} is {b}, not {a}") for k, (a, b) in pairs if a != b]
+        else:
+            off = [Example(f"{len(found)} joints, not {len(wanted)}")]
+        if off:
+            message = (
+                f"joints of category '{category.get('name')}' are not those of skeleton "
+                f"'{skeleton.name}', in its order"
+            )
+            severity = "error" if sorted(found) == sorted(wanted) else "warning"
+            severity = severity if len(found) == len(wanted) else "unusable"
+            yield Finding("skeleton_mismatch", severity, len(off), message, first(off))  # type: ignore[arg-type]
+
+
+def checkpoint_joints(known: Skeleton, ckpt: str, skeleton: Skeleton) -> Iterator[Finding]:
+    """A checkpoint's joints: it can only be evaluated on its own; a teacher needs shared ones."""
+    if known.joints == skeleton.joints:
+        return
+    keys = {joint_key(joint) for joint in known.joints}
+    shared = [joint for joint in skeleton.joints if joint_key(joint) in keys]
+    message = (
+        f"{ckpt} has skeleton '{known.name}' of {len(known)} joints, the data '{skeleton.name}' of "
+        f"{len(skeleton)}: it can teach the {len(shared)} joints of the same name, "
+        "and cannot be evaluated here"
+    )
+    missing = first(
+        Example(f"{joint} is not the checkpoint's")
+        for joint in skeleton.joints
+        if joint not in shared
+    )
+    severity: Any = "error" if shared else "unusable"
+    yield Finding("checkpoint_mismatch", severity, len(skeleton) - len(shared), message, missing)

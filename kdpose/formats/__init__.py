@@ -1,0 +1,1 @@
+"""Annotations as others write them, read into COCO's keypoint format; a file a format."""

@@ -1,0 +1,50 @@
+"""COCO's and CrowdPose's own files, completed and mended."""
+
+from pathlib import Path
+from typing import Any
+
+from kdpose.data.annotations import read_json, upright
+from kdpose.formats.coco_file import CocoFile, category
+from kdpose.keypoints import Skeleton
+from kdpose.skeleton_files import named_skeleton
+
+
+def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[str, Any]:
+    """Fill what can be derived and mend what is known to be wrong.
+
+    Widths and heights that are swapped are exchanged; missing boxes, areas, counts and ``iscrowd``
+    are derived; limbs that point at no joint, as CrowdPose's, give way to the skeleton's. All other
+    fields, ids and CrowdPose's ``crowdIndex`` and ``num_keypoints`` stay as they are.
+
+    Args:
+        source: the JSON.
+        images: not needed.
+        skeleton: of the persons; None: the file's own.
+    """
+    data = read_json(source, "source")
+    if not isinstance(data, dict) or not {"images", "annotations"} <= data.keys():
+        raise ValueError(f"{source.absolute()} (from source) has no 'images' and 'annotations'")
+    skeleton = skeleton or named_skeleton(source)
+    sizes = upright(data, str(source.absolute()))
+    persons = [_completed(p, sizes.get(p["image_id"]), skeleton) for p in data["annotations"]]
+    return {
+        **data,
+        "images": [sizes[image["id"]] for image in data["images"]],
+        "annotations": [person for person in persons if person is not None],
+        "categories": [category(skeleton)],
+    }
+
+
+def _completed(
+    person: dict[str, Any], image: dict[str, Any] | None, skeleton: Skeleton
+) -> dict[str, Any] | None:
+    """A person with all fields, or None where there is neither a box nor a joint."""
+    keypoints = person.get("keypoints") or [0] * (3 * len(skeleton))
+    if image is None or not (person.get("bbox") or any(keypoints[2::3])):
+        return None
+    file = CocoFile(skeleton)
+    file.add_image(str(image["file_name"]), image["width"], image["height"])
+    triples = [keypoints[k : k + 3] for k in range(0, len(keypoints), 3)]
+    file.add_person(triples, person.get("bbox"))
+    given = {key: value for key, value in person.items() if value is not None}
+    return {**file.persons[0], **given, "category_id": 1}

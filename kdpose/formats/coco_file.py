@@ -1,0 +1,123 @@
+"""A COCO-keypoints file in the making: ids, boxes, areas and counts follow from joints."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image
+
+from kdpose.keypoints import Skeleton
+from kdpose.metrics.keypoint_ap import BOX_TO_BODY
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_MARGIN = 0.1  # of the joints' extent, where nobody drew a box
+
+
+class CocoFile:
+    """Images and persons that are added one by one.
+
+    Args:
+        skeleton: of all persons; its sigmas and flip pairs go into the file's category.
+    """
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        self.skeleton = skeleton
+        self.images: list[dict[str, Any]] = []
+        self.persons: list[dict[str, Any]] = []
+
+    def add_image(self, file_name: str, width: int, height: int) -> None:
+        """The image of the persons that are added next."""
+        number = len(self.images) + 1
+        self.images.append({"id": number, "file_name": file_name, "width": width, "height": height})
+
+    def add_person(self, keypoints: ArrayLike, box: Sequence[float] | None = None) -> None:
+        """A person of the last image.
+
+        Args:
+            keypoints: ``(K, 3)`` x, y, v, image pixels; where v is 0, x and y do not count.
+            box: x, y, width, height; None: the labelled joints' extent and a tenth around it.
+
+        Raises:
+            ValueError: there are not K joints, or neither a box nor a labelled joint.
+        """
+        image = self.images[-1]
+        points = np.array(keypoints, dtype=np.float64)
+        if points.shape != (len(self.skeleton), 3):
+            raise ValueError(
+                f"{image['file_name']}: a person must have the {len(self.skeleton)} joints of "
+                f"skeleton '{self.skeleton.name}', got {len(points)}"
+            )
+        points[points[:, 2] == 0] = 0
+        known = points[points[:, 2] > 0, :2]
+        if box is None and not len(known):
+            raise ValueError(f"{image['file_name']}: a person has neither a box nor a joint")
+        if box is None:
+            low, high = known.min(axis=0), known.max(axis=0)
+            reach = _MARGIN * (high - low).max() + 1
+            low = np.maximum(low - reach, 0)
+            high = np.minimum(high + reach, (image["width"], image["height"]))
+            box = [*low, *(high - low)]
+        self.persons.append(
+            {
+                "id": len(self.persons) + 1,
+                "image_id": image["id"],
+                "category_id": 1,
+                "iscrowd": 0,
+                "bbox": [round(float(value), 2) for value in box],
+                "area": round(BOX_TO_BODY * float(box[2]) * float(box[3]), 2),
+                "num_keypoints": len(known),
+                "keypoints": [
+                    value
+                    for x, y, v in points.tolist()
+                    for value in (round(x, 2), round(y, 2), int(v))
+                ],
+            }
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The file's content."""
+        return {
+            "images": self.images,
+            "annotations": self.persons,
+            "categories": [category(self.skeleton)],
+        }
+
+
+def category(skeleton: Skeleton) -> dict[str, Any]:
+    """A COCO category with all that is known of the skeleton."""
+    facts = skeleton.to_category()
+    if skeleton.sigma_source != "default":
+        facts |= {"sigmas": list(skeleton.sigmas), "sigma_source": skeleton.sigma_source}
+    if skeleton.flip_pairs is not None:
+        facts["flip_pairs"] = [list(pair) for pair in skeleton.flip_pairs]
+    return facts
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height from a file's header, unturned, as training reads it.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: it is no image.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no image at {path.absolute()}: set images=FOLDER")
+    try:
+        with Image.open(path) as file:
+            return file.size
+    except OSError as error:
+        raise ValueError(f"cannot read the image {path.absolute()}: {error}") from None
+
+
+def list_images(folder: Path) -> list[Path]:
+    """A folder's images in the order of their names.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise FileNotFoundError(f"no images in {folder.absolute()} (from images)")
+    return found

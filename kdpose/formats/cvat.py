@@ -1,0 +1,61 @@
+"""CVAT for images 1.1: an XML whose ``<skeleton>`` elements are persons."""
+
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from kdpose.formats.coco_file import CocoFile
+from kdpose.keypoints import Skeleton, default_sigmas
+
+
+def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[str, Any]:
+    """Read an export.
+
+    A point that is ``outside`` is not labelled, one that is ``occluded`` gets v = 1.
+
+    Args:
+        source: ``annotations.xml``.
+        images: not needed.
+        skeleton: names the joints and their order; None: in the order of the first person that
+            has them.
+    """
+    if not source.is_file():
+        raise FileNotFoundError(f"no annotations at {source.absolute()} (from source)")
+    try:
+        root = ElementTree.parse(source).getroot()
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{source.absolute()} (from source) is not XML: {error}") from None
+    if root.find("image/skeleton") is None:
+        raise ValueError(
+            f"{source.absolute()} (from source) has no <skeleton> in an <image>: export the task "
+            "as 'CVAT for images 1.1'"
+        )
+    if skeleton is None:
+        points = root.iterfind("image/skeleton/points")
+        names = tuple(dict.fromkeys(str(point.get("label")) for point in points))
+        skeleton = Skeleton("cvat", names, (), default_sigmas(names), sigma_source="default")
+    file = CocoFile(skeleton)
+    for image in root.iterfind("image"):
+        file.add_image(
+            str(image.get("name")), int(image.get("width", 0)), int(image.get("height", 0))
+        )
+        for person in image.iterfind("skeleton"):
+            keypoints = _keypoints(person, skeleton.joints, source)
+            if keypoints[:, 2].any():
+                file.add_person(keypoints)
+    return file.to_dict()
+
+
+def _keypoints(person: Any, joints: tuple[str, ...], source: Path) -> np.ndarray:  # noqa: ANN401
+    keypoints = np.zeros((len(joints), 3))
+    for point in person.iterfind("points"):
+        label = str(point.get("label"))
+        if label not in joints:
+            raise ValueError(f"{source.absolute()}: '{label}' is no joint: {', '.join(joints)}")
+        if point.get("outside") != "1":
+            x, y = point.get("points", "").split(";")[0].split(",")
+            visibility = 1 if point.get("occluded") == "1" else 2
+            keypoints[joints.index(label)] = (float(x), float(y), visibility)
+    return keypoints

@@ -1,0 +1,94 @@
+"""YOLO-pose: a text file an image, coordinates in shares of it, and a ``data.yaml``."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from kdpose.formats.coco_file import CocoFile, image_size, list_images
+from kdpose.keypoints import COCO, Skeleton, default_sigmas
+
+
+def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[str, Any]:
+    """Read a split.
+
+    Args:
+        source: folder of the labels, with a ``data.yaml`` in it or above; or the split's images
+            where ``labels`` lies beside ``images``.
+        images: folder of the images; None: where the path has ``images`` for ``labels``.
+        skeleton: names the joints; None: COCO's if there are 17, else ``kpt_names`` of the
+            ``data.yaml``, or their numbers, with the flip pairs of its ``flip_idx``.
+    """
+    if not source.is_dir():
+        raise FileNotFoundError(f"no folder of labels at {source.absolute()} (from source)")
+    pictures = images or _sibling(source)
+    known = _data_yaml(source)
+    skeleton = skeleton or _skeleton(known, source)
+    file = CocoFile(skeleton)
+    for path in list_images(pictures):
+        name = path.relative_to(pictures)
+        width, height = image_size(path)
+        file.add_image(str(name), width, height)
+        label = source / name.with_suffix(".txt")
+        for line in label.read_text().splitlines() if label.is_file() else ():
+            if line.strip():
+                _add(file, [float(value) for value in line.split()], (width, height), label)
+    if not file.persons:
+        raise ValueError(f"no label of {source.absolute()} (from source) belongs to an image")
+    return file.to_dict()
+
+
+def _add(file: CocoFile, values: list[float], size: tuple[int, int], label: Path) -> None:
+    """One line: class, box by its centre, then x, y or x, y, v of each joint."""
+    count = len(file.skeleton)
+    dimensions = (len(values) - 5) / count
+    if dimensions not in (2, 3):
+        raise ValueError(
+            f"{label.absolute()}: a line must have 5 + 2 or 3 times {count} numbers, got "
+            f"{len(values)}; skeleton=FILE.yaml names other joints"
+        )
+    scale = np.array(size)
+    centre, extent = np.array(values[1:3]) * scale, np.array(values[3:5]) * scale
+    points = np.array(values[5:]).reshape(count, int(dimensions))
+    seen = points[:, 2:] if dimensions == 3 else 2.0 * (points != 0).any(axis=1, keepdims=True)
+    keypoints = np.hstack([points[:, :2] * scale, seen])
+    file.add_person(keypoints, [*(centre - extent / 2), *extent])
+
+
+def _sibling(source: Path) -> Path:
+    """The folder of images: the same path with ``images`` for the last ``labels``."""
+    parts = list(source.absolute().parts)
+    if "labels" not in parts:
+        raise ValueError(f"{source.absolute()} (from source) has no 'labels' in it: set images=DIR")
+    parts[len(parts) - 1 - parts[::-1].index("labels")] = "images"
+    return Path(*parts)
+
+
+def _data_yaml(source: Path) -> dict[str, Any]:
+    for folder in (source.absolute(), *source.absolute().parents[:3]):
+        for path in sorted(folder.glob("*.yaml")):
+            values = yaml.safe_load(path.read_text())
+            if isinstance(values, dict) and "kpt_shape" in values:
+                return values
+    return {}
+
+
+def _skeleton(known: dict[str, Any], source: Path) -> Skeleton:
+    if not known:
+        raise ValueError(
+            f"no data.yaml with kpt_shape above {source.absolute()}: set skeleton=coco or FILE.yaml"
+        )
+    count = int(known["kpt_shape"][0])
+    names = known.get("kpt_names")
+    listed = next(iter(names.values())) if isinstance(names, dict) else names
+    if not listed and count == len(COCO):
+        return COCO
+    joints = tuple(map(str, listed or [f"joint_{k}" for k in range(count)]))
+    order = [int(k) for k in known.get("flip_idx") or range(count)]
+    if len(order) != count or any(order[order[k]] != k for k in range(count)):
+        raise ValueError(
+            f"flip_idx of {source.absolute()}'s data.yaml does not undo itself: {order}"
+        )
+    pairs = tuple((joints[a], joints[b]) for a, b in enumerate(order) if a < b)
+    return Skeleton("yolo", joints, (), default_sigmas(joints), (), pairs, "default")

@@ -1,0 +1,137 @@
+"""The doctor's command line, and its brief look before a training."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from PIL import Image
+
+import kdpose.doctor
+import kdpose.train
+from kdpose.cli import CONF
+from kdpose.keypoints import CROWDPOSE
+from kdpose.preflight import check_data
+
+
+def run(monkeypatch, capsys, *overrides):
+    """Exit status, and what the doctor printed."""
+    monkeypatch.setattr(sys, "argv", ["kdpose.doctor", *map(str, overrides)])
+    monkeypatch.setenv("COLUMNS", "200")
+    try:
+        kdpose.doctor.main()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code
+    said = capsys.readouterr()
+    return code, said.out + said.err
+
+
+@pytest.fixture
+def broken(crowd, tmp_path):
+    """The training annotations of the synthetic crowd with one person's v out of bounds."""
+    source = crowd / "annotations" / "crowdpose_trainval.json"
+    data = json.loads(source.read_text())
+    data["annotations"][0]["keypoints"][2] = 7
+    path = tmp_path / "broken.json"
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_clean_data(monkeypatch, capsys, crowd, tmp_path):
+    out = tmp_path / "findings.json"
+    sheet = tmp_path / "sheet.jpg"
+    options = (f"dataset.root={crowd}", f"json={out}", f"sheet={sheet}")
+    code, text = run(monkeypatch, capsys, "dataset=synthetic", *options)
+    assert code == 0
+    assert "clean" in text
+    report = json.loads(out.read_text())
+    assert report["exit_code"] == 0
+    assert report["splits"]["train"]["images"] == report["splits"]["train"]["opened"] == 12
+    assert {f["severity"] for f in report["findings"]} <= {"note"}
+    with Image.open(sheet) as picture:
+        assert picture.width > 8 * 192  # eight tiles beside each other
+
+
+def test_errors(monkeypatch, capsys, crowd, broken, tmp_path):
+    out = tmp_path / "findings.json"
+    options = (f"annotations={broken}", f"images={crowd}/images", "open=2", f"json={out}")
+    code, text = run(monkeypatch, capsys, *options)
+    assert code == 1
+    assert "1 error" in text
+    finding = json.loads(out.read_text())["findings"][0]
+    assert set(finding) == {"kind", "severity", "count", "message", "examples", "split"}
+    assert (finding["kind"], finding["severity"], finding["count"]) == ("visibility", "error", 1)
+    assert finding["examples"][0].keys() == {"detail", "image", "person"}
+
+
+@pytest.mark.parametrize(
+    ("category", "match"),
+    [
+        ({"sigmas": [0.1] * 13}, "got 13 sigmas and 14 joints"),
+        ({"flip_pairs": [["a", "b"], ["b", "c"]]}, "'b' has more than one partner"),
+        ({"keypoints": ["left_a", *"bcdefghijklmn"]}, "has no partner 'right_a'"),
+    ],
+)
+def test_a_skeleton_that_does_not_fit_itself(monkeypatch, capsys, broken, category, match):
+    data = json.loads(broken.read_text())
+    data["categories"][0] |= {"keypoints": list("abcdefghijklmn"), "skeleton": []} | category
+    broken.write_text(json.dumps(data))
+    code, text = run(monkeypatch, capsys, f"annotations={broken}")
+    assert code == 2
+    assert match in " ".join(text.split())
+
+
+def test_nothing_to_look_at(monkeypatch, capsys, tmp_path):
+    assert run(monkeypatch, capsys)[0] == 1
+    code, text = run(monkeypatch, capsys, f"annotations={tmp_path}/none.json", "skeleton=coco")
+    assert code == 2
+    assert "no annotations at" in " ".join(text.split())
+
+
+def test_a_checkpoint_of_other_joints(monkeypatch, capsys, tiny_checkpoints, broken):
+    data = json.loads(broken.read_text())
+    data["annotations"][0]["keypoints"][2] = 2
+    broken.write_text(json.dumps(data))
+    ckpt = f"ckpt={tiny_checkpoints['student']}"
+    assert run(monkeypatch, capsys, f"annotations={broken}", ckpt)[0] == 0
+    data["categories"][0]["keypoints"][13] = "chest"
+    broken.write_text(json.dumps(data))
+    code, text = run(monkeypatch, capsys, f"annotations={broken}", ckpt)
+    assert code == 1
+    assert "chest is not the checkpoint's" in text
+
+
+def brief(crowd, **paths):
+    """The configuration of a training, as the brief look takes it."""
+    with initialize_config_dir(CONF, version_base="1.3"):
+        cfg = compose("train", overrides=["dataset=synthetic", f"dataset.root={crowd}"])
+    return OmegaConf.merge(cfg, {"dataset": {"train": paths}})
+
+
+def test_before_training(crowd, broken, caplog):
+    check_data(brief(crowd), CROWDPOSE)
+    match = r"train split has visibility \(1\): .*See all by `python -m kdpose.doctor dataset=synth"
+    with pytest.raises(ValueError, match=match):
+        check_data(brief(crowd, annotations=str(broken)), CROWDPOSE)
+    assert not caplog.records
+
+
+def test_before_training_images_may_be_in_a_pack(crowd):
+    check_data(brief(crowd, images="/nowhere"), CROWDPOSE)
+
+
+def test_training_stops_at_errors(monkeypatch, capsys, crowd, broken, tmp_path):
+    words = ["dataset=synthetic", f"dataset.root={crowd}", f"dataset.train.annotations={broken}"]
+    words += ["backbone=mobilenetv4_tiny", "codec.input_size=[48,64]", f"runs={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", ["kdpose.train", *words])
+    with pytest.raises(SystemExit) as ended:
+        kdpose.train.main()
+    assert ended.value.code == 1
+    line = capsys.readouterr().err.strip()
+    assert len(line.splitlines()) == 1
+    assert f"kdpose.doctor dataset=synthetic dataset.root={crowd}" in line
+    assert "doctor=false" in line
+    assert not list(Path(tmp_path).rglob("*.ckpt"))
