@@ -77,8 +77,12 @@ def describe(cfg: DictConfig, recipe: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def train(cfg: DictConfig) -> dict[str, Any]:
+def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, Any]:
     """Train one stage as configured and score its best checkpoint.
+
+    Args:
+        cfg: of the run.
+        callbacks: besides those of the configuration.
 
     Returns:
         The metrics that ``metrics.json`` holds.
@@ -106,7 +110,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     check = check_teacher(cfg, module, datamodule, run_dir)
     timer = Timer(verbose=False)  # its state is in last.ckpt: a resumed run counts its first part
     trainer = instantiate(cfg.trainer, _partial_=True, _convert_="all")(
-        callbacks=[*instantiate(cfg.callbacks, _convert_="all").values(), timer],
+        callbacks=[*instantiate(cfg.callbacks, _convert_="all").values(), *callbacks, timer],
         logger=list(instantiate(cfg.logger, _convert_="all").values()),
     )
     # a run shorter than the interval would end without a validation, so without a best checkpoint
@@ -162,14 +166,27 @@ def _job_name(job: Sequence[str], command_line: Sequence[str]) -> str:
     return "_".join(names).replace("/", "-") or "0"
 
 
+def _search(cfg: DictConfig, overrides: Sequence[str]) -> float:
+    """A search for hyper-parameters instead of one run."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ValueError("hparams_search runs trials of its own: leave out -m, or the search")
+    try:
+        from kdpose.sweeps.search import run_search
+    except ImportError:
+        raise ValueError("hparams_search needs the extra: pip install 'kdpose[sweep]'") from None
+    return run_search(cfg, overrides, train)
+
+
 @entry_point("train")
 def main(cfg: DictConfig) -> float | None:
     """Entry point; returns the AP, by which sweeps choose."""
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode == RunMode.MULTIRUN:
         cfg.run_dir = str(Path(cfg.run_dir) / _job_name(hydra_cfg.overrides.task, sys.argv[1:]))
+    overrides = list(hydra_cfg.overrides.task)
+    if cfg.hparams_search is not None:
+        return _search(cfg, overrides)
     if cfg.pipeline is not None:
-        overrides = list(hydra_cfg.overrides.task)
         if hydra_cfg.mode == RunMode.MULTIRUN and "schemes" not in cfg.pipeline:
             overrides.append(f"runs='{cfg.run_dir}'")  # each job has stages of its own
         return run_pipeline(cfg, overrides, train)
