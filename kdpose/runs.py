@@ -19,6 +19,7 @@ _FREE = (
     "logger",
     "callbacks",
     "debug",
+    "group",
     "hparams_search",
     "module.compile",
     "module.fold_teacher",

@@ -14,10 +14,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from kdpose import dashboards
 from kdpose.checkpoints import load_made_by_run, load_net
 from kdpose.cli import console, entry_point
+from kdpose.complexity import complexity
 from kdpose.evaluate import evaluate_net
 from kdpose.keypoints import Skeleton
 from kdpose.pipeline import run_pipeline
@@ -108,19 +111,44 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
         teacher_size=teacher.codec.input_size if teacher is not None else None,
     )
     check = check_teacher(cfg, module, datamodule, run_dir)
-    timer = Timer(verbose=False)  # its state is in last.ckpt: a resumed run counts its first part
-    trainer = instantiate(cfg.trainer, _partial_=True, _convert_="all")(
-        callbacks=[*instantiate(cfg.callbacks, _convert_="all").values(), *callbacks, timer],
-        logger=list(instantiate(cfg.logger, _convert_="all").values()),
-    )
-    # a run shorter than the interval would end without a validation, so without a best checkpoint
-    trainer.check_val_every_n_epoch = min(cfg.trainer.check_val_every_n_epoch, trainer.max_epochs)
-    console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
-    trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
-    metrics = report(cfg, run_dir, _training(cfg, trainer, timer))
+    loggers = list(instantiate(cfg.logger, _convert_="all").values())
+    with dashboards.closing(loggers):
+        made_from = dashboards.begin(loggers, cfg, lambda: _cost(net), _sources(cfg))
+        timer = Timer(verbose=False)  # its state is in last.ckpt: a resumed run counts all of it
+        trainer = _trainer(cfg, loggers, [*callbacks, timer])
+        console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
+        metrics = report(cfg, run_dir, _training(cfg, trainer, timer))
+        dashboards.end(loggers, cfg.name, metrics, made_from)
     if check is not None:
         check.after(run_dir / "predictions.json")
     return metrics
+
+
+def _trainer(
+    cfg: DictConfig, loggers: Sequence[Logger], callbacks: Sequence[L.Callback]
+) -> L.Trainer:
+    trainer: L.Trainer = instantiate(cfg.trainer, _partial_=True, _convert_="all")(
+        callbacks=[*instantiate(cfg.callbacks, _convert_="all").values(), *callbacks],
+        logger=list(loggers),
+    )
+    # a run shorter than the interval would end without a validation, so without a best checkpoint
+    every = cfg.trainer.check_val_every_n_epoch
+    trainer.check_val_every_n_epoch = min(every, trainer.max_epochs or every)
+    return trainer
+
+
+def _cost(net: Net) -> dict[str, float]:
+    """Parameters and multiply-adds; counting leaves the net as it would be used, not trained."""
+    cost = complexity(net)
+    net.train()
+    return cost
+
+
+def _sources(cfg: DictConfig) -> dict[str, str]:
+    """The checkpoints that a run is made from."""
+    sources = {"teacher": cfg.teacher and cfg.teacher.ckpt, "student": cfg.stage1_ckpt}
+    return {name: str(path) for name, path in sources.items() if path is not None}
 
 
 def _training(cfg: DictConfig, trainer: L.Trainer, timer: Timer) -> dict[str, Any]:
@@ -182,6 +210,7 @@ def main(cfg: DictConfig) -> float | None:
     """Entry point; returns the AP, by which sweeps choose."""
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode == RunMode.MULTIRUN:
+        cfg.group = cfg.group or cfg.name
         cfg.run_dir = str(Path(cfg.run_dir) / _job_name(hydra_cfg.overrides.task, sys.argv[1:]))
     overrides = list(hydra_cfg.overrides.task)
     if cfg.hparams_search is not None:

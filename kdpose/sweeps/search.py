@@ -151,6 +151,7 @@ def _trial_overrides(
     """What makes a trial's run: the user's words, its folder, its values."""
     folder = shared.trial_folder(trial)
     identity = [f"name='{shared.folder.name}/{folder.name}'", f"run_dir='{folder}'", "resume=auto"]
+    identity.append(f"group='{cfg.group or shared.folder.name}'")
     once = (TrialState.COMPLETE, TrialState.PRUNED)  # a trial that came so far had it checked
     if cfg.teacher is not None and shared.study.get_trials(deepcopy=False, states=once):
         identity.append("teacher.check=false")

@@ -1,6 +1,7 @@
 """Searches as a user starts them, on a tiny synthetic data set."""
 
 import csv
+import os
 import shlex
 import signal
 import subprocess
@@ -108,7 +109,10 @@ def test_a_failed_trial_does_not_stop_the_others(search):
 def test_killed_and_started_again(search):
     """Killed in the second trial, whose first epoch is behind it: that is not trained again."""
     words = [*search.words, "hparams_search.trials=2", "trainer.max_epochs=3"]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    )
     while not (search.folder / "trial_001" / "last.ckpt").is_file() and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
