@@ -61,7 +61,7 @@ def begin(
     loggers: Iterable[Logger],
     cfg: DictConfig,
     count: Callable[[], Mapping[str, float]],
-    sources: Mapping[str, str | None],
+    sources: Mapping[str, str],
 ) -> dict[str, Any]:
     """Log the whole configuration, the net's cost and the checkpoints it is made from.
 
@@ -80,7 +80,6 @@ def begin(
     made_from = {
         key: {"path": str(Path(path).absolute()), "sha256": sha256(path)}
         for key, path in sources.items()
-        if path is not None
     }
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     cost = count()

@@ -147,8 +147,8 @@ def _cost(net: Net) -> dict[str, float]:
 
 def _sources(cfg: DictConfig) -> dict[str, str]:
     """The checkpoints that a run is made from."""
-    sources = {"teacher": cfg.teacher and cfg.teacher.ckpt, "student": cfg.stage1_ckpt}
-    return {name: str(path) for name, path in sources.items() if path is not None}
+    teacher = {} if cfg.teacher is None else {"teacher": str(cfg.teacher.ckpt)}
+    return teacher if cfg.refiner is None else {**teacher, "student": str(cfg.stage1_ckpt)}
 
 
 def _training(cfg: DictConfig, trainer: L.Trainer, timer: Timer) -> dict[str, Any]:
