@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Timer
@@ -26,6 +24,7 @@ from kdpose.keypoints import Skeleton
 from kdpose.pipeline import run_pipeline
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.runs import finished, open_run
+from kdpose.sweeps.jobs import recorded
 from kdpose.tables import caption, metrics_table
 from kdpose.teacher_check import build_teacher, check_teacher
 
@@ -185,15 +184,6 @@ def report(cfg: DictConfig, run_dir: Path, training: dict[str, Any]) -> dict[str
     return metrics
 
 
-def _job_name(job: Sequence[str], command_line: Sequence[str]) -> str:
-    """The values that tell a sweep's job from the others: ``optimizer.lr-0.001_seed-2``."""
-    parser = OverridesParser.create()
-    given = parser.parse_overrides([word for word in command_line if "=" in word])
-    swept = {override.key_or_group for override in given if override.is_sweep_override()}
-    names = [o.lstrip("+").replace("=", "-") for o in job if o.lstrip("+").split("=")[0] in swept]
-    return "_".join(names).replace("/", "-") or "0"
-
-
 def _search(cfg: DictConfig, overrides: Sequence[str]) -> float:
     """A search for hyper-parameters instead of one run."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -205,21 +195,48 @@ def _search(cfg: DictConfig, overrides: Sequence[str]) -> float:
     return run_search(cfg, overrides, train)
 
 
+def _run(cfg: DictConfig, overrides: list[str]) -> float | None:
+    """One stage, a pipeline or a search."""
+    multirun = HydraConfig.get().mode == RunMode.MULTIRUN
+    if cfg.hparams_search is not None:
+        return _search(cfg, overrides)
+    if cfg.pipeline is not None:
+        if multirun and "schemes" not in cfg.pipeline:
+            overrides = [*overrides, f"runs='{cfg.run_dir}'"]  # each job has stages of its own
+        return run_pipeline(cfg, overrides, train)
+    return train(cfg)["AP"]
+
+
+def _check_devices(cfg: DictConfig, launcher: str) -> None:
+    """Only a scheduler starts the ranks of a sweep's job.
+
+    Raises:
+        ValueError: a job has several devices and Lightning would start its ranks by the sweep's
+            own command line, so that each began the whole sweep again.
+    """
+    if cfg.trainer.devices not in (1, "1", "auto") and not launcher.endswith(".SlurmLauncher"):
+        raise ValueError(
+            f"a sweep's job has one device, got trainer.devices={cfg.trainer.devices}: take "
+            "hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=DEVICES, or give one "
+            "command per job, without -m"
+        )
+
+
 @entry_point("train")
 def main(cfg: DictConfig) -> float | None:
     """Entry point; returns the AP, by which sweeps choose."""
     hydra_cfg = HydraConfig.get()
-    if hydra_cfg.mode == RunMode.MULTIRUN:
-        cfg.group = cfg.group or cfg.name
-        cfg.run_dir = str(Path(cfg.run_dir) / _job_name(hydra_cfg.overrides.task, sys.argv[1:]))
     overrides = list(hydra_cfg.overrides.task)
-    if cfg.hparams_search is not None:
-        return _search(cfg, overrides)
-    if cfg.pipeline is not None:
-        if hydra_cfg.mode == RunMode.MULTIRUN and "schemes" not in cfg.pipeline:
-            overrides.append(f"runs='{cfg.run_dir}'")  # each job has stages of its own
-        return run_pipeline(cfg, overrides, train)
-    return train(cfg)["AP"]
+    if hydra_cfg.mode != RunMode.MULTIRUN:
+        return _run(cfg, overrides)
+    sweep = Path(cfg.run_dir)
+    name = hydra_cfg.job.override_dirname.replace("+", "").replace("/", "-") or "0"
+    cfg.run_dir = str(sweep / name)
+    cfg.group = cfg.group or cfg.name
+    with recorded(sweep, name, overrides, Path(cfg.run_dir) / "train.log") as record:
+        _check_devices(cfg, hydra_cfg.launcher._target_)
+        record["AP"] = _run(cfg, overrides)
+    return record["AP"]
 
 
 if __name__ == "__main__":
