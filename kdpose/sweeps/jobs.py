@@ -8,6 +8,7 @@ import json
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from kdpose.cli import console
 
 
 class SweepJobs(Callback):
-    """Tells jobs which keys are swept, wherever they run; says at the end where the table is."""
+    """Tells jobs which keys are swept, wherever they run."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Leave what all jobs share out of their names (``hydra.job.override_dirname``)."""
@@ -31,15 +32,6 @@ class SweepJobs(Callback):
         quoted = ",".join(f"'{key}'" for key in sorted(shared))
         key = "hydra.job.config.override_dirname.exclude_keys"
         config.hydra.overrides.hydra.append(f"{key}=[{quoted}]")
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
-        """Count the jobs by how they ended."""
-        folder = Path(config.hydra.sweep.dir)
-        jobs = _read(folder)
-        states = [job["state"] for job in jobs]
-        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-        if jobs:
-            console.print(f"{len(jobs)} jobs: {counts}; table and figure in {folder.absolute()}")
 
 
 @contextmanager
@@ -84,17 +76,13 @@ def _write(sweep: Path, record: dict[str, Any]) -> None:
     part.replace(path)
 
 
-def _read(sweep: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted((sweep / "jobs").glob("*.json"))]
-
-
 def write_table(sweep: Path) -> None:
     """Write ``jobs.csv``, ``jobs.md`` and ``jobs.png`` from what the jobs have recorded so far.
 
     Args:
         sweep: its folder. A job whose process was killed stays ``running``.
     """
-    jobs = _read(sweep)
+    jobs = [json.loads(path.read_text()) for path in sorted((sweep / "jobs").glob("*.json"))]
     shared = set.intersection(*(set(job["overrides"]) for job in jobs))
     rows = [
         {
@@ -118,6 +106,8 @@ def write_table(sweep: Path) -> None:
     ]
     (sweep / "jobs.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
     _draw(jobs, sweep / "jobs.png")
+    counts = ", ".join(f"{n} {state}" for state, n in Counter(row["state"] for row in rows).items())
+    console.print(f"jobs: {counts}; table and figure in {sweep.absolute()}", soft_wrap=True)
 
 
 def _cell(value: Any, key: str) -> str:  # noqa: ANN401
