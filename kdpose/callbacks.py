@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from torchvision.io import write_jpeg
 
+from kdpose.dashboards import show
 from kdpose.data.dataset import collate
 from kdpose.drawing import pose_grid
 
@@ -51,8 +52,10 @@ class PosePictures(L.Callback):
         dataset = trainer.datamodule.datasets["val"]  # type: ignore[attr-defined]
         count = min(self.persons, len(dataset))
         rows = torch.linspace(0, len(dataset) - 1, count).round().int().tolist()
-        crops = collate([dataset[row] for row in rows]).image
-        pose = pl_module.net.pose(crops.to(pl_module.device))  # type: ignore[union-attr, operator]
-        grid = pose_grid(crops, [pose.joints.float().cpu()], dataset.skeleton)
+        batch = collate([dataset[row] for row in rows])
+        pose = pl_module.net.pose(batch.image.to(pl_module.device))  # type: ignore[union-attr, operator]
+        joints = pose.joints.float().cpu()
+        show(trainer.loggers, batch, joints, dataset.skeleton, trainer.global_step)
+        grid = pose_grid(batch.image, [joints], dataset.skeleton)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_jpeg(grid, str(self.folder / f"epoch_{epoch:03d}.jpg"), quality=90)

@@ -168,5 +168,5 @@ def quiet() -> None:
     # which weights were used, and how many of them, is news to every user
     handler.addFilter(lambda r: r.levelno >= logging.WARNING or r.name == "kdpose.weights")
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s", force=True)
-    for name in ("lightning.pytorch", "faster_coco_eval"):
+    for name in ("lightning.pytorch", "faster_coco_eval", "wandb", "tensorboard"):
         logging.getLogger(name).setLevel(logging.WARNING)

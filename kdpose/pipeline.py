@@ -89,6 +89,7 @@ def _stage_overrides(
     if student is not None and teacher is None:  # a refiner's experiment has a teacher by itself
         identity.append("~teacher")
     start = [f"+experiment={stage.experiment}", "resume=auto"]
+    identity.append(f"group='{cfg.group or cfg.name}'")
     return [*start, *cfg.pipeline.overrides, *stage.overrides, *common, *identity]
 
 

@@ -20,6 +20,8 @@ _FREE = (
     "callbacks",
     "debug",
     "doctor",
+    "group",
+    "hparams_search",
     "module.compile",
     "module.fold_teacher",
     "optimizer.fused",

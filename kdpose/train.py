@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,20 +9,23 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from kdpose import dashboards
 from kdpose.checkpoints import load_made_by_run, load_net
 from kdpose.cli import console, entry_point
+from kdpose.complexity import complexity
 from kdpose.evaluate import evaluate_net
 from kdpose.keypoints import Skeleton
 from kdpose.pipeline import run_pipeline
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.preflight import check_data
 from kdpose.runs import finished, open_run
+from kdpose.sweeps.jobs import recorded
 from kdpose.tables import caption, metrics_table
 from kdpose.teacher_check import build_teacher, check_teacher
 
@@ -78,8 +80,12 @@ def describe(cfg: DictConfig, recipe: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def train(cfg: DictConfig) -> dict[str, Any]:
+def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, Any]:
     """Train one stage as configured and score its best checkpoint.
+
+    Args:
+        cfg: of the run.
+        callbacks: besides those of the configuration.
 
     Returns:
         The metrics that ``metrics.json`` holds.
@@ -108,19 +114,44 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         datamodule.prepare_data()
         check_data(cfg, skeleton)
     check = check_teacher(cfg, module, datamodule, run_dir)
-    timer = Timer(verbose=False)  # its state is in last.ckpt: a resumed run counts its first part
-    trainer = instantiate(cfg.trainer, _partial_=True, _convert_="all")(
-        callbacks=[*instantiate(cfg.callbacks, _convert_="all").values(), timer],
-        logger=list(instantiate(cfg.logger, _convert_="all").values()),
-    )
-    # a run shorter than the interval would end without a validation, so without a best checkpoint
-    trainer.check_val_every_n_epoch = min(cfg.trainer.check_val_every_n_epoch, trainer.max_epochs)
-    console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
-    trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
-    metrics = report(cfg, run_dir, _training(cfg, trainer, timer))
+    loggers = list(instantiate(cfg.logger, _convert_="all").values())
+    with dashboards.closing(loggers):
+        made_from = dashboards.begin(loggers, cfg, lambda: _cost(net), _sources(cfg))
+        timer = Timer(verbose=False)  # its state is in last.ckpt: a resumed run counts all of it
+        trainer = _trainer(cfg, loggers, [*callbacks, timer])
+        console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
+        metrics = report(cfg, run_dir, _training(cfg, trainer, timer))
+        dashboards.end(loggers, cfg.name, metrics, made_from)
     if check is not None:
         check.after(run_dir / "predictions.json")
     return metrics
+
+
+def _trainer(
+    cfg: DictConfig, loggers: Sequence[Logger], callbacks: Sequence[L.Callback]
+) -> L.Trainer:
+    trainer: L.Trainer = instantiate(cfg.trainer, _partial_=True, _convert_="all")(
+        callbacks=[*instantiate(cfg.callbacks, _convert_="all").values(), *callbacks],
+        logger=list(loggers),
+    )
+    # a run shorter than the interval would end without a validation, so without a best checkpoint
+    every = cfg.trainer.check_val_every_n_epoch
+    trainer.check_val_every_n_epoch = min(every, trainer.max_epochs or every)
+    return trainer
+
+
+def _cost(net: Net) -> dict[str, float]:
+    """Parameters and multiply-adds; counting leaves the net as it would be used, not trained."""
+    cost = complexity(net)
+    net.train()
+    return cost
+
+
+def _sources(cfg: DictConfig) -> dict[str, str]:
+    """The checkpoints that a run is made from."""
+    teacher = {} if cfg.teacher is None else {"teacher": str(cfg.teacher.ckpt)}
+    return teacher if cfg.refiner is None else {**teacher, "student": str(cfg.stage1_ckpt)}
 
 
 def _training(cfg: DictConfig, trainer: L.Trainer, timer: Timer) -> dict[str, Any]:
@@ -157,27 +188,59 @@ def report(cfg: DictConfig, run_dir: Path, training: dict[str, Any]) -> dict[str
     return metrics
 
 
-def _job_name(job: Sequence[str], command_line: Sequence[str]) -> str:
-    """The values that tell a sweep's job from the others: ``optimizer.lr-0.001_seed-2``."""
-    parser = OverridesParser.create()
-    given = parser.parse_overrides([word for word in command_line if "=" in word])
-    swept = {override.key_or_group for override in given if override.is_sweep_override()}
-    names = [o.lstrip("+").replace("=", "-") for o in job if o.lstrip("+").split("=")[0] in swept]
-    return "_".join(names).replace("/", "-") or "0"
+def _search(cfg: DictConfig, overrides: Sequence[str]) -> float:
+    """A search for hyper-parameters instead of one run."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ValueError("hparams_search runs trials of its own: leave out -m, or the search")
+    try:
+        from kdpose.sweeps.search import run_search
+    except ImportError:
+        raise ValueError("hparams_search needs the extra: pip install 'kdpose[sweep]'") from None
+    return run_search(cfg, overrides, train)
+
+
+def _run(cfg: DictConfig, overrides: list[str]) -> float | None:
+    """One stage, a pipeline or a search."""
+    multirun = HydraConfig.get().mode == RunMode.MULTIRUN
+    if cfg.hparams_search is not None:
+        return _search(cfg, overrides)
+    if cfg.pipeline is not None:
+        if multirun and "schemes" not in cfg.pipeline:
+            overrides = [*overrides, f"runs='{cfg.run_dir}'"]  # each job has stages of its own
+        return run_pipeline(cfg, overrides, train)
+    return train(cfg)["AP"]
+
+
+def _check_devices(cfg: DictConfig, launcher: str) -> None:
+    """Only a scheduler starts the ranks of a sweep's job.
+
+    Raises:
+        ValueError: a job has several devices and Lightning would start its ranks by the sweep's
+            own command line, so that each began the whole sweep again.
+    """
+    if cfg.trainer.devices not in (1, "1", "auto") and not launcher.endswith(".SlurmLauncher"):
+        raise ValueError(
+            f"a sweep's job has one device, got trainer.devices={cfg.trainer.devices}: take "
+            "hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=DEVICES, or give one "
+            "command per job, without -m"
+        )
 
 
 @entry_point("train")
 def main(cfg: DictConfig) -> float | None:
     """Entry point; returns the AP, by which sweeps choose."""
     hydra_cfg = HydraConfig.get()
-    if hydra_cfg.mode == RunMode.MULTIRUN:
-        cfg.run_dir = str(Path(cfg.run_dir) / _job_name(hydra_cfg.overrides.task, sys.argv[1:]))
-    if cfg.pipeline is not None:
-        overrides = list(hydra_cfg.overrides.task)
-        if hydra_cfg.mode == RunMode.MULTIRUN and "schemes" not in cfg.pipeline:
-            overrides.append(f"runs='{cfg.run_dir}'")  # each job has stages of its own
-        return run_pipeline(cfg, overrides, train)
-    return train(cfg)["AP"]
+    overrides = list(hydra_cfg.overrides.task)
+    if hydra_cfg.mode != RunMode.MULTIRUN:
+        return _run(cfg, overrides)
+    sweep = Path(cfg.run_dir)
+    name = hydra_cfg.job.override_dirname.replace("+", "").replace("/", "-") or "0"
+    cfg.run_dir = str(sweep / name)
+    cfg.group = cfg.group or cfg.name
+    with recorded(sweep, name, overrides, Path(cfg.run_dir) / "train.log") as record:
+        _check_devices(cfg, hydra_cfg.launcher._target_)
+        record["AP"] = _run(cfg, overrides)
+    return record["AP"]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,133 @@
+"""The jobs of a sweep: each says in a file how it ended; a table and a figure show all of them.
+
+Files, because jobs may run in other processes or on other machines than the sweep's own.
+"""
+
+import csv
+import json
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from matplotlib.figure import Figure
+from omegaconf import DictConfig
+
+from kdpose.cli import console
+
+
+class SweepJobs(Callback):
+    """Tells jobs which keys are swept, wherever they run."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
+        """Leave what all jobs share out of their names (``hydra.job.override_dirname``)."""
+        given = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        shared = {o.key_or_group for o in given if not o.is_sweep_override()}
+        quoted = ",".join(f"'{key}'" for key in sorted(shared))
+        key = "hydra.job.config.override_dirname.exclude_keys"
+        config.hydra.overrides.hydra.append(f"{key}=[{quoted}]")
+
+
+@contextmanager
+def recorded(
+    sweep: Path, name: str, overrides: Sequence[str], log: Path
+) -> Iterator[dict[str, Any]]:
+    """Record how the job of this block ends, and write the sweep's table anew.
+
+    Args:
+        sweep: the sweep's folder; gets ``jobs/NAME.json``, ``jobs.csv``, ``jobs.md``, ``jobs.png``.
+        name: of the job.
+        overrides: of the job; the table has those that not all jobs share.
+        log: of the job; named where the job fails.
+
+    Yields:
+        The record, for the block to add ``AP`` to.
+    """
+    record: dict[str, Any] = {"job": name, "state": "running", "overrides": list(overrides)}
+    record |= {"AP": None, "log": str(log.absolute())}
+    begun = time.monotonic()
+    _write(sweep, record)
+    try:
+        yield record
+        record["state"] = "done"
+    except BaseException as error:
+        record |= {"state": "failed", "error": f"{type(error).__name__}: {error}"}
+        record["traceback"] = traceback.format_exc()
+        where = (sweep / "jobs" / f"{name}.json").absolute()
+        print(f"job {name} failed: {where}, log {record['log']}", file=sys.stderr)
+        raise
+    finally:
+        record["seconds"] = round(time.monotonic() - begun, 1)
+        _write(sweep, record)
+        write_table(sweep)
+
+
+def _write(sweep: Path, record: dict[str, Any]) -> None:
+    path = sweep / "jobs" / f"{record['job']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")  # renamed when whole: another job may be reading
+    part.write_text(json.dumps(record, indent=2))
+    part.replace(path)
+
+
+def write_table(sweep: Path) -> None:
+    """Write ``jobs.csv``, ``jobs.md`` and ``jobs.png`` from what the jobs have recorded so far.
+
+    Args:
+        sweep: its folder. A job whose process was killed stays ``running``.
+    """
+    jobs = [json.loads(path.read_text()) for path in sorted((sweep / "jobs").glob("*.json"))]
+    shared = set.intersection(*(set(job["overrides"]) for job in jobs))
+    rows = [
+        {
+            **dict(o.lstrip("+").split("=", 1) for o in job["overrides"] if o not in shared),
+            "state": job["state"],
+            "AP": job["AP"],
+            "seconds": job.get("seconds"),
+            "error": job.get("error"),
+        }
+        for job in jobs
+    ]
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    with (sweep / "jobs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, keys)
+        writer.writeheader()
+        writer.writerows(rows)
+    lines = [
+        keys,
+        ["---"] * len(keys),
+        *([_cell(row.get(key), key) for key in keys] for row in rows),
+    ]
+    (sweep / "jobs.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    _draw(jobs, sweep / "jobs.png")
+    counts = ", ".join(f"{n} {state}" for state, n in Counter(row["state"] for row in rows).items())
+    console.print(f"jobs: {counts}; table and figure in {sweep.absolute()}", soft_wrap=True)
+
+
+def _cell(value: Any, key: str) -> str:  # noqa: ANN401
+    if value is None:
+        return ""
+    return f"{100 * value:.1f}" if key == "AP" else str(value).replace("|", "/").splitlines()[0]
+
+
+def _draw(jobs: Sequence[dict[str, Any]], path: Path) -> None:
+    """AP of each job; one that has none is named all the same, with how it ended."""
+    figure = Figure(figsize=(7, 1 + 0.32 * len(jobs)), layout="constrained")
+    axes = figure.add_subplot()
+    for place, job in enumerate(jobs):
+        if job["AP"] is not None:
+            axes.plot(100 * job["AP"], place, "o", color="#1982c4")
+    axes.set_yticks(
+        range(len(jobs)),
+        [job["job"] if job["AP"] is not None else f"{job['job']} ({job['state']})" for job in jobs],
+    )
+    axes.set_ylim(len(jobs) - 0.5, -0.5)
+    axes.set_xlabel("AP, percent")
+    axes.grid(axis="x", alpha=0.3)
+    figure.savefig(path, dpi=130)

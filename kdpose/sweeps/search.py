@@ -1,0 +1,186 @@
+"""A search for hyper-parameters: trials of one experiment, one after another."""
+
+import gc
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from optuna import TrialPruned
+from optuna.trial import Trial, TrialState
+from optuna_integration import PyTorchLightningPruningCallback
+
+from kdpose.cli import console, one_line
+from kdpose.runs import changes
+from kdpose.sweeps.results import write_results
+from kdpose.sweeps.space import as_overrides, distributions, values_now
+from kdpose.sweeps.study import SharedStudy
+
+_NOT_PASSED_ON = ("hparams_search", "name=", "run_dir=", "resume=")
+_HOPELESS = 3  # trials that all fail, before any that does not
+
+
+def run_search(
+    cfg: DictConfig, overrides: Sequence[str], train: Callable[..., dict[str, Any]]
+) -> float:
+    """Run trials until the study has as many as asked for, and write what came out.
+
+    The first trial has the experiment's own values, so the best is never worse than they are. Any
+    number of processes with the same command share the work, and the same command goes on where a
+    search was stopped.
+
+    Args:
+        cfg: ``hparams_search`` says what to search, and how.
+        overrides: the command line's, passed on to every trial; keys given there are not searched.
+        train: trains one composed configuration under the callbacks it is given, returns metrics.
+
+    Returns:
+        The best value.
+
+    Raises:
+        ValueError: the search is no search of one stage on one device, its folder holds that of
+            another configuration, or no trial came to an end.
+    """
+    search = cfg.hparams_search
+    _check_kind(cfg)
+    shared = SharedStudy(
+        Path(search.folder),
+        search.direction,
+        instantiate(search.sampler, _partial_=True, _convert_="all"),
+        instantiate(search.pruner, _convert_="all"),
+        cfg.seed,
+    )
+    _check_same(cfg, shared)
+    given = [o for o in overrides if not o.lstrip("+~").startswith(_NOT_PASSED_ON)]
+    space: Any = OmegaConf.to_container(search.space, resolve=True)
+    space = distributions(space, fixed=[o.lstrip("+").split("=")[0] for o in given])
+    shared.begin_with(values_now(cfg, space))
+    while True:
+        with shared.next_trial(space, search.trials) as trial:
+            if trial is None:
+                break
+            _run_trial(cfg, shared, trial, given, train)
+        _write(cfg, shared, given)
+        _check_hope(shared)
+    return _write(cfg, shared, given, final=True)
+
+
+def _check_kind(cfg: DictConfig) -> None:
+    if cfg.pipeline is not None:
+        raise ValueError(
+            "hparams_search tunes one stage: take its experiment, as +experiment="
+            f"{cfg.dataset.name}_stage1, with teacher.ckpt=PATH"
+        )
+    if cfg.trainer.devices not in (1, "1"):
+        raise ValueError(
+            f"hparams_search trains each trial on one device, got trainer.devices="
+            f"{cfg.trainer.devices}: start the command once per device instead "
+            "(CUDA_VISIBLE_DEVICES=0, 1, ...); the processes share the trials"
+        )
+
+
+def _check_same(cfg: DictConfig, shared: SharedStudy) -> None:
+    """Trials of one study must compare, so what is not searched stays as it was."""
+    saved = shared.folder / "config.yaml"
+    with shared.lock():
+        if not saved.is_file():
+            OmegaConf.save(cfg, saved, resolve=True)
+        before: Any = OmegaConf.load(saved)
+    changed = changes(before, cfg) + [
+        f"hparams_search.{key} {before.hparams_search[key]} -> {cfg.hparams_search[key]}"
+        for key in ("metric", "direction")
+        if before.hparams_search[key] != cfg.hparams_search[key]
+    ]
+    if changed:
+        raise ValueError(
+            f"{shared.folder.absolute()} holds a search of another configuration: "
+            f"{'; '.join(changed[:6])}. Take another name=NAME, or go on as before"
+        )
+
+
+def _run_trial(
+    cfg: DictConfig,
+    shared: SharedStudy,
+    trial: Trial,
+    given: Sequence[str],
+    train: Callable[..., dict[str, Any]],
+) -> None:
+    """Train one trial; whatever goes wrong in it is shown at once and ends it alone."""
+    metric, folder = cfg.hparams_search.metric, shared.trial_folder(trial)
+    console.rule(f"trial {folder.name[6:]}: {' '.join(as_overrides(trial.params))}")
+    try:
+        composed = compose("train", overrides=_trial_overrides(cfg, shared, trial, given))
+        pruning = PyTorchLightningPruningCallback(trial, f"val/{metric}")
+        value = train(composed, callbacks=[pruning])[metric]
+        shared.end(trial, TrialState.COMPLETE, value)
+        spent = ["last.ckpt"]
+    except TrialPruned:
+        console.print(f"pruned: {metric} {_last_reported(trial, shared):.4f}, below the others")
+        shared.end(trial, TrialState.PRUNED)
+        spent = ["last.ckpt", "best.ckpt"]
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            traceback.print_exc()
+        line = line or f"{type(error).__name__}: {error}".splitlines()[0]
+        log = (folder / "train.log").absolute()
+        print(f"error: trial {folder.name[6:]} failed: {line} (log: {log})", file=sys.stderr)
+        trial.set_user_attr("error", line)
+        shared.end(trial, TrialState.FAIL)
+        spent = []
+    for name in spent:  # nothing will read them, and they are the bulk of a search
+        (folder / name).unlink(missing_ok=True)
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def _last_reported(trial: Trial, shared: SharedStudy) -> float:
+    reported = shared.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+    return reported[max(reported)]
+
+
+def _trial_overrides(
+    cfg: DictConfig, shared: SharedStudy, trial: Trial, given: Sequence[str]
+) -> list[str]:
+    """What makes a trial's run: the user's words, its folder, its values."""
+    folder = shared.trial_folder(trial)
+    identity = [f"name='{shared.folder.name}/{folder.name}'", f"run_dir='{folder}'", "resume=auto"]
+    identity.append(f"group='{cfg.group or shared.folder.name}'")
+    once = (TrialState.COMPLETE, TrialState.PRUNED)  # a trial that came so far had it checked
+    if cfg.teacher is not None and shared.study.get_trials(deepcopy=False, states=once):
+        identity.append("teacher.check=false")
+    return [*given, *identity, *as_overrides(trial.params)]
+
+
+def _check_hope(shared: SharedStudy) -> None:
+    """End a search that cannot work, rather than have every trial fail."""
+    trials = shared.trials()
+    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+    if len(failed) == len(trials) >= _HOPELESS:
+        raise ValueError(
+            f"the first {len(failed)} trials failed, the last with: "
+            f"{failed[-1].user_attrs.get('error', 'its process died')}"
+        )
+
+
+def _write(
+    cfg: DictConfig, shared: SharedStudy, given: Sequence[str], final: bool = False
+) -> float:
+    """Write the results, and at the end say what they are and how to use them."""
+    with shared.lock():
+        best = write_results(shared, cfg.hparams_search.metric, given)
+    if not final:
+        return float("nan") if best is None else best.value or 0.0
+    if best is None:
+        raise ValueError(f"no trial came to an end: see {shared.folder.absolute()}/trials.md")
+    words = ["python", "-m", "kdpose.train", *given, *as_overrides(best.params)]
+    console.print(f"table and figures in {shared.folder.absolute()}")
+    console.print("train with the best values:", highlight=False)
+    print(shlex.join(words))
+    return float(best.value or 0.0)

@@ -1,0 +1,89 @@
+"""What a search may choose: keys of the configuration, and the values they may take."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalChoiceType,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+_KINDS = ("log", "uniform", "int", "choice")
+
+
+def distributions(space: Mapping[str, Any], fixed: Iterable[str] = ()) -> dict[str, Any]:
+    """Optuna's distributions of a search space.
+
+    Args:
+        space: for each key that can be overridden one of ``{log: [low, high]}``,
+            ``{uniform: [low, high]}``, ``{int: [low, high]}``, ``{choice: [a, b, ...]}``; keys may
+            be nested instead of dotted.
+        fixed: keys that the user has set and that are therefore not searched.
+
+    Returns:
+        A distribution for each dotted key.
+
+    Raises:
+        ValueError: the space is empty, or an entry is none of the four.
+    """
+    found = {key: value for key, value in _leaves(space) if key not in set(fixed)}
+    if not found:
+        raise ValueError("hparams_search.space has no key left to search")
+    return {key: _distribution(key, kind, value) for key, (kind, value) in found.items()}
+
+
+def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, tuple[str, Any]]]:
+    """Each dotted key with the kind of its distribution and that kind's argument."""
+    for name, value in node.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in _KINDS:
+            yield key, next(iter(value.items()))
+        elif isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{key}.")
+        else:
+            raise ValueError(f"hparams_search.space: {key} must be {_expected()}, got {value}")
+
+
+def _distribution(key: str, kind: str, value: Any) -> BaseDistribution:  # noqa: ANN401
+    try:
+        if kind == "choice":
+            return CategoricalDistribution(value)
+        low, high = value
+        if kind == "int":
+            return IntDistribution(low, high)
+        return FloatDistribution(low, high, log=kind == "log")
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"hparams_search.space: {key} must be {_expected()}, got {{{kind}: {value}}} ({error})"
+        ) from None
+
+
+def _expected() -> str:
+    return f"one of {{{'|'.join(_KINDS[:3])}: [low, high]}} or {{choice: [a, b, ...]}}"
+
+
+def as_overrides(params: Mapping[str, CategoricalChoiceType]) -> list[str]:
+    """Chosen values as a command line has them."""
+    return [f"{key}={'null' if value is None else value}" for key, value in params.items()]
+
+
+def values_now(cfg: DictConfig, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """The configuration's own values of the searched keys, those that lie in the space."""
+    now = {key: OmegaConf.select(cfg, key) for key in space}
+    return {
+        key: value
+        for key, value in now.items()
+        if isinstance(value, bool | int | float | str) and _holds(space[key], value)
+    }
+
+
+def _holds(distribution: BaseDistribution, value: CategoricalChoiceType) -> bool:
+    """Whether a distribution can give a value."""
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return isinstance(value, int | float) and distribution.low <= value <= distribution.high

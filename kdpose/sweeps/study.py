@@ -1,0 +1,147 @@
+"""One Optuna study in a folder, shared by processes and machines, that outlives any of them."""
+
+import fcntl
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+warnings.filterwarnings("ignore", category=ExperimentalWarning)
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+_TRIES = 3  # of a trial whose process dies; then it is a failed one: it may be what kills them
+
+
+@contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[None]:
+    """Hold a file's lock, which the system lets go when the process ends, however it ends.
+
+    It holds between machines too, on file systems that share such locks (NFS, Lustre and GPFS do).
+
+    Raises:
+        BlockingIOError: another process holds it, and ``wait`` is false.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+class SharedStudy:
+    """A study whose trials several processes take one after another.
+
+    A running trial's process holds the lock of the trial's folder. Where nobody holds it, the
+    process has died: the trial is marked failed and its values are tried again in the same folder,
+    so that training goes on at its last checkpoint.
+
+    Args:
+        folder: of the study; made where it is missing.
+        direction: ``maximize`` or ``minimize``.
+        sampler: makes a sampler of a ``seed``.
+        pruner: decides which trials are not worth going on with.
+        seed: every trial is sampled with a seed of its own, so that neither the number of
+            processes nor a restart repeats a sample.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        direction: Literal["minimize", "maximize"],
+        sampler: Callable[..., optuna.samplers.BaseSampler],
+        pruner: optuna.pruners.BasePruner,
+        seed: int = 0,
+    ) -> None:
+        self.folder = folder
+        self._sampler = sampler
+        self._seed = seed
+        folder.mkdir(parents=True, exist_ok=True)
+        with self.lock():
+            self.study = optuna.create_study(
+                study_name="search",
+                storage=JournalStorage(JournalFileBackend(str(folder / "study.journal"))),
+                direction=direction,
+                pruner=pruner,
+                load_if_exists=True,
+            )
+
+    def lock(self) -> Any:  # noqa: ANN401
+        """Keep the other processes from taking or ending trials."""
+        return locked(self.folder / "study.lock")
+
+    def begin_with(self, params: Mapping[str, Any]) -> None:
+        """Try these values first, unless the study has begun."""
+        with self.lock():
+            if params and not self.study.get_trials(deepcopy=False):
+                self.study.enqueue_trial(dict(params))
+
+    @contextmanager
+    def next_trial(
+        self, space: Mapping[str, BaseDistribution], trials: int
+    ) -> Iterator[Trial | None]:
+        """Take a trial, for as long as the context lasts; None where all are done or under way.
+
+        Args:
+            space: what is sampled.
+            trials: how many the study is to have.
+        """
+        with ExitStack() as held:
+            with self.lock():
+                self._retry_the_dead()
+                trial = None
+                if self._any_left(trials):
+                    drawn = len(self.study.get_trials(deepcopy=False))
+                    self.study.sampler = self._sampler(seed=self._seed + drawn)
+                    trial = self.study.ask(dict(space))
+                    held.enter_context(locked(self.trial_folder(trial) / "worker.lock"))
+            yield trial
+
+    def end(self, trial: Trial, state: TrialState, value: float | None = None) -> None:
+        """Record how a trial ended."""
+        with self.lock():
+            self.study.tell(trial, value, state=state)
+
+    def trial_folder(self, trial: Trial | FrozenTrial) -> Path:
+        """Where a trial's run lies; a second try of the same values shares the first one's."""
+        return self.folder / f"trial_{_root(trial):03d}"
+
+    def trials(self) -> list[FrozenTrial]:
+        """The latest try of each trial that has begun, in order."""
+        begun = (t for t in self.study.get_trials() if t.state != TrialState.WAITING)
+        return list({_root(trial): trial for trial in begun}.values())
+
+    def _any_left(self, trials: int) -> bool:
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return bool(waiting) or len(self.trials()) < trials
+
+    def _retry_the_dead(self) -> None:
+        for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
+            try:
+                with locked(self.trial_folder(trial) / "worker.lock", wait=False):
+                    self.study.tell(trial.number, state=TrialState.FAIL)
+                    self._try_again(trial)
+            except BlockingIOError:
+                continue  # its process lives
+
+    def _try_again(self, trial: FrozenTrial) -> None:
+        tries = trial.user_attrs.get("tries", 1)
+        if tries < _TRIES:
+            again = optuna.create_trial(
+                state=TrialState.WAITING,
+                params=trial.params,
+                distributions=trial.distributions,
+                intermediate_values=trial.intermediate_values,
+                user_attrs={"first": _root(trial), "tries": tries + 1},
+            )
+            self.study.add_trial(again)
+
+
+def _root(trial: Trial | FrozenTrial) -> int:
+    """Number of the first try of a trial's values."""
+    return int(trial.user_attrs.get("first", trial.number))

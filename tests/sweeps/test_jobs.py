@@ -1,0 +1,64 @@
+"""What the jobs of a sweep leave to read; sweeps themselves are driven in test_train.py."""
+
+import csv
+import json
+import sys
+
+import pytest
+
+import kdpose.train
+from kdpose.sweeps.jobs import recorded
+
+
+@pytest.fixture
+def sweep(tmp_path, capsys):
+    """Three jobs: one done, one failed, one whose process was killed."""
+    shared = ["+experiment=x", "trainer.max_epochs=1"]
+    with recorded(tmp_path, "seed-0", [*shared, "seed=0"], tmp_path / "a.log") as record:
+        record["AP"] = 0.25
+    with (
+        pytest.raises(ValueError, match="of no use"),
+        recorded(tmp_path, "seed-1", [*shared, "seed=1"], tmp_path / "b.log"),
+    ):
+        raise ValueError("of no use")
+    killed = recorded(tmp_path, "seed-2", [*shared, "seed=2"], tmp_path / "c.log")
+    killed.__enter__()
+    with recorded(tmp_path, "seed-0", [*shared, "seed=0"], tmp_path / "a.log") as record:
+        record["AP"] = 0.5  # done again: one row all the same
+    yield tmp_path, capsys.readouterr()
+    killed.gen.close()
+
+
+def test_the_table_has_every_job_and_what_tells_them_apart(sweep):
+    folder, _ = sweep
+    rows = list(csv.DictReader((folder / "jobs.csv").open()))
+    assert [row["seed"] for row in rows] == ["0", "1", "2"]
+    assert [row["state"] for row in rows] == ["done", "failed", "running"]
+    assert [row["AP"] for row in rows] == ["0.5", "", ""]
+    assert rows[1]["error"] == "ValueError: of no use"
+    assert not {"experiment", "trainer.max_epochs"} & rows[0].keys()
+    lines = (folder / "jobs.md").read_text().splitlines()
+    assert lines[0].startswith("| seed | state | AP |")
+    assert lines[2].startswith("| 0 | done | 50.0 |")
+    assert len(lines) == 5
+    assert (folder / "jobs.png").stat().st_size > 5000
+
+
+def test_a_failed_job_is_told_at_once_with_its_log(sweep):
+    folder, said = sweep
+    (line,) = said.err.splitlines()
+    assert line == f"job seed-1 failed: {folder}/jobs/seed-1.json, log {folder}/b.log"
+    record = json.loads((folder / "jobs" / "seed-1.json").read_text())
+    assert 'raise ValueError("of no use")' in record["traceback"]
+
+
+def test_several_devices_in_a_sweep_are_refused_and_named(monkeypatch, capsys, tmp_path):
+    words = ["-m", "+experiment=synthetic_baseline", "trainer.devices=2", "seed=3,4"]
+    monkeypatch.setattr(sys, "argv", ["kdpose.train", *words, f"runs={tmp_path}"])
+    with pytest.raises(SystemExit):
+        kdpose.train.main()
+    said = capsys.readouterr()
+    assert said.err.count("hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=") == 3
+    rows = list(csv.DictReader((tmp_path / "synthetic_baseline" / "jobs.csv").open()))
+    assert [(row["seed"], row["state"]) for row in rows] == [("3", "failed"), ("4", "failed")]
+    assert f"jobs: 2 failed; table and figure in {tmp_path}/synthetic_baseline" in said.out
