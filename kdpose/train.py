@@ -18,10 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from kdpose.checkpoints import load_made_by_run, load_net
 from kdpose.cli import console, entry_point
+from kdpose.data.datamodule import CocoKeypointDataModule
 from kdpose.evaluate import evaluate_net
 from kdpose.keypoints import Skeleton
 from kdpose.pipeline import run_pipeline
 from kdpose.pose_net import PoseNet, RefinedPoseNet
+from kdpose.ranks import rank
 from kdpose.runs import finished, open_run
 from kdpose.tables import caption, metrics_table
 from kdpose.teacher_check import build_teacher, check_teacher
@@ -103,20 +105,40 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         input_size=net.codec.input_size,
         teacher_size=teacher.codec.input_size if teacher is not None else None,
     )
-    check = check_teacher(cfg, module, datamodule, run_dir)
     timer = Timer(verbose=False)  # its state is in last.ckpt: a resumed run counts its first part
     trainer = instantiate(cfg.trainer, _partial_=True, _convert_="all")(
         callbacks=[*instantiate(cfg.callbacks, _convert_="all").values(), timer],
         logger=list(instantiate(cfg.logger, _convert_="all").values()),
     )
+    _check_devices(cfg, trainer, datamodule)
+    check = check_teacher(cfg, module, datamodule, run_dir) if rank() == 0 else None
     # a run shorter than the interval would end without a validation, so without a best checkpoint
     trainer.check_val_every_n_epoch = min(cfg.trainer.check_val_every_n_epoch, trainer.max_epochs)
     console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
     trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
-    metrics = report(cfg, run_dir, _training(cfg, trainer, timer))
+    metrics: dict[str, Any] = {}
+    if trainer.is_global_zero:
+        metrics = report(cfg, run_dir, _training(cfg, trainer, timer))
     if check is not None:
         check.after(run_dir / "predictions.json")
-    return metrics
+    return trainer.strategy.broadcast(metrics)
+
+
+def _check_devices(cfg: DictConfig, trainer: L.Trainer, data: CocoKeypointDataModule) -> None:
+    """Refuse, before any other process is started, what several devices cannot do."""
+    data.trainer = trainer
+    data.share()
+    sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    if sweep and trainer.world_size > 1:
+        raise ValueError(
+            f"a sweep (-m) trains its jobs one by one in this process and cannot use "
+            f"{trainer.world_size} devices: take trainer.devices=1, or one command per job"
+        )
+    if cfg.trainer.get("sync_batchnorm"):
+        raise ValueError(
+            "trainer.sync_batchnorm=true would drop the activations that timm's batch norms hold: "
+            "trainer=ddp synchronises them with a plugin that keeps these"
+        )
 
 
 def _training(cfg: DictConfig, trainer: L.Trainer, timer: Timer) -> dict[str, Any]:
@@ -126,6 +148,7 @@ def _training(cfg: DictConfig, trainer: L.Trainer, timer: Timer) -> dict[str, An
         "seed": cfg.seed,
         "epochs": trainer.current_epoch,
         "seconds": round(timer.time_elapsed("train"), 1),
+        "devices": trainer.world_size,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
 

@@ -23,7 +23,8 @@ from kdpose.types import PoseBatch
 class EpochSampler(DistributedSampler[PoseBatch]):
     """Yields (epoch, row), so that workers know which epoch's augmentation to draw.
 
-    The order depends on (seed, epoch) alone; Lightning calls ``set_epoch``.
+    The order depends on (seed, epoch) alone; Lightning calls ``set_epoch``.  Devices take turns in
+    it, so that together they see in each step what a single one would.
     """
 
     def __iter__(self) -> Iterator[Any]:
@@ -41,7 +42,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
         protocol: by which poses are scored, ``coco`` or ``crowdpose``.
         input_size: W, H of the student's crop.
         teacher_size: W, H of the teacher's, where it differs.
-        batch_size: persons per step and device.
+        batch_size: persons per step, an equal share of them on each device.
         num_workers: processes that cut crops.
         augmentation: of training.
         boxes: ``gt``, or a detections JSON for validation.
@@ -139,15 +140,16 @@ class CocoKeypointDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Augmented training crops in an order drawn anew each epoch."""
         dataset = self.datasets["train"]
-        world = self.trainer.world_size if self.trainer else 1
-        rank = self.trainer.global_rank if self.trainer else 0
-        sampler = EpochSampler(dataset, world, rank, shuffle=True, seed=self.seed)
-        full = len(dataset) >= world * self.batch_size
+        devices, share = self._devices(), self.share()
+        sampler: EpochSampler = EpochSampler(
+            dataset, *devices, shuffle=True, seed=self.seed, drop_last=True
+        )
+        full = len(dataset) >= self.batch_size
+        if not len(sampler):
+            raise ValueError(f"{devices[0]} devices cannot share {len(dataset)} persons")
         if self.resident:
             rows = RowDataset(len(dataset))
-            return DataLoader(
-                rows, self.batch_size, sampler=sampler, drop_last=full, collate_fn=collate
-            )
+            return DataLoader(rows, share, sampler=sampler, drop_last=full, collate_fn=collate)
         device = self.trainer.strategy.root_device.type if self.trainer else "cpu"
         on_device = self.crop == "device" or (self.crop == "auto" and device == "cuda")
         return self._loader(
@@ -168,8 +170,32 @@ class CocoKeypointDataModule(L.LightningDataModule):
         return batch
 
     def val_dataloader(self) -> DataLoader[PoseBatch]:
-        """Validation crops in file order."""
-        return self._loader(self.datasets["val"])
+        """Validation crops in file order; each device has every n-th, padded to an equal number.
+
+        A person that pads is told by its row and counted once (:class:`PoseResults`).
+        """
+        dataset = self.datasets["val"]
+        sampler = DistributedSampler(dataset, *self._devices(), shuffle=False)
+        return self._loader(dataset, sampler=sampler)
+
+    def share(self) -> int:
+        """Persons per step on each device.
+
+        Raises:
+            ValueError: the devices cannot have equal shares.
+        """
+        world, _ = self._devices()
+        if self.batch_size % world:
+            raise ValueError(
+                f"data.batch_size={self.batch_size}, the persons of a step, must be a multiple of "
+                f"the {world} devices that share them"
+            )
+        return self.batch_size // world
+
+    def _devices(self) -> tuple[int, int]:
+        """How many there are, and which of them this process has."""
+        trainer = self.trainer
+        return (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
 
     def score(self, predictions: Predictions) -> dict[str, float | None]:
         """AP and AR of validation poses; where only a part was predicted, on that part's images."""
@@ -185,7 +211,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
     def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:  # noqa: ANN401
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
+            batch_size=self.share(),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             collate_fn=collate,
