@@ -141,7 +141,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
         """Augmented training crops in an order drawn anew each epoch."""
         dataset = self.datasets["train"]
         devices, share = self._devices(), self.share()
-        sampler: EpochSampler = EpochSampler(
+        sampler = EpochSampler(
             dataset, *devices, shuffle=True, seed=self.seed, drop_last=True
         )
         full = len(dataset) >= self.batch_size
@@ -175,6 +175,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
         A person that pads is told by its row and counted once (:class:`PoseResults`).
         """
         dataset = self.datasets["val"]
+        sampler: DistributedSampler[PoseBatch]
         sampler = DistributedSampler(dataset, *self._devices(), shuffle=False)
         return self._loader(dataset, sampler=sampler)
 
