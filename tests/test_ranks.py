@@ -9,8 +9,8 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch import multiprocessing as mp
+from torch import nn
 
 from kdpose.backbones.timm_pyramid import TimmPyramid
 from kdpose.codecs.simcc import SimCC
@@ -121,7 +121,8 @@ def fit(world, stage, root, val):
     trainer = L.Trainer(
         max_epochs=2, accelerator="cpu", devices=world, strategy="ddp" if world > 1 else "auto",
         callbacks=[probe], logger=False, enable_progress_bar=False, enable_model_summary=False,
-        precision="64-true", enable_checkpointing=False, use_distributed_sampler=False, num_sanity_val_steps=0,
+        precision="64-true", enable_checkpointing=False, use_distributed_sampler=False,
+        num_sanity_val_steps=0,
     )  # fmt: skip
     trainer.fit(module, datamodule=data)
     weights = {name: value.numpy() for name, value in module.net.state_dict().items()}
