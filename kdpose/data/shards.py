@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ class Shards:
             num_workers: processes that read.
             **options: of ``torch.utils.data.DataLoader``.
         """
-        return StreamingDataLoader(
+        return _Loader(
             _Samples(self.where, shuffle=True, drop_last=True, seed=seed),
             batch_size=batch_size,
             num_workers=num_workers,
@@ -134,6 +134,23 @@ class Shards:
             collate_fn=_Crops(data, on_device),
             **options,
         )
+
+
+class _Loader(StreamingDataLoader):
+    """The library's, for Lightning, which leaves an epoch at its last batch.
+
+    The library takes an epoch for ended when it is asked for a batch after the last; until then, a
+    resumed one would be resumed again.
+    """
+
+    _resumed = False
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._resumed:
+            self.restore = False
+        self._resumed = self.restore
+        batches: Iterator[Any] = super().__iter__()
+        return batches
 
 
 class _Samples(StreamingDataset):

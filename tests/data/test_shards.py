@@ -1,5 +1,6 @@
 """Streamed shards against the pack they were cut of."""
 
+import contextlib
 import shutil
 from datetime import timedelta
 
@@ -86,14 +87,16 @@ def test_crops_cut_on_the_device(crowd, pack, folder):
 
 
 class Recorder(L.LightningModule):
-    """Trains nothing and remembers what it was shown."""
+    """Trains nothing, remembers what it was shown, and is lost after some steps."""
 
-    def __init__(self):
+    def __init__(self, steps):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.seen = []
+        self.seen, self.steps = [], steps
 
     def training_step(self, batch, batch_idx):
+        if len(self.seen) == self.steps:
+            raise ConnectionError("lost")
         views = batch.image.sum((1, 2, 3)).tolist()
         self.seen.append((self.current_epoch, batch.person.tolist(), views))
         return self.weight.sum()
@@ -120,11 +123,10 @@ def datamodule(crowd, folder, **options):
     return CocoKeypointDataModule(**{**values, **options})
 
 
-def run(crowd, folder, kept, steps=-1, ckpt=None):
-    model, every = Recorder(), ModelCheckpoint(kept, filename="last", every_n_train_steps=1)
+def run(crowd, folder, kept, steps=None, ckpt=None):
+    model, every = Recorder(steps), ModelCheckpoint(kept, filename="last", every_n_train_steps=1)
     trainer = L.Trainer(
         max_epochs=3,
-        max_steps=steps,
         accelerator="cpu",
         logger=False,
         enable_progress_bar=False,
@@ -133,7 +135,9 @@ def run(crowd, folder, kept, steps=-1, ckpt=None):
         limit_val_batches=0,
         callbacks=[every],
     )
-    trainer.fit(model, datamodule=datamodule(crowd, folder), ckpt_path=ckpt)
+    lost = contextlib.nullcontext() if steps is None else pytest.raises(ConnectionError)
+    with lost:
+        trainer.fit(model, datamodule=datamodule(crowd, folder), ckpt_path=ckpt)
     return model.seen, every.best_model_path
 
 
