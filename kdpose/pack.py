@@ -200,7 +200,7 @@ def main(cfg: DictConfig) -> None:
         f"reduced, in {pack.folder}"
     )
     if cfg.shards:
-        shards = importlib.import_module("kdpose.data.shards")  # an extra
+        shards = importlib.import_module("kdpose.data.streamed")  # an extra
         cut = shards.write_shards(cfg.shards, pack, int(1e6 * cfg.shard_mb))
         console.print(f"{len(list(cut.glob('*.bin')))} shards in {cut}")
 

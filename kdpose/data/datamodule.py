@@ -139,7 +139,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
         where = self.splits[split]
         largest = max(self.input_size, self.teacher_size or self.input_size)
         if split == "train" and self.shards is not None:
-            shards = importlib.import_module("kdpose.data.shards")  # an extra
+            shards = importlib.import_module("kdpose.data.streamed")  # an extra
             self._shards = shards.Shards(self.shards)
             self._shards.check(where["annotations"], self.skeleton, largest, self.augmentation)
             streamed: Pixels = shards.Streamed()

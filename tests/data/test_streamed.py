@@ -21,7 +21,7 @@ from kdpose.keypoints import CROWDPOSE
 from kdpose.pack import write_pack
 from kdpose.provenance import sha256
 
-shards = pytest.importorskip("kdpose.data.shards", reason="litdata, an extra, is not there")
+shards = pytest.importorskip("kdpose.data.streamed", reason="litdata, an extra, is not there")
 SIZE, BATCH, SEED = (48, 64), 4, 5
 
 

@@ -30,7 +30,7 @@ try:
     from litdata import StreamingDataLoader, StreamingDataset
     from litdata.streaming import Cache
 except ModuleNotFoundError as error:
-    raise ValueError("shards need the extra: pip install 'kdpose[shards]'") from error
+    raise ValueError("shards need the extra: pip install 'kdpose[stream]'") from error
 
 _KEY = "data.shards"
 
