@@ -29,9 +29,11 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
+from kdpose.ranks import met, rank, speaks
+
 _HERE = Path(__file__).parent
 CONF = str(_HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf")
-console = Console()
+console = Console(quiet=rank() > 0)
 
 
 _Job = Callable[[DictConfig], float | None] | Callable[[DictConfig], None]
@@ -64,7 +66,7 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
                     traceback.print_exc()
                 if line is None or cfg.debug:
                     raise
-                print(f"error: {line}", file=sys.stderr)
+                _say(line)
                 if sweep:
                     raise
                 sys.exit(1)
@@ -83,7 +85,7 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
                 line = _misspelt(error, config_name) or one_line(error)
                 if line is None or "debug=true" in sys.argv:
                     raise
-                print(f"error: {line}", file=sys.stderr)
+                _say(line)
                 sys.exit(1)
             finally:
                 if len(ended) > 1:
@@ -92,6 +94,12 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
         return main
 
     return decorate
+
+
+def _say(line: str) -> None:
+    """Print an error, once where several processes have it."""
+    if speaks():
+        print(f"error{f' (rank {rank()})' if met() else ''}: {line}", file=sys.stderr)
 
 
 def _summary(ended: Sequence[tuple[Sequence[str], str]]) -> Table:
@@ -167,6 +175,8 @@ def quiet() -> None:
     handler = RichHandler(console=console, show_path=False)
     # which weights were used, and how many of them, is news to every user
     handler.addFilter(lambda r: r.levelno >= logging.WARNING or r.name == "kdpose.weights")
+    if rank() > 0:  # what the first process says holds for all
+        handler.setLevel(logging.ERROR)
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s", force=True)
     for name in ("lightning.pytorch", "faster_coco_eval", "wandb", "tensorboard"):
         logging.getLogger(name).setLevel(logging.WARNING)

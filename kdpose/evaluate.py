@@ -38,10 +38,10 @@ def predict_poses(
     num_workers: int = 2,
     device: str = "auto",
 ) -> Predictions:
-    """Poses of all of a data set's persons, with a progress bar."""
+    """Poses of all of a data set's persons, found by this process, with a progress bar."""
     where = pick_device(device)
     net = net.to(where).eval()
-    results = PoseResults(dataset.input_size)
+    results = PoseResults(dataset.input_size, alone=True)
     loader = DataLoader(dataset, batch_size, num_workers=num_workers, collate_fn=collate)
     for batch in track(loader, "evaluating", console=console, transient=True):
         pose = net.pose(batch.image.to(where), flip)

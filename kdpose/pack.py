@@ -3,6 +3,7 @@
 Training then reads crops instead of whole photographs (``data.pack=auto``).
 """
 
+import importlib
 import json
 import shutil
 import tempfile
@@ -171,28 +172,37 @@ def main(cfg: DictConfig) -> None:
     check_images(persons, where.images, f"dataset.{cfg.split}.images")
     width, height = cfg.size
     folder = Path(cfg.out or default_folder(where.annotations, (width, height)))
-    pack = write_pack(
-        folder,
-        persons,
-        where.images,
-        skeleton,
-        (width, height),
-        instantiate(cfg.data.augmentation),
-        encoding=cfg.encoding,
-        quality=cfg.quality,
-        reduce=cfg.reduce,
-        workers=cfg.workers,
-        about={
-            "annotations": str(Path(where.annotations).absolute()),
-            "annotations_sha256": sha256(where.annotations),
-        },
-    )
+    augmentation = instantiate(cfg.data.augmentation)
+    if cfg.shards and folder.exists():
+        pack = Pack(folder, "out")
+        pack.check(where.annotations, skeleton, (width, height), augmentation)
+    else:
+        pack = write_pack(
+            folder,
+            persons,
+            where.images,
+            skeleton,
+            (width, height),
+            augmentation,
+            encoding=cfg.encoding,
+            quality=cfg.quality,
+            reduce=cfg.reduce,
+            workers=cfg.workers,
+            about={
+                "annotations": str(Path(where.annotations).absolute()),
+                "annotations_sha256": sha256(where.annotations),
+            },
+        )
     stored = (pack.folder / "pixels.bin").stat().st_size
     console.print(
         f"{len(pack)} persons, {stored / 1e6:.1f} MB ({stored / len(pack) / 1e3:.1f} kB each; "
         f"{pack.raw_bytes / 1e6:.1f} MB as pixels), {100 * pack.about['reduced']:.0f} % of them "
         f"reduced, in {pack.folder}"
     )
+    if cfg.shards:
+        shards = importlib.import_module("kdpose.data.streamed")  # an extra
+        cut = shards.write_shards(cfg.shards, pack, int(1e6 * cfg.shard_mb))
+        console.print(f"{len(list(cut.glob('*.bin')))} shards in {cut}")
 
 
 if __name__ == "__main__":

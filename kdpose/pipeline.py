@@ -19,6 +19,7 @@ from kdpose.data.annotations import load_persons
 from kdpose.data.dataset import PoseDataset, collate
 from kdpose.drawing import labelled, pose_grid
 from kdpose.evaluate import evaluate_net
+from kdpose.ranks import rank
 from kdpose.tables import METRICS, caption, metrics_table, table_cells, table_header
 
 _NOT_PASSED_ON = ("experiment=", "pipeline.", "name=", "scheme=", "run_dir=")
@@ -50,14 +51,15 @@ def run_pipeline(
     for label in _labels(cfg):
         stage = cfg.pipeline.stages[label]
         if label == "teacher" and teacher_given:
-            rows[label] = _score_given(cfg)
+            rows[label] = _score_given(cfg) if rank() == 0 else {}
             ckpts[label] = str(cfg.teacher.ckpt)
             continue
         composed = compose("train", overrides=_stage_overrides(cfg, stage, common, ckpts))
         rows[label] = train(composed)
         ckpts[label] = str(Path(composed.run_dir) / "best.ckpt")
-    _write_table(run_dir, cfg.name, rows)
-    _write_picture(run_dir / "poses.jpg", rows)
+    if rank() == 0:
+        _write_table(run_dir, cfg.name, rows)
+        _write_picture(run_dir / "poses.jpg", rows)
     console.print(f"table and pictures in {run_dir.absolute()}")
     return next(reversed(rows.values()))["AP"]
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from kdpose.ranks import rank
+
 # what may differ between a run and its continuation: where and how fast it runs, not what it does
 _FREE = (
     "resume",
@@ -29,6 +31,8 @@ _FREE = (
     "teacher.force",
     "trainer.accelerator",
     "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.plugins",
     "trainer.strategy",
     "trainer.default_root_dir",
 )
@@ -41,6 +45,8 @@ def finished(run_dir: Path) -> bool:
 
 def open_run(cfg: DictConfig) -> tuple[Path, str | None]:
     """Make the run's folder and write its configuration there.
+
+    Where several processes train together, only the first touches the folder.
 
     With ``resume=auto`` an earlier run of the same configuration is continued; otherwise it is
     kept aside as ``<folder>.1``, ``.2``, ..., so that nothing is ever overwritten.
@@ -56,6 +62,8 @@ def open_run(cfg: DictConfig) -> tuple[Path, str | None]:
     last = run_dir / "last.ckpt"
     saved = run_dir / "config.yaml"
     checkpoint = None
+    if rank() > 0:
+        return run_dir, _continued(cfg, last, saved)
     if cfg.resume == "auto" and last.is_file() and saved.is_file():
         changed = changes(OmegaConf.load(saved), cfg)
         if changed:
@@ -74,6 +82,13 @@ def open_run(cfg: DictConfig) -> tuple[Path, str | None]:
     OmegaConf.save(cfg, saved, resolve=True)
     _log_to(run_dir / "train.log")
     return run_dir, checkpoint
+
+
+def _continued(cfg: DictConfig, last: Path, saved: Path) -> str | None:
+    """The checkpoint that the first process will continue from."""
+    if cfg.resume == "auto":
+        return str(last) if last.is_file() and saved.is_file() else None
+    return None if cfg.resume in (False, None) else str(cfg.resume)
 
 
 def _keep_aside(run_dir: Path) -> None:

@@ -19,11 +19,13 @@ from kdpose import dashboards
 from kdpose.checkpoints import load_made_by_run, load_net
 from kdpose.cli import console, entry_point
 from kdpose.complexity import complexity
+from kdpose.data.datamodule import CocoKeypointDataModule
 from kdpose.evaluate import evaluate_net
 from kdpose.keypoints import Skeleton
 from kdpose.pipeline import run_pipeline
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.preflight import check_data
+from kdpose.ranks import rank
 from kdpose.runs import finished, open_run
 from kdpose.sweeps.jobs import recorded
 from kdpose.tables import caption, metrics_table
@@ -110,22 +112,58 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
         input_size=net.codec.input_size,
         teacher_size=teacher.codec.input_size if teacher is not None else None,
     )
-    if cfg.doctor:
-        datamodule.prepare_data()
-        check_data(cfg, skeleton)
-    check = check_teacher(cfg, module, datamodule, run_dir)
     loggers = list(instantiate(cfg.logger, _convert_="all").values())
+    timer = Timer(verbose=False)  # its state is in last.ckpt: a resumed run counts all of it
+    trainer = _trainer(cfg, loggers, [*callbacks, timer])
+    _check_devices(cfg, trainer, datamodule)
+    check = None
+    if rank() == 0:
+        if cfg.doctor:
+            datamodule.prepare_data()
+            check_data(cfg, skeleton)
+        check = check_teacher(cfg, module, datamodule, run_dir)
+    metrics: dict[str, Any] = {}
     with dashboards.closing(loggers):
         made_from = dashboards.begin(loggers, cfg, lambda: _cost(net), _sources(cfg))
-        timer = Timer(verbose=False)  # its state is in last.ckpt: a resumed run counts all of it
-        trainer = _trainer(cfg, loggers, [*callbacks, timer])
         console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
-        metrics = report(cfg, run_dir, _training(cfg, trainer, timer))
-        dashboards.end(loggers, cfg.name, metrics, made_from)
+        if trainer.is_global_zero:
+            metrics = report(cfg, run_dir, _training(cfg, trainer, timer))
+            dashboards.end(loggers, cfg.name, metrics, made_from)
     if check is not None:
         check.after(run_dir / "predictions.json")
-    return metrics
+    return trainer.strategy.broadcast(metrics)
+
+
+def _check_devices(cfg: DictConfig, trainer: L.Trainer, data: CocoKeypointDataModule) -> None:
+    """Refuse, before any other process is started, what several devices cannot do.
+
+    Raises:
+        ValueError: the data do not divide; or a sweep's job has several devices without a scheduler
+            that starts its ranks, so that Lightning would, by the sweep's own command line, and
+            each began the whole sweep again.
+    """
+    data.trainer = trainer
+    data.share()
+    if trainer.world_size > 1 and _is_sweep() and not _scheduled():
+        raise ValueError(
+            f"a sweep's job has one device, got {trainer.world_size} (trainer.devices): take "
+            "hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=DEVICES, or give one "
+            "command per job, without -m"
+        )
+    if cfg.trainer.get("sync_batchnorm"):
+        raise ValueError(
+            "trainer.sync_batchnorm=true would drop the activations that timm's batch norms hold: "
+            "trainer=ddp synchronises them with a plugin that keeps these"
+        )
+
+
+def _is_sweep() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _scheduled() -> bool:
+    return str(HydraConfig.get().launcher._target_).endswith(".SlurmLauncher")
 
 
 def _trainer(
@@ -161,6 +199,7 @@ def _training(cfg: DictConfig, trainer: L.Trainer, timer: Timer) -> dict[str, An
         "seed": cfg.seed,
         "epochs": trainer.current_epoch,
         "seconds": round(timer.time_elapsed("train"), 1),
+        "devices": trainer.world_size,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
 
@@ -211,21 +250,6 @@ def _run(cfg: DictConfig, overrides: list[str]) -> float | None:
     return train(cfg)["AP"]
 
 
-def _check_devices(cfg: DictConfig, launcher: str) -> None:
-    """Only a scheduler starts the ranks of a sweep's job.
-
-    Raises:
-        ValueError: a job has several devices and Lightning would start its ranks by the sweep's
-            own command line, so that each began the whole sweep again.
-    """
-    if cfg.trainer.devices not in (1, "1", "auto") and not launcher.endswith(".SlurmLauncher"):
-        raise ValueError(
-            f"a sweep's job has one device, got trainer.devices={cfg.trainer.devices}: take "
-            "hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=DEVICES, or give one "
-            "command per job, without -m"
-        )
-
-
 @entry_point("train")
 def main(cfg: DictConfig) -> float | None:
     """Entry point; returns the AP, by which sweeps choose."""
@@ -238,7 +262,6 @@ def main(cfg: DictConfig) -> float | None:
     cfg.run_dir = str(sweep / name)
     cfg.group = cfg.group or cfg.name
     with recorded(sweep, name, overrides, Path(cfg.run_dir) / "train.log") as record:
-        _check_devices(cfg, hydra_cfg.launcher._target_)
         record["AP"] = _run(cfg, overrides)
     return record["AP"]
 

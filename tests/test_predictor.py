@@ -1,4 +1,3 @@
-
 import numpy as np
 import pytest
 import torch
@@ -237,7 +236,6 @@ def test_stage_1_needs_a_refined_net(tiny_checkpoints):
         assert type(refined.stage1().net) is type(student.net)
     with pytest.raises(ValueError, match="no refiner: take one of stage 2"):
         student.stage1()
-
 
 
 def test_a_stream_answers_in_order_in_full_batches():

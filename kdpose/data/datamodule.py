@@ -1,5 +1,6 @@
 """The data module that both stages share."""
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,8 @@ from kdpose.types import PoseBatch
 class EpochSampler(DistributedSampler[PoseBatch]):
     """Yields (epoch, row), so that workers know which epoch's augmentation to draw.
 
-    The order depends on (seed, epoch) alone; Lightning calls ``set_epoch``.
+    The order depends on (seed, epoch) alone; Lightning calls ``set_epoch``.  Devices take turns in
+    it, so that together they see in each step what a single one would.
     """
 
     def __iter__(self) -> Iterator[Any]:
@@ -41,7 +43,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
         protocol: by which poses are scored, ``coco`` or ``crowdpose``.
         input_size: W, H of the student's crop.
         teacher_size: W, H of the teacher's, where it differs.
-        batch_size: persons per step and device.
+        batch_size: persons per step, an equal share of them on each device.
         num_workers: processes that cut crops.
         augmentation: of training.
         boxes: ``gt``, or a detections JSON for validation.
@@ -49,6 +51,8 @@ class CocoKeypointDataModule(L.LightningDataModule):
         cache_images: decoded images that each worker keeps, see :class:`PoseDataset`.
         pack: of the training split: a folder that :mod:`kdpose.pack` wrote; ``auto`` takes the one
             beside the annotations where there is one; None reads the image files.
+        shards: of the training split instead of a pack: where :func:`write_shards` wrote them, or
+            the URL they were copied to.
         resident: keep the pack's pixels on the device; the host then sends row numbers.
         crop: where training crops are cut: ``host``, ``device``, or ``auto``, which is the
             device where that is a GPU.  Validation crops are always the host's, as evaluation's.
@@ -71,6 +75,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
         seed: int = 0,
         cache_images: int = 0,
         pack: str | None = None,
+        shards: str | None = None,
         resident: bool = False,
         crop: Literal["auto", "host", "device"] = "auto",
         prepare: Callable[[], None] | None = None,
@@ -89,10 +94,16 @@ class CocoKeypointDataModule(L.LightningDataModule):
         self.cache_images = cache_images
         if crop not in ("auto", "host", "device"):
             raise ValueError(f"data.crop must be auto, host or device, got {crop}")
+        if shards is not None and (resident or pack is not None):
+            raise ValueError(
+                "data.shards streams crops: it needs data.pack=null data.resident=false"
+            )
         self.pack = pack
+        self.shards = shards
         self.resident = resident
         self.crop = crop
         self.prepare = prepare
+        self._shards: Any = None
         self._on_device: Resident | None = None
         self.datasets: dict[str, PoseDataset] = {}
 
@@ -126,12 +137,18 @@ class CocoKeypointDataModule(L.LightningDataModule):
     def _pixels(self, split: str, persons: Persons) -> str | Pixels:
         """The split's pack where one is wanted, else its folder of images, which is whole."""
         where = self.splits[split]
+        largest = max(self.input_size, self.teacher_size or self.input_size)
+        if split == "train" and self.shards is not None:
+            shards = importlib.import_module("kdpose.data.streamed")  # an extra
+            self._shards = shards.Shards(self.shards)
+            self._shards.check(where["annotations"], self.skeleton, largest, self.augmentation)
+            streamed: Pixels = shards.Streamed()
+            return streamed
         if split == "train" and self.pack is not None:
-            size = max(self.input_size, self.teacher_size or self.input_size)
-            beside = default_folder(where["annotations"], size)
+            beside = default_folder(where["annotations"], largest)
             if self.pack != "auto" or beside.is_dir():
                 pack = Pack(beside if self.pack == "auto" else self.pack)
-                pack.check(where["annotations"], self.skeleton, size, self.augmentation)
+                pack.check(where["annotations"], self.skeleton, largest, self.augmentation)
                 return pack
         check_images(persons, where["images"], f"dataset.{split}.images")
         return where["images"]
@@ -139,17 +156,26 @@ class CocoKeypointDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Augmented training crops in an order drawn anew each epoch."""
         dataset = self.datasets["train"]
-        world = self.trainer.world_size if self.trainer else 1
-        rank = self.trainer.global_rank if self.trainer else 0
-        sampler = EpochSampler(dataset, world, rank, shuffle=True, seed=self.seed)
-        full = len(dataset) >= world * self.batch_size
+        devices, share = self._devices(), self.share()
+        sampler = EpochSampler(dataset, *devices, shuffle=True, seed=self.seed, drop_last=True)
+        full = len(dataset) >= self.batch_size
+        if not len(sampler):
+            raise ValueError(f"{devices[0]} devices cannot share {len(dataset)} persons")
         if self.resident:
             rows = RowDataset(len(dataset))
-            return DataLoader(
-                rows, self.batch_size, sampler=sampler, drop_last=full, collate_fn=collate
-            )
+            return DataLoader(rows, share, sampler=sampler, drop_last=full, collate_fn=collate)
         device = self.trainer.strategy.root_device.type if self.trainer else "cpu"
         on_device = self.crop == "device" or (self.crop == "auto" and device == "cuda")
+        if self._shards is not None:
+            return self._shards.batches(
+                dataset,
+                share,
+                seed=self.seed,
+                on_device=on_device,
+                num_workers=self.num_workers,
+                persistent_workers=self.num_workers > 0,
+                pin_memory=device == "cuda",
+            )
         return self._loader(
             SourceDataset(dataset) if on_device else dataset,
             sampler=sampler,
@@ -168,8 +194,33 @@ class CocoKeypointDataModule(L.LightningDataModule):
         return batch
 
     def val_dataloader(self) -> DataLoader[PoseBatch]:
-        """Validation crops in file order."""
-        return self._loader(self.datasets["val"])
+        """Validation crops in file order; each device has every n-th, padded to an equal number.
+
+        A person that pads is told by its row and counted once (:class:`PoseResults`).
+        """
+        dataset = self.datasets["val"]
+        sampler: DistributedSampler[PoseBatch]
+        sampler = DistributedSampler(dataset, *self._devices(), shuffle=False)
+        return self._loader(dataset, sampler=sampler)
+
+    def share(self) -> int:
+        """Persons per step on each device.
+
+        Raises:
+            ValueError: the devices cannot have equal shares.
+        """
+        world, _ = self._devices()
+        if self.batch_size % world:
+            raise ValueError(
+                f"data.batch_size={self.batch_size}, the persons of a step, must be a multiple of "
+                f"the {world} devices that share them"
+            )
+        return self.batch_size // world
+
+    def _devices(self) -> tuple[int, int]:
+        """How many there are, and which of them this process has."""
+        trainer = self.trainer
+        return (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
 
     def score(self, predictions: Predictions) -> dict[str, float | None]:
         """AP and AR of validation poses; where only a part was predicted, on that part's images."""
@@ -185,7 +236,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
     def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:  # noqa: ANN401
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
+            batch_size=self.share(),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             collate_fn=collate,

@@ -6,6 +6,7 @@ it was made of and for).  Labels stay in the annotation file, whose rows the pac
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,12 +121,17 @@ class Pack:
 
     def read(self, row: int) -> NDArray[np.uint8]:
         """A person's crop ``(h, w, 3)``, RGB; not to be written to."""
-        start = self.start[row]
-        data = self._bytes[start : start + self.length[row]]
+        data = self.stored(row)
         if self._jpeg:
             return np.asarray(simplejpeg.decode_jpeg(data, "RGB"))
         width, height = self.extent[row]
         return data.reshape(height, width, 3)
+
+    def stored(self, row: int) -> NDArray[np.uint8]:
+        """A person's crop as its bytes in the file."""
+        start = self.start[row]
+        data: NDArray[np.uint8] = self._bytes[start : start + self.length[row]]
+        return data
 
     def frame(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """``(B, 4)`` of :class:`kdpose.data.dataset.Pixels`."""
@@ -138,32 +144,55 @@ class Pack:
         size: tuple[int, int],
         augmentation: Augmentation | None,
     ) -> None:
-        """Make sure that the pack is of these persons and reaches as far as training will.
+        """See :func:`check_made_for`."""
+        where = f"{self.folder} (from data.pack)"
+        check_made_for(self.about, where, "data.pack", annotations, skeleton, size, augmentation)
 
-        Raises:
-            ValueError: it does not, with what to do.
-        """
-        about, again = self.about, "make it anew with python -m kdpose.pack, or set data.pack=null"
-        if about["annotations_sha256"] != sha256(annotations):
-            raise ValueError(
-                f"{self.folder} (from data.pack) was made of {about['annotations']}, and "
-                f"{Path(annotations).absolute()} differs from that: {again}"
-            )
-        (width, height), (w, h) = about["size"], size
-        made, wanted = about["augmentation"], vars(augmentation or Augmentation(0, 0, 0, 0, 0))
-        halves = made["half_body_probability"] > 0 and (
-            wanted["half_body_joints"] >= made["half_body_joints"]
+
+def check_made_for(
+    about: Mapping[str, Any],
+    where: str,
+    key: str,
+    annotations: str | Path,
+    skeleton: Skeleton,
+    size: tuple[int, int],
+    augmentation: Augmentation | None,
+) -> None:
+    """Make sure that a pack is of these persons and reaches as far as training will.
+
+    Args:
+        about: the pack's ``pack.json``.
+        where: the pack, for messages.
+        key: config key that names it.
+        annotations: file that training reads.
+        skeleton: of the persons.
+        size: W, H of the largest input.
+        augmentation: of the training; None where there is none.
+
+    Raises:
+        ValueError: it does not, with what to do.
+    """
+    again = f"make it anew with python -m kdpose.pack, or set {key}=null"
+    if about["annotations_sha256"] != sha256(annotations):
+        raise ValueError(
+            f"{where} was made of {about['annotations']}, and "
+            f"{Path(annotations).absolute()} differs from that: {again}"
         )
-        misfits = {
-            f"skeleton '{skeleton.name}'": skeleton.name != about["skeleton"],
-            f"inputs of {w}x{h}": w * height != h * width or w > width,
-            f"augmentation.scale {wanted['scale']}": wanted["scale"] > made["scale"],
-            f"augmentation.rotation {wanted['rotation']}": wanted["rotation"] > made["rotation"],
-            "these half bodies": wanted["half_body_probability"] > 0 and not halves,
-        }
-        if any(misfits.values()):
-            found = " and ".join(name for name, misfit in misfits.items() if misfit)
-            raise ValueError(
-                f"{self.folder} (from data.pack) does not serve {found}; it was made for "
-                f"'{about['skeleton']}', {width}x{height}, {made}: {again}"
-            )
+    (width, height), (w, h) = about["size"], size
+    made, wanted = about["augmentation"], vars(augmentation or Augmentation(0, 0, 0, 0, 0))
+    halves = made["half_body_probability"] > 0 and (
+        wanted["half_body_joints"] >= made["half_body_joints"]
+    )
+    misfits = {
+        f"skeleton '{skeleton.name}'": skeleton.name != about["skeleton"],
+        f"inputs of {w}x{h}": w * height != h * width or w > width,
+        f"augmentation.scale {wanted['scale']}": wanted["scale"] > made["scale"],
+        f"augmentation.rotation {wanted['rotation']}": wanted["rotation"] > made["rotation"],
+        "these half bodies": wanted["half_body_probability"] > 0 and not halves,
+    }
+    if any(misfits.values()):
+        found = " and ".join(name for name, misfit in misfits.items() if misfit)
+        raise ValueError(
+            f"{where} does not serve {found}; it was made for "
+            f"'{about['skeleton']}', {width}x{height}, {made}: {again}"
+        )

@@ -12,6 +12,7 @@ def refined_l1(
     joint_mask: Tensor,
     input_size: tuple[int, int],
     block: int,
+    count: Tensor | None = None,
 ) -> Tensor:
     """Mean absolute error over the coordinates that count.
 
@@ -24,6 +25,8 @@ def refined_l1(
         joint_mask: M, ``(B, K)``, 1 for joints with a label.
         input_size: ``(W, H)``, pixels.
         block: which of ``refined``, from 0.
+        count: scalar, how many joints to divide by instead of those of ``joint_mask``: where
+            devices share a batch, their mean, so that the mean of their losses is the batch's.
 
     Returns:
         Scalar; 0 where no joint counts.
@@ -44,4 +47,5 @@ def refined_l1(
     error = (pose.to(precise) - target_pose.to(precise)).abs()
     width, height = input_size
     scaled = (error[..., 0] / width + error[..., 1] / height) * 2
-    return (scaled * mask).sum() / (2 * mask.sum()).clamp(min=1)
+    counted = mask.sum() if count is None else count
+    return (scaled * mask).sum() / (2 * counted).clamp(min=1)

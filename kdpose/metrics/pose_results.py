@@ -59,6 +59,7 @@ class PoseResults(Metric):
 
     Args:
         input_size: width and height of the network input, pixels.
+        alone: of this process only, whatever others have seen.
     """
 
     full_state_update = False
@@ -70,8 +71,8 @@ class PoseResults(Metric):
     center: list[Tensor]
     size: list[Tensor]
 
-    def __init__(self, input_size: tuple[int, int]) -> None:
-        super().__init__()
+    def __init__(self, input_size: tuple[int, int], alone: bool = False) -> None:
+        super().__init__(sync_on_compute=not alone)
         self.input_size = input_size
         for name in _STATES:
             self.add_state(name, default=[], dist_reduce_fx="cat")

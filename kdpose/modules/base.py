@@ -7,6 +7,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -145,6 +146,24 @@ class PoseModule(L.LightningModule):
         """
         if self.compile_options is not None:
             torch.compiler.cudagraph_mark_step_begin()
+
+    def on_after_backward(self) -> None:
+        """Name the parameters that several devices would wait for in vain.
+
+        Raises:
+            ValueError: a parameter has no gradient after the first step.
+        """
+        parallel = self.trainer.strategy.model
+        if self.global_step > 0 or not isinstance(parallel, DistributedDataParallel):
+            return
+        trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
+        unused = [name for name, p in trained if p.grad is None]
+        if unused and not parallel.find_unused_parameters:
+            raise ValueError(
+                f"{len(unused)} of {len(trained)} parameters, {unused[:3]}, have no part in the "
+                f"losses {sorted(self.losses)}, and several devices wait for the gradients of all: "
+                "take trainer.strategy=ddp_find_unused_parameters_true"
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description; a file without optimizer state keeps what inference needs."""

@@ -76,11 +76,9 @@ class _ImageHead(nn.Module):
         return coarse, middle, self.fuse4(middle, map4)
 
 
-class _NodeNorm(nn.BatchNorm1d):
+def _normed(norm: nn.BatchNorm1d, nodes: Tensor) -> Tensor:
     """BatchNorm of ``(B, K, C)`` over persons and joints, then ReLU."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(super().forward(x.flatten(0, 1)).reshape(x.shape))
+    return F.relu(norm(nodes.flatten(0, 1)).reshape(nodes.shape))
 
 
 class _ResGCNBlock(nn.Module):
@@ -91,9 +89,9 @@ class _ResGCNBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.reduce = SemGraphConv(channels, channels // 2, limbs, num_joints, backend)
-        self.reduce_norm = _NodeNorm(channels // 2)
+        self.reduce_norm = nn.BatchNorm1d(channels // 2)
         self.expand = SemGraphConv(channels // 2, channels, limbs, num_joints, backend)
-        self.norm = _NodeNorm(channels)
+        self.norm = nn.BatchNorm1d(channels)
         self.attention = nn.Sequential(
             nn.Linear(channels, channels // 4),
             nn.ReLU(),
@@ -102,8 +100,8 @@ class _ResGCNBlock(nn.Module):
         )
 
     def forward(self, nodes: Tensor) -> Tensor:
-        change = self.expand(self.reduce_norm(self.reduce(nodes)))
-        nodes = self.norm(nodes + change)
+        change = self.expand(_normed(self.reduce_norm, self.reduce(nodes)))
+        nodes = _normed(self.norm, nodes + change)
         return nodes * (1 + self.attention(nodes.mean(dim=1))[..., None])
 
 
@@ -165,7 +163,7 @@ class IGPGCN(nn.Module):
             sizes.append(sizes[-1] + width)
         graph = (limbs, num_joints, backend)
         self.input = SemGraphConv(3 if with_score else 2, hidden, *graph)
-        self.input_norm = _NodeNorm(hidden)
+        self.input_norm = nn.BatchNorm1d(hidden)
         self.pose_block = _ResGCNBlock(hidden, *graph)
         self.blocks = nn.ModuleList(_ResGCNBlock(size, *graph) for size in sizes[1:])
         outputs = [SemGraphConv(size, 2, *graph) for size in sizes[1:]]
@@ -202,7 +200,7 @@ class IGPGCN(nn.Module):
         nodes = joints / self.half_size - 1  # pixels to [-1, 1]
         if self.with_score:
             nodes = torch.cat([nodes, scores[..., None]], dim=-1)
-        nodes = self.pose_block(self.input_norm(self.input(nodes)))
+        nodes = self.pose_block(_normed(self.input_norm, self.input(nodes)))
         base = joints if self.residual else self.half_size
         refined = []
         for guide, stride, block, output in zip(
