@@ -267,4 +267,6 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    main()
+    from kdpose.train import main as sent  # launchers send it to processes with another __main__
+
+    sent()
