@@ -78,6 +78,7 @@ def test_shapes_must_fit():
 
 def test_shares_of_a_batch_average_to_it():
     refined, target, mask = case(4, 14)
+    mask[0] = 1
     halves = [slice(0, 2), slice(2, 4)]
     assert mask[halves[0]].sum() != mask[halves[1]].sum()
     shares = [
