@@ -74,3 +74,15 @@ def test_shapes_must_fit():
     refined, target, mask = case(1, 14)
     with pytest.raises(ValueError, match=r"\(1, 14, 2\), \(1, 13, 2\), \(1, 14\)"):
         refined_l1(refined, target[:, 1:], mask, SIZE, 0)
+
+
+def test_shares_of_a_batch_average_to_it():
+    refined, target, mask = case(4, 14)
+    mask[0] = 1
+    halves = [slice(0, 2), slice(2, 4)]
+    assert mask[halves[0]].sum() != mask[halves[1]].sum()
+    shares = [
+        refined_l1([p[h] for p in refined], target[h], mask[h], SIZE, 2, count=mask.sum() / 2)
+        for h in halves
+    ]
+    torch.testing.assert_close(sum(shares) / 2, refined_l1(refined, target, mask, SIZE, 2))
