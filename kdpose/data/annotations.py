@@ -120,10 +120,9 @@ def _upright(
     reach = np.zeros_like(size)
     boxed = (place >= 0) & ~np.isnan(boxes[:, 0])
     np.maximum.at(reach, place[boxed], boxes[boxed, :2] + boxes[boxed, 2:])
-    slack = 1  # pixel: files round
-    swapped: NDArray[np.bool_] = (reach > size + slack).any(1) & (
-        reach[:, ::-1] <= size + slack
-    ).all(1)
+    room = size + 1  # a pixel of slack: files round
+    beyond, within = (reach > room).any(axis=1), (reach[:, ::-1] <= room).all(axis=1)
+    swapped = np.logical_and(beyond, within)
     if swapped.any():
         count = swapped.sum()
         _log.warning("%s: %d images have width and height swapped; repaired", where, count)
