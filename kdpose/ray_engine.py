@@ -11,6 +11,7 @@ from kdpose.shards import Count, Predict, Shard, write
 def _ray() -> Any:  # noqa: ANN401
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # or Ray reports home
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its remarks to developers
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # 30 s is little where others work
     try:
         import ray
         import ray.data

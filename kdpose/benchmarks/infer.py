@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from kdpose.benchmarks.frame import Case
-from kdpose.benchmarks.product import product
+from kdpose.benchmarks.limits import convolution
 from kdpose.benchmarks.runtimes import Run, exported
 from kdpose.checkpoints import Loaded
 from kdpose.cli import CONF
@@ -25,7 +25,7 @@ from kdpose.types import Pose, SimCCLogits
 
 SIZES = (1, 8)  # persons at once
 IMAGE = (480, 640)
-LIMIT = "student's multiply-adds as a float32 product"
+LIMIT = "student's multiply-adds in one large float32 convolution"
 
 
 def cases(
@@ -41,8 +41,8 @@ def cases(
     The student is also run as the files that ``kdpose.export`` writes, on the CPU.
 
     Ratios are to the configured student (``backbone=``) at the same number of persons, so that the
-    refiner's inverse ratio is its share of the student's time.  The limit is a product of large
-    float32 matrices: no network can do its multiply-adds faster, but for 8-bit ones.
+    refiner's inverse ratio is its share of the student's time.  The limit is a large float32
+    convolution: no network can do its multiply-adds faster, but for 8-bit ones.
 
     Args:
         student: of random weights, as all nets here.
@@ -69,7 +69,7 @@ def cases(
     for name in chosen:
         net = PoseNet(_backbone(name), head, student.codec, student.skeleton).to(device)
         rows += _networks(name, net.eval(), "student", gmacs)
-    return [*rows, Case(LIMIT, product(torch.float32, device, 2e9 * gmacs))]
+    return [*rows, Case(LIMIT, convolution(device, 2e9 * gmacs))]
 
 
 def _backbone(name: str) -> Any:  # noqa: ANN401

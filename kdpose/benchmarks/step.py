@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdpose.benchmarks.frame import Case
-from kdpose.benchmarks.product import product
+from kdpose.benchmarks.limits import product
 from kdpose.losses.terms import LossTerm
 from kdpose.modules.distill import DistillStage1Module
 from kdpose.modules.refine import RefineStage2Module

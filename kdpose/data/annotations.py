@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,13 +47,29 @@ class Persons:
         return Persons(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
-def read_json(path: str | Path, key: str) -> Any:  # noqa: ANN401
-    """Read a JSON file; ``key`` is the config key that the path came from, for the error.
+class _Image(msgspec.Struct):
+    id: int
+    file_name: str
+    width: float
+    height: float
 
-    Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: it is not JSON.
-    """
+
+class _Person(msgspec.Struct):
+    image_id: int
+    bbox: list[float] | None = None
+    keypoints: list[float] | None = None
+    iscrowd: float | bool = 0
+    area: float = 1
+
+
+class _File(msgspec.Struct):
+    """What is read of a file; persons one by one, or a million would fill gigabytes."""
+
+    images: list[_Image]
+    annotations: list[msgspec.Raw]
+
+
+def _there(path: str | Path, key: str) -> Path:
     path = Path(path)
     if not path.is_file():
         where = f"at {path.absolute()} (from {key})"
@@ -61,6 +78,17 @@ def read_json(path: str | Path, key: str) -> Any:  # noqa: ANN401
         raise FileNotFoundError(
             f"no annotations {where}; set dataset.root or KDPOSE_DATA to where the data lies"
         )
+    return path
+
+
+def read_json(path: str | Path, key: str) -> Any:  # noqa: ANN401
+    """Read a JSON file; ``key`` is the config key that the path came from, for the error.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: it is not JSON.
+    """
+    path = _there(path, key)
     collecting = gc.isenabled()
     gc.disable()  # there is no garbage, and looking for it takes a third of the time
     try:
@@ -72,37 +100,39 @@ def read_json(path: str | Path, key: str) -> Any:  # noqa: ANN401
             gc.enable()
 
 
-def _clean_box(box: list[float], width: int, height: int) -> tuple[float, float, float, float]:
-    """Clip a box to the image as HRNet's code does; zero size where nothing is left."""
-    x, y, w, h = box
-    x1, y1 = max(0.0, x), max(0.0, y)
-    x2 = min(width - 1.0, x1 + max(0.0, w - 1))
-    y2 = min(height - 1.0, y1 + max(0.0, h - 1))
-    return x1, y1, x2 - x1, y2 - y1
+def _clean_boxes(boxes: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Clip boxes ``(N, 4)`` to their images as HRNet's code does; no size where nothing is left."""
+    low = np.maximum(0, boxes[:, :2])
+    high = np.minimum(size - 1, low + np.maximum(0, boxes[:, 2:] - 1))
+    return np.concatenate([low, high - low], axis=1)
 
 
-def upright(data: dict[str, Any], where: str) -> dict[int, dict[str, Any]]:
-    """The images by id, width and height exchanged where all boxes fit in the image only so.
+def upright(
+    size: NDArray[np.float64],
+    place: NDArray[np.int64],
+    boxes: NDArray[np.float64],
+    where: str,
+) -> NDArray[np.float64]:
+    """The images' sizes ``(I, 2)``, exchanged where all boxes fit in the image only so.
 
     Some releases of CrowdPose's annotations have them swapped, which would cut boxes off.
+
+    Args:
+        size: width and height.
+        place: ``(N,)``, each person's image, -1 for none.
+        boxes: ``(N, 4)``, NaN for none.
+        where: the file, for the warning.
     """
-    images = {image["id"]: image for image in data["images"]}
-    reach: dict[int, tuple[float, float]] = {}
-    for person in data["annotations"]:
-        if person["image_id"] in images and person.get("bbox"):
-            x, y, w, h = person["bbox"]
-            right, bottom = reach.get(person["image_id"], (0, 0))
-            reach[person["image_id"]] = max(right, x + w), max(bottom, y + h)
-    slack = 1  # pixel: files round
-    swapped = 0
-    for number, (right, bottom) in reach.items():
-        width, height = images[number]["width"] + slack, images[number]["height"] + slack
-        if (right > width or bottom > height) and right <= height and bottom <= width:
-            images[number] = {**images[number], "width": height - slack, "height": width - slack}
-            swapped += 1
-    if swapped:
-        _log.warning("%s: %d images have width and height swapped; repaired", where, swapped)
-    return images
+    reach = np.zeros_like(size)
+    boxed = (place >= 0) & ~np.isnan(boxes[:, 0])
+    np.maximum.at(reach, place[boxed], boxes[boxed, :2] + boxes[boxed, 2:])
+    room = size + 1  # a pixel of slack: files round
+    beyond, within = (reach > room).any(axis=1), (reach[:, ::-1] <= room).all(axis=1)
+    swapped = np.logical_and(beyond, within)
+    if swapped.any():
+        count = swapped.sum()
+        _log.warning("%s: %d images have width and height swapped; repaired", where, count)
+    return np.where(swapped[:, None], size[:, ::-1], size)
 
 
 def load_persons(
@@ -120,40 +150,75 @@ def load_persons(
         ValueError: it is no COCO-keypoints file, its joints do not fit the skeleton, or nobody
             in it has a labelled joint.
     """
-    data = read_json(annotations, key)
     where = f"{Path(annotations).absolute()} (from {key})"
-    if not isinstance(data, dict) or not {"images", "annotations"} <= data.keys():
-        raise ValueError(f"{where} is no COCO-keypoints file: it needs 'images' and 'annotations'")
-    images = upright(data, where)
-    rows: list[tuple[Any, ...]] = []
-    for person in data["annotations"]:
-        keypoints = person.get("keypoints") or []
-        if keypoints and len(keypoints) != 3 * len(skeleton):
+    file = _parse(_there(annotations, key), where)
+    ids = np.array([image.id for image in file.images], dtype=np.int64)
+    names = [image.file_name for image in file.images]
+    size = np.array([(image.width, image.height) for image in file.images]).reshape(-1, 2)
+    count = len(file.annotations)
+    place, boxes, joints = _persons(file, skeleton, where)
+    del file  # the text, which is larger than all that was read of it
+    size = upright(size, place, boxes, where)
+    rows = np.flatnonzero(joints[..., 2].any(axis=1))
+    boxes = _clean_boxes(boxes[rows], size[place[rows]])
+    sized = (boxes[:, 2:] > 0).all(axis=1)
+    rows, boxes = rows[sized], boxes[sized]
+    if not len(rows):
+        raise ValueError(f"{where}: none of {count} persons has a labelled joint")
+    image = place[rows]
+    return Persons(
+        files=np.array([names[i] for i in image.tolist()]),
+        image_id=ids[image],
+        image_size=size[image].astype(np.float32),
+        box=boxes.astype(np.float32),
+        box_score=np.ones(len(rows), dtype=np.float32),
+        joints=np.ascontiguousarray(joints[rows, :, :2]),
+        visible=np.ascontiguousarray(joints[rows, :, 2]),
+    )
+
+
+def _parse(path: Path, where: str) -> _File:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_File)
+    except msgspec.ValidationError as error:
+        raise ValueError(
+            f"{where} is no COCO-keypoints file: it needs 'images' and 'annotations': {error}"
+        ) from None
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{where} is not JSON: {error}") from None
+
+
+def _persons(
+    file: _File, skeleton: Skeleton, where: str
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
+    """Each person's image, box and joints, as the file has them.
+
+    Returns:
+        ``(N,)`` places among the images, -1 for none; boxes ``(N, 4)``, NaN for none; joints
+        ``(N, K, 3)``, zeros for crowds and those without an image or a size.
+    """
+    number = {image.id: place for place, image in enumerate(file.images)}
+    count = len(file.annotations)
+    place = np.full(count, -1, dtype=np.int64)
+    boxes = np.full((count, 4), np.nan)
+    joints = np.zeros((count, 3 * len(skeleton)), dtype=np.float32)
+    decode = msgspec.json.Decoder(_Person).decode
+    for row, text in enumerate(file.annotations):
+        try:
+            person = decode(text)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"{where}: person {row} of 'annotations': {error}") from None
+        if person.keypoints and len(person.keypoints) != 3 * len(skeleton):
             raise ValueError(
-                f"{where} has {len(keypoints) / 3:g} joints per person and skeleton "
+                f"{where} has {len(person.keypoints) / 3:g} joints per person and skeleton "
                 f"'{skeleton.name}' has {len(skeleton)}; take dataset=custom or another skeleton"
             )
-        image = images.get(person["image_id"])
-        if image is None or person.get("iscrowd") or not any(keypoints[2::3]):
-            continue
-        box = _clean_box(person["bbox"], image["width"], image["height"])
-        if person.get("area", 1) > 0 and box[2] > 0 and box[3] > 0:
-            rows.append((image, box, keypoints))
-    if not rows:
-        raise ValueError(
-            f"{where}: none of {len(data['annotations'])} persons has a labelled joint"
-        )
-    keypoints = np.array([row[2] for row in rows], dtype=np.float32)
-    keypoints = keypoints.reshape(len(rows), len(skeleton), 3)
-    return Persons(
-        files=np.array([row[0]["file_name"] for row in rows]),
-        image_id=np.array([row[0]["id"] for row in rows], dtype=np.int64),
-        image_size=np.array([(r[0]["width"], r[0]["height"]) for r in rows], dtype=np.float32),
-        box=np.array([row[1] for row in rows], dtype=np.float32),
-        box_score=np.ones(len(rows), dtype=np.float32),
-        joints=np.ascontiguousarray(keypoints[..., :2]),
-        visible=np.ascontiguousarray(keypoints[..., 2]),
-    )
+        place[row] = number.get(person.image_id, -1)
+        if person.bbox:
+            boxes[row] = person.bbox
+        if person.keypoints and place[row] >= 0 and not person.iscrowd and person.area > 0:
+            joints[row] = person.keypoints
+    return place, boxes, joints.reshape(count, len(skeleton), 3)
 
 
 def concatenate(*parts: Persons) -> Persons:

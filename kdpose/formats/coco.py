@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kdpose.data.annotations import read_json, upright
 from kdpose.formats.coco_file import CocoFile, category
 from kdpose.keypoints import Skeleton
@@ -25,13 +27,28 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
     if not isinstance(data, dict) or not {"images", "annotations"} <= data.keys():
         raise ValueError(f"{source.absolute()} (from source) has no 'images' and 'annotations'")
     skeleton = skeleton or named_skeleton(source)
-    sizes = upright(data, str(source.absolute()))
+    sizes = _upright(data, str(source.absolute()))
     persons = [_completed(p, sizes.get(p["image_id"]), skeleton) for p in data["annotations"]]
     return {
         **data,
         "images": [sizes[image["id"]] for image in data["images"]],
         "annotations": [person for person in persons if person is not None],
         "categories": [category(skeleton)],
+    }
+
+
+def _upright(data: dict[str, Any], where: str) -> dict[int, dict[str, Any]]:
+    """The images by id, see :func:`upright`."""
+    images, persons = data["images"], [p for p in data["annotations"] if p.get("bbox")]
+    rows = {image["id"]: row for row, image in enumerate(images)}
+    size = np.array([(x["width"], x["height"]) for x in images], np.float64).reshape(-1, 2)
+    place = np.array([rows.get(person["image_id"], -1) for person in persons], np.int64)
+    boxes = np.array([person["bbox"] for person in persons], np.float64).reshape(-1, 4)
+    mended = upright(size, place, boxes, where)
+    return {
+        image["id"]: image if (now == was).all() else {**image, "width": w, "height": h}
+        for image, was, now in zip(images, size, mended, strict=True)
+        for w, h in [now.astype(int).tolist()]
     }
 
 

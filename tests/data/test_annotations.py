@@ -122,9 +122,14 @@ def test_missing_file_names_the_key(tmp_path):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("{", r"a.json \(from dataset.annotations\) is not JSON: Expecting"),
+        ("{", r"a.json \(from dataset.annotations\) is not JSON: Input data was truncated"),
         ("[]", "is no COCO-keypoints file: it needs 'images' and 'annotations'"),
         ('{"images": []}', "is no COCO-keypoints file"),
+        (
+            '{"images": [{"id": 1}], "annotations": []}',
+            r"missing required field `file_name`.*images",
+        ),
+        ('{"images": [], "annotations": [{"bbox": []}]}', "person 0 of 'annotations': .*image_id"),
         ('{"images": [], "annotations": []}', "none of 0 persons has a labelled joint"),
     ],
 )
