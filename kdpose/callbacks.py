@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from torchvision.io import write_jpeg
 
 from kdpose.dashboards import show
-from kdpose.data.dataset import collate
+from kdpose.data.dataset import spread
 from kdpose.drawing import pose_grid
 
 
@@ -50,9 +49,7 @@ class PosePictures(L.Callback):
         if not due or trainer.sanity_checking or not trainer.is_global_zero:
             return
         dataset = trainer.datamodule.datasets["val"]  # type: ignore[attr-defined]
-        count = min(self.persons, len(dataset))
-        rows = torch.linspace(0, len(dataset) - 1, count).round().int().tolist()
-        batch = collate([dataset[row] for row in rows])
+        batch = spread(dataset, self.persons)
         pose = pl_module.net.pose(batch.image.to(pl_module.device))  # type: ignore[union-attr, operator]
         joints = pose.joints.float().cpu()
         show(trainer.loggers, batch, joints, dataset.skeleton, trainer.global_step)

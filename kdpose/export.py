@@ -34,11 +34,17 @@ _PRECISIONS = ("fp32", "fp16", "int8")
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
 
 
+def missing_packages() -> str | None:
+    """What is not installed, and how to have it; None where nothing misses."""
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    return f"exports need {', '.join(missing)}: pip install 'kdpose[export]'" if missing else None
+
+
 def check_request(form: str, precision: str) -> None:
     """Refuse what cannot be written, before any work is done.
 
     Raises:
-        ValueError: format or precision is unknown, they do not go together, or a package misses.
+        ValueError: format or precision is unknown, or they do not go together.
     """
     if form not in SUFFIX or precision not in _PRECISIONS:
         raise ValueError(
@@ -47,9 +53,6 @@ def check_request(form: str, precision: str) -> None:
         )
     if form == "pt2" and precision == "int8":
         raise ValueError("torch has no 8-bit convolution: take format=onnx or format=openvino")
-    missing = [name for name in _PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ValueError(f"exports need {', '.join(missing)}: pip install 'kdpose[export]'")
 
 
 def split_crops(loaded: Loaded, split: str, cfg: DictConfig, persons: int) -> LabelledCrops:
@@ -157,8 +160,10 @@ def judge(cfg: DictConfig, parity: Parity, quantized: Quantized | None) -> str |
     line = f"it cannot stand for PyTorch: {' and '.join(faults)}"
     if quantized is None:
         return line
-    costs = quantized.choice.alone or group_costs(quantized.measure, quantized.groups)
-    console.print(group_table(costs, quantized.float_groups))
+    costs = quantized.choice.alone
+    if not costs:  # else they are shown already
+        costs = group_costs(quantized.measure, quantized.groups)
+        console.print(group_table(costs, quantized.float_groups))
     worst = sorted(quantized.choice.int8, key=lambda group: -costs[group].px)[:3]
     named = ", ".join(f"{g} {costs[g].ap:.2f} AP, {costs[g].px:.2f} px" for g in worst)
     return f"{line}; costliest in int8: {named}; a lower calibration.ap keeps more in float"
@@ -173,10 +178,16 @@ def _int8_facts(quantized: Quantized) -> dict[str, Any]:
     }
 
 
-@entry_point("export")
-def main(cfg: DictConfig) -> None:
-    """Entry point."""
-    check_request(cfg.format, cfg.precision)
+def export(cfg: DictConfig) -> dict[str, Any]:
+    """Write the network, compare the file with PyTorch, and let it through or keep it apart.
+
+    Args:
+        cfg: ``conf/export.yaml``'s keys.
+
+    Returns:
+        What the JSON beside the file holds, and ``path``: where the file lies, below ``rejected``
+        where its ``fault`` is not None.
+    """
     torch.set_num_threads(cfg.threads)
     loaded = load_net(cfg.ckpt)
     reference = torch_network(loaded)
@@ -184,10 +195,32 @@ def main(cfg: DictConfig) -> None:
     out = Path(cfg.out)
     rejected = out / "rejected"  # until the gate has let it through
     rejected.mkdir(parents=True, exist_ok=True)
-    name = f"{loaded.description['experiment']}_{cfg.precision}{SUFFIX[cfg.format]}"
-    path = rejected / name
-    console.print(f"writing {name}")
+    experiment = str(loaded.description["experiment"]).replace("/", "_")  # of a pipeline's stage
+    path = rejected / f"{experiment}_{cfg.precision}{SUFFIX[cfg.format]}"
+    console.print(f"writing {path.name}")
     quantized = write(cfg, loaded, reference, path)
+    report = {"file": path.name, "format": cfg.format, "precision": cfg.precision}
+    report |= _against_torch(cfg, loaded, reference, crops, path, quantized)
+    path.with_suffix(".json").write_text(json.dumps(report, indent=2))
+    if report["fault"] is not None:
+        return report | {"path": str(path.absolute())}
+    for file in (*files_of(path), path.with_suffix(".json")):
+        file.replace(out / file.name)
+    if not any(rejected.iterdir()):
+        rejected.rmdir()
+    shutil.copy(runner.__file__, out / "runner.py")
+    return report | {"path": str((out / path.name).absolute())}
+
+
+def _against_torch(
+    cfg: DictConfig,
+    loaded: Loaded,
+    reference: Network,
+    crops: LabelledCrops,
+    path: Path,
+    quantized: Quantized | None,
+) -> dict[str, Any]:
+    """Compare the file with PyTorch, say so, and judge it."""
     console.print(f"comparing it with PyTorch on {len(crops.pixels)} persons")
     _, network = runner.open_model(str(path), cfg.threads)
     parity = compare(reference, network, crops, undecided(loaded.net, crops))
@@ -197,28 +230,32 @@ def main(cfg: DictConfig) -> None:
     }
     if quantized is not None and quantized.choice.alone:
         console.print(group_table(quantized.choice.alone, quantized.float_groups))
-    console.print(parity_table(name, parity, times))
+    console.print(parity_table(path.name, parity, times))
     fault = judge(cfg, parity, quantized)
-    report = {
-        "file": name,
+    return {
         "passed": fault is None,
+        "fault": fault,
         "annotations": str(crops.annotations),
         **asdict(parity),
         "ap_loss": parity.ap_loss,
         "threads": cfg.threads,
         "latency": times,
         "bytes": sum(file.stat().st_size for file in files_of(path)),
+        **(_int8_facts(quantized) if quantized is not None else {}),
     }
-    report |= _int8_facts(quantized) if quantized is not None else {}
-    path.with_suffix(".json").write_text(json.dumps(report, indent=2))
-    if fault is not None:
-        raise ValueError(f"{path.absolute()} is rejected: {fault}")
-    for file in (*files_of(path), path.with_suffix(".json")):
-        file.replace(out / file.name)
-    if not any(rejected.iterdir()):
-        rejected.rmdir()
-    shutil.copy(runner.__file__, out / "runner.py")
-    console.print(f"written to {(out / name).absolute()}, runner.py beside it", soft_wrap=True)
+
+
+@entry_point("export")
+def main(cfg: DictConfig) -> None:
+    """Entry point."""
+    check_request(cfg.format, cfg.precision)
+    missing = missing_packages()
+    if missing:
+        raise ValueError(missing)
+    report = export(cfg)
+    if not report["passed"]:
+        raise ValueError(f"{report['path']} is rejected: {report['fault']}")
+    console.print(f"written to {report['path']}, runner.py beside it", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Teacher, student and refiner in one command, each stage an experiment of its own."""
 
 import csv
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from kdpose.checkpoints import load_net
 from kdpose.cli import console
 from kdpose.complexity import complexity
 from kdpose.data.annotations import load_persons
-from kdpose.data.dataset import PoseDataset, collate
+from kdpose.data.dataset import PoseDataset, spread
 from kdpose.drawing import labelled, pose_grid
 from kdpose.evaluate import evaluate_net
 from kdpose.ranks import rank
@@ -32,8 +33,8 @@ def run_pipeline(
 
     Args:
         cfg: ``pipeline.stages`` maps a row's label to its ``experiment`` and ``overrides``, and,
-            where it has them, its ``name``, ``seed`` and ``losses``, and the stages that are its
-            ``teacher`` and the ``student`` that it refines.
+            where it has them, its ``name``, ``seed``, ``backbone`` and ``losses``, and the stages
+            that are its ``teacher`` and the ``student`` that it refines.
         overrides: the command line's, passed on to every stage.
         train: trains one composed configuration and returns its metrics.
 
@@ -81,7 +82,7 @@ def _stage_overrides(
     teacher, student = stage.get("teacher"), stage.get("student")
     if teacher is None:
         common = [o for o in common if not o.startswith("teacher.")]
-    identity = [f"{key}={stage[key]}" for key in ("name", "seed") if key in stage]
+    identity = [f"{key}={stage[key]}" for key in ("name", "seed", "backbone") if key in stage]
     if "losses" in stage:
         identity.append(f"loss=[{','.join(stage.losses)}]")
     if teacher is not None:
@@ -116,9 +117,10 @@ def _score_given(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _write_table(run_dir: Path, name: str, rows: dict[str, dict[str, Any]]) -> None:
-    """Print the rows and write them as Markdown and CSV."""
+    """Print the rows and write them as Markdown, CSV and, with all that is known, JSON."""
     run_dir.mkdir(parents=True, exist_ok=True)
     shown = [metric for metric in METRICS if any(metric in row for row in rows.values())]
+    (run_dir / "table.json").write_text(json.dumps(rows, indent=2, default=list))
     title = f"{name}: {caption(next(reversed(rows.values())))}"
     console.print(metrics_table(title, rows))
     header = ["model", *table_header(shown)]
@@ -143,10 +145,7 @@ def _write_picture(path: Path, rows: dict[str, dict[str, Any]], persons: int = 8
     grids = []
     for label, net in zip(rows, (model.net for model in models), strict=True):
         dataset = PoseDataset(everyone, images, models[-1].net.skeleton, net.codec.input_size)
-        step = max(1, len(dataset) // persons)
-        crops = collate(
-            [dataset[i] for i in range(0, min(len(dataset), step * persons), step)]
-        ).image
+        crops = spread(dataset, persons).image
         grid = pose_grid(crops, [net.pose(crops).joints], net.skeleton, columns=persons)
         grids.append(labelled(grid, label))
     width = max(grid.shape[-1] for grid in grids)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,6 @@ def tiny_checkpoints(tmp_path_factory, tiny_student):
 def heard(caplog):
     """Every test hears warnings: some exporters leave the root logger's handlers deaf to them."""
     caplog.handler.setLevel(logging.NOTSET)
+    absl = sys.modules.get("absl.logging")  # TensorBoard's: Hydra closes its handler, and that
+    if absl is not None:  # closes the standard error of whichever test imported it
+        absl.get_absl_handler().python_handler.stream = sys.__stderr__

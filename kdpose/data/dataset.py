@@ -184,3 +184,9 @@ def collate(items: Any) -> Any:  # noqa: ANN401
         None if column[0] is None else torch.stack(column) for column in zip(*items, strict=True)
     ]
     return PoseBatch(*columns)
+
+
+def spread(dataset: PoseDataset, count: int) -> PoseBatch:
+    """So many persons, evenly spread over a data set: the same ones whenever it is asked."""
+    rows = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
+    return dataset.__getitems__(rows.tolist())

@@ -77,23 +77,30 @@ class Run:
             "annotations": self.metrics["annotations_sha256"],
         }
 
-    def gradient_shares(self) -> dict[str, dict[int, float]]:
-        """For each loss term its share of the terms' gradient norms, by epoch."""
-        norms: dict[int, dict[str, float]] = {}
-        prefix = "train/grad_"
+    def log(self) -> dict[str, dict[int, float]]:
+        """The CSV logs: for each figure its mean by epoch; a resumed run's later parts count."""
+        figures: dict[str, dict[int, float]] = {}
         for path in sorted(self.folder.glob("csv/version_*/metrics.csv"), key=_version):
+            found: dict[tuple[str, int], list[float]] = {}
             with path.open(newline="") as file:
                 for line in csv.DictReader(file):
-                    found = {k: float(v) for k, v in line.items() if k.startswith(prefix) and v}
-                    if found:
-                        norms[int(line["epoch"])] = found
-        shares: dict[str, dict[int, float]] = {}
-        for epoch, found in sorted(norms.items()):
-            whole = sum(found.values())
-            for name, norm in found.items():
-                term = shares.setdefault(name.removeprefix(prefix), {})
-                term[epoch] = norm / whole if whole else 0.0
-        return shares
+                    for key, text in line.items():
+                        if text and key not in ("epoch", "step") and line["epoch"]:
+                            found.setdefault((key, int(line["epoch"])), []).append(float(text))
+            for (key, epoch), values in found.items():
+                figures.setdefault(key, {})[epoch] = sum(values) / len(values)
+        return figures
+
+    def gradient_shares(self) -> dict[str, dict[int, float]]:
+        """For each loss term its share of the terms' gradient norms, by epoch."""
+        prefix = "train/grad_"
+        norms = {k.removeprefix(prefix): v for k, v in self.log().items() if k.startswith(prefix)}
+        epochs = sorted({epoch for by_epoch in norms.values() for epoch in by_epoch})
+        whole = {e: sum(by_epoch.get(e, 0.0) for by_epoch in norms.values()) for e in epochs}
+        return {
+            term: {e: n / whole[e] if whole[e] else 0.0 for e, n in sorted(by_epoch.items())}
+            for term, by_epoch in norms.items()
+        }
 
 
 def _version(path: Path) -> int:

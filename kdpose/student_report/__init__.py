@@ -1,0 +1,1 @@
+"""What a distillation made, as one HTML file."""
