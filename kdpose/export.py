@@ -184,7 +184,8 @@ def main(cfg: DictConfig) -> None:
     out = Path(cfg.out)
     rejected = out / "rejected"  # until the gate has let it through
     rejected.mkdir(parents=True, exist_ok=True)
-    name = f"{loaded.description['experiment']}_{cfg.precision}{SUFFIX[cfg.format]}"
+    experiment = Path(loaded.description["experiment"]).name  # an ablation's stages have folders
+    name = f"{experiment}_{cfg.precision}{SUFFIX[cfg.format]}"
     path = rejected / name
     console.print(f"writing {name}")
     quantized = write(cfg, loaded, reference, path)

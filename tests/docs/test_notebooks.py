@@ -37,10 +37,10 @@ def test_it_runs(path, reader, monkeypatch):
     for name in ("synthetic_stage2", "lspet_ablation/baseline_s0", "lspet_ablation/stage2_s0"):
         reader.earlier_run(name)
     table = reader.root / "runs" / "synthetic_full"  # what the pipeline leaves
-    table.mkdir()
+    table.mkdir(exist_ok=True)
     (table / "table.md").write_text("| model | AP |\n")
     Image.new("RGB", (8, 8)).save(table / "poses.jpg")
-    (reader.root / "notebooks").mkdir()
+    (reader.root / "notebooks").mkdir(exist_ok=True)
     monkeypatch.chdir(reader.root / "notebooks")
     names = {"__name__": path.stem}
     for number, cell in enumerate(cells(path)):

@@ -52,7 +52,9 @@ LONG = (
     ("export", "format=openvino", "tests/deploy covers it"),
     ("evaluate", "test-dev", "needs the images of COCO's test-dev"),
 )
-TRAINED = re.compile(r"synthetic_(?:baseline|stage1|stage2)$")  # experiments quick enough to train
+TRAINED = re.compile(
+    r"synthetic_(?:baseline|stage1|stage2)$|lspet_stage2$"
+)  # experiments quick enough to train
 
 
 class Block(NamedTuple):
@@ -110,7 +112,7 @@ def composed(module, words):
 def why_long(module, words):
     if module == "train":
         name = next((w.partition("=")[2] for w in words if w.startswith("+experiment=")), "")
-        if TRAINED.match(name) and "-m" not in words or "dataset=custom" in words:
+        if (TRAINED.match(name) and "-m" not in words) or "dataset=custom" in words:
             return None
     return next(
         (why for name, word, why in LONG if name == module and word in " ".join(words)), None
@@ -126,11 +128,12 @@ def follow_own(reader, module, words):
         for run in ("baseline_s0", "stage2_s0"):
             reader.earlier_run(f"{folder}/{run}")
     assert list(composed(module, words))
-    if why_long(module, words):
+    if why_long(module, words) or (module, *words) in reader.followed:
         return
+    reader.followed.add((module, *words))
     if module == "train":
-        for name in ("teacher", "stage1"):
-            reader.earlier_run(f"synthetic_{name}")
+        for name in ("synthetic_teacher", "synthetic_stage1", "lspet_teacher", "lspet_stage1"):
+            reader.earlier_run(name)
         reader.train(*words)
     elif module in QUICK:
         reader.main(module, *words, *QUICK[module])
