@@ -38,17 +38,19 @@ class Reader:
 
     def __init__(self, root):
         self.root = root
-        self.main = run_main
         self.followed = set()  # commands that need not be run a second time
+
+    def main(self, module, *words):
+        """An entry point that also sees the configurations that a page has written."""
+        run_main(module, *words, f"hydra.searchpath=[file://{self.root}/conf]")
 
     def train(self, *words):
         """A training of one step, with the parts that the page has written."""
         given = {word.partition("=")[0] for word in words}
         tiny = [word for word in TINY if word.partition("=")[0] not in given]
-        tiny.append(f"hydra.searchpath=[file://{self.root}/conf]")
         if any("stage" in word for word in words):  # such a teacher is no better than chance
             tiny.append("teacher.force=true")
-        run_main("train", *words, *tiny)
+        self.main("train", *words, *tiny)
 
     def earlier_run(self, name):
         """Leave in ``runs/NAME`` what an earlier command would have left."""
@@ -117,7 +119,11 @@ def write_video(path):
 def decide(ckpt):
     """Widen the gaps between bins, which after one step are too narrow for an export's gate."""
     checkpoint = torch.load(ckpt, weights_only=True)
-    checkpoint["state_dict"]["net.head.final_layer.weight"] *= 1000
+    weights, noise = checkpoint["state_dict"], torch.Generator().manual_seed(0)
+    weights["net.head.final_layer.weight"] *= 1000
+    for axis in "xy":  # or the last bins are equal
+        weight = weights[f"net.head.mlp_head_{axis}.weight"]
+        weight += 0.05 * torch.randn(weight.shape, generator=noise)
     torch.save(checkpoint, ckpt)
 
 

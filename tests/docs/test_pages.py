@@ -103,8 +103,8 @@ def composed(module, words):
     ]
     path = f"hydra.searchpath=[file://{Path.cwd()}/conf]"  # of a page's own files
     with initialize_config_dir(CONF, version_base="1.3"):
-        for number in range(max(map(len, choices), default=1)):  # each value once
-            job = [values[number % len(values)] for values in choices]
+        for end in {0, -1} if "-m" in words else {0}:  # a sweep's first and last job
+            job = [values[end] for values in choices]
             cfg = compose(module, overrides=[*job, path], return_hydra_config=False)
             yield OmegaConf.to_container(cfg, resolve=True)
 
@@ -127,10 +127,12 @@ def follow_own(reader, module, words):
     for folder in re.findall(r"runs=runs/(\S+)", line):  # a report's
         for run in ("baseline_s0", "stage2_s0"):
             reader.earlier_run(f"{folder}/{run}")
-    assert list(composed(module, words))
-    if why_long(module, words) or (module, *words) in reader.followed:
+    if (module, *words) in reader.followed:
         return
     reader.followed.add((module, *words))
+    assert list(composed(module, words))
+    if why_long(module, words):
+        return
     if module == "train":
         for name in ("synthetic_teacher", "synthetic_stage1", "lspet_teacher", "lspet_stage1"):
             reader.earlier_run(name)
