@@ -27,6 +27,8 @@ def draw_poses(
 ) -> Tensor:
     """Draw one skeleton per person, each in a colour of its own.
 
+    Lines are as thick as the person is large, so that small persons stay visible under theirs.
+
     Args:
         image: ``(3, H, W)`` uint8 RGB.
         joints: ``(P, K, 2)`` of P persons, image pixels.
@@ -38,22 +40,34 @@ def draw_poses(
     Returns:
         ``(3, H, W)`` uint8, a new tensor.
     """
-    unit = max(1, round(min(image.shape[-2:]) / 160))
     canvas = to_pil_image(image.cpu())
     pen = ImageDraw.Draw(canvas)
     for index, (pose, score) in enumerate(zip(joints, scores, strict=True)):
         color = colors[index % len(colors)]
         seen = (score >= threshold).tolist()
         points = [(float(x), float(y)) for x, y in pose.tolist()]
+        width, reach = _pen_size(pose[score >= threshold], image.shape[-2:])
         for a, b in skeleton.limbs:
             if seen[a] and seen[b]:
-                pen.line((points[a], points[b]), fill=color, width=unit)
+                pen.line((points[a], points[b]), fill=color, width=width)
         for k, (x, y) in enumerate(points):
             if seen[k]:
-                reach = unit + 1
                 pen.ellipse((x - reach, y - reach, x + reach, y + reach), fill=color)
     drawn: Tensor = pil_to_tensor(canvas)
     return drawn
+
+
+def _pen_size(pose: Tensor, size: Sequence[int]) -> tuple[int, int]:
+    """Width of a person's limbs and radius of its joints ``(n, 2)``, pixels.
+
+    They follow the longer side of what the joints span; a joint found far outside the picture
+    ``size`` counts as one on its border.
+    """
+    if not len(pose):
+        return 1, 1
+    inside = pose.clamp(min=0).minimum(pose.new_tensor([size[1], size[0]]))
+    span = float((inside.amax(0) - inside.amin(0)).max())
+    return max(1, round(span / 90)), max(1, round(span / 70))
 
 
 def draw_boxes(image: Tensor, boxes: Tensor, colors: Sequence[str] = PERSON_COLORS) -> Tensor:

@@ -195,7 +195,7 @@ def export(cfg: DictConfig) -> dict[str, Any]:
     out = Path(cfg.out)
     rejected = out / "rejected"  # until the gate has let it through
     rejected.mkdir(parents=True, exist_ok=True)
-    experiment = str(loaded.description["experiment"]).replace("/", "_")  # of a pipeline's stage
+    experiment = Path(loaded.description["experiment"]).name  # a pipeline's stages have folders
     path = rejected / f"{experiment}_{cfg.precision}{SUFFIX[cfg.format]}"
     console.print(f"writing {path.name}")
     quantized = write(cfg, loaded, reference, path)

@@ -45,6 +45,31 @@ def test_weak_joints_and_their_limbs_are_left_out():
     assert not drawn[:, 20:].any()
 
 
+def limb_and_joint(image, pose):
+    """How many rows the limb's middle has, and the columns of its left joint."""
+    drawn = has(draw_poses(image, torch.tensor([pose]).float(), torch.ones(1, 3), PAIR), rgb(0))
+    (x1, y), (x2, _), _ = pose
+    return int(drawn[:, (x1 + x2) // 2].sum()), int(drawn[y, :x1].sum())
+
+
+def test_lines_are_as_thick_as_the_person_is_large():
+    image = torch.zeros(3, 800, 1000, dtype=torch.uint8)
+    large = [[300, 400], [750, 400], [300, 420]]  # spans 450 pixels
+    small = [[100, 100], [145, 100], [100, 110]]  # spans 45
+    assert limb_and_joint(image, large) == (5, 6)
+    assert limb_and_joint(image, small) == (1, 1)
+    both = torch.tensor([large, small]).float()
+    drawn = draw_poses(image, both, torch.ones(2, 3), PAIR)
+    assert has(drawn, rgb(0))[:, 525].sum() == 5
+    assert has(drawn, rgb(1))[:, 122].sum() == 1
+
+
+def test_a_joint_far_outside_makes_no_thick_line():
+    image = torch.zeros(3, 90, 90, dtype=torch.uint8)
+    limb, _ = limb_and_joint(image, [[10, 40], [60, 40], [40, 90_000]])
+    assert limb == 1
+
+
 def test_nobody_gives_a_copy():
     image = torch.zeros(3, 60, 80, dtype=torch.uint8)
     drawn = draw_poses(image, torch.zeros(0, 3, 2), torch.zeros(0, 3), PAIR)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 import kdpose.export
@@ -48,6 +49,15 @@ def test_an_onnx_file_with_report_and_runner(monkeypatch, ckpt, tmp_path, crops,
     says, network = open_model(str(out / "tiny_fp32.onnx"), 1)
     assert says["license"]["weights"] == "CC0"
     np.testing.assert_allclose(network(crops)[0], expected[0], atol=1e-3)
+
+
+def test_a_stage_of_an_ablation_is_named_without_its_folder(monkeypatch, ckpt, tmp_path):
+    content = torch.load(ckpt, weights_only=True)
+    content["kdpose"]["experiment"] = "ablation/stage2_s0"
+    torch.save(content, tmp_path / "best.ckpt")
+    out = tmp_path / "out"
+    export(monkeypatch, f"ckpt={tmp_path}/best.ckpt", f"out={out}", "format=pt2", *QUICK)
+    assert (out / "stage2_s0_fp32.pt2").is_file()
 
 
 def test_what_is_beyond_its_budget_is_rejected(monkeypatch, capsys, ckpt, tmp_path):

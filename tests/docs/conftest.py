@@ -1,0 +1,154 @@
+"""The folder that a reader of the pages and notebooks stands in: data, pictures, earlier runs."""
+
+import importlib
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+TINY = (
+    "backbone=mobilenetv4_tiny",
+    "head.init=projection",
+    "codec.input_size=[48,64]",
+    "data.batch_size=4",
+    "data.num_workers=0",
+    "trainer=cpu",
+    "trainer.max_epochs=1",
+    "trainer.limit_train_batches=1",
+    "callbacks.pictures.persons=2",
+)
+
+
+def run_main(module, *words):
+    """Run an entry point in this process, as its command line would."""
+    before, sys.argv = sys.argv, [f"kdpose.{module}", *words]
+    try:
+        importlib.import_module(f"kdpose.{module}").main()
+    finally:
+        sys.argv = before
+
+
+class Reader:
+    """Who follows a page, in the folder ``root``."""
+
+    def __init__(self, root):
+        self.root = root
+        self.followed = set()  # commands that need not be run a second time
+
+    def main(self, module, *words):
+        """An entry point that also sees the configurations that a page has written."""
+        run_main(module, *words, f"hydra.searchpath=[file://{self.root}/conf]")
+
+    def train(self, *words):
+        """A training of one step, with the parts that the page has written."""
+        given = {word.partition("=")[0] for word in words}
+        tiny = [word for word in TINY if word.partition("=")[0] not in given]
+        if any("stage" in word for word in words):  # such a teacher is no better than chance
+            tiny.append("teacher.force=true")
+        self.main("train", *words, *tiny)
+
+    def earlier_run(self, name):
+        """Leave in ``runs/NAME`` what an earlier command would have left."""
+        folder = self.root / "runs" / name
+        if folder.exists():
+            return
+        refined = "stage2" in name
+        shutil.copytree(
+            self.root / "trained" / ("lspet_stage2" if refined else "lspet_baseline"), folder
+        )
+        (folder / "last.ckpt").unlink()
+        checkpoint = torch.load(folder / "best.ckpt", weights_only=True)
+        checkpoint["kdpose"]["experiment"] = name
+        torch.save(checkpoint, folder / "best.ckpt")
+        cfg = OmegaConf.load(folder / "config.yaml")
+        OmegaConf.save(OmegaConf.merge(cfg, {"name": name}), folder / "config.yaml")
+
+
+def lay_out(crowd, root):
+    """Data sets in their layouts, and the reader's own files; all are the same few crowds."""
+    files = ("crowdpose_trainval", "crowdpose_test")
+    layouts = {
+        "synthetic": (files, ["images"]),
+        "crowdpose": (files, ["images"]),
+        "lspet": (("lspet_train", "lspet_val"), ["images/train", "images/val"]),
+        "coco": (
+            ("person_keypoints_train2017", "person_keypoints_val2017"),
+            ["train2017", "val2017"],
+        ),
+        "mine": (("train", "val"), ["images"]),
+    }
+    for name, (splits, images) in layouts.items():
+        folder = root / "data" / name
+        (folder / "annotations").mkdir(parents=True)
+        for old, new in zip(files, splits, strict=True):
+            shutil.copy(crowd / f"annotations/{old}.json", folder / f"annotations/{new}.json")
+        for place in images:
+            (folder / place).parent.mkdir(exist_ok=True)
+            (folder / place).symlink_to(crowd / "images")
+    shutil.copy(crowd / "annotations/crowdpose_test.json", root / "A.json")
+    truth = json.loads((root / "A.json").read_text())
+    (root / "photos").mkdir()
+    for image in truth["images"][:2]:
+        shutil.copy(crowd / "images" / image["file_name"], root / "photos")
+    shutil.copy(crowd / "images" / truth["images"][0]["file_name"], root / "photo.jpg")
+    found = [
+        {key: a[key] for key in ("image_id", "category_id", "bbox", "keypoints")} | {"score": 0.9}
+        for a in truth["annotations"]
+    ]
+    for name in ("DETECTIONS.json", "RESULTS.json"):
+        (root / name).write_text(json.dumps(found))
+    write_video(root / "video.mp4")
+
+
+def write_video(path):
+    av = pytest.importorskip("av", reason="the extra kdpose[video] is not installed")
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for shade in (0, 100, 200):
+            pixels = np.full((120, 160, 3), shade, np.uint8)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        file.mux(stream.encode())
+
+
+def decide(ckpt):
+    """Widen the gaps between bins, which after one step are too narrow for an export's gate."""
+    checkpoint = torch.load(ckpt, weights_only=True)
+    weights, noise = checkpoint["state_dict"], torch.Generator().manual_seed(0)
+    weights["net.head.final_layer.weight"] *= 1000
+    for axis in "xy":  # or the last bins are equal
+        weight = weights[f"net.head.mlp_head_{axis}.weight"]
+        weight += 0.05 * torch.randn(weight.shape, generator=noise)
+    torch.save(checkpoint, ckpt)
+
+
+@pytest.fixture(scope="package")
+def reader(crowd, tmp_path_factory):
+    """A reader with data and two networks of one step: a student, and the same one refined."""
+    root = tmp_path_factory.mktemp("reader")
+    lay_out(crowd, root)
+    where = (f"data_dir={root}/data", f"runs={root}/trained", *TINY)
+    run_main("train", "+experiment=lspet_baseline", *where)
+    student = f"{root}/trained/lspet_baseline/best.ckpt"
+    decide(student)
+    labels = ("loss=[refine_label]", "~teacher")
+    run_main("train", "+experiment=lspet_stage2", f"stage1_ckpt={student}", *labels, *where)
+    return Reader(root)
+
+
+@pytest.fixture(autouse=True)
+def there(reader, monkeypatch):
+    """Stand in the reader's folder, where Python finds the parts that a page writes."""
+    monkeypatch.chdir(reader.root)
+    for name in ("KDPOSE_DATA", "KDPOSE_RUNS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # predict raises it
+    for package in ("losses", "heads", "codecs", "refiners"):
+        module = importlib.import_module(f"kdpose.{package}")
+        own = str(reader.root / "kdpose" / package)
+        monkeypatch.setattr(module, "__path__", [*module.__path__, own])
