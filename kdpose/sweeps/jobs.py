@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 from kdpose.cli import console
+from kdpose.sweeps.locks import locked
 
 
 class SweepJobs(Callback):
@@ -65,7 +66,8 @@ def recorded(
     finally:
         record["seconds"] = round(time.monotonic() - begun, 1)
         _write(sweep, record)
-        write_table(sweep)
+        with locked(sweep / "jobs" / "table.lock"):
+            write_table(sweep)
 
 
 def _write(sweep: Path, record: dict[str, Any]) -> None:

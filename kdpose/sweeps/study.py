@@ -1,6 +1,5 @@
 """One Optuna study in a folder, shared by processes and machines, that outlives any of them."""
 
-import fcntl
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,24 +13,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from kdpose.sweeps.locks import locked
+
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 _TRIES = 3  # of a trial whose process dies; then it is a failed one: it may be what kills them
-
-
-@contextmanager
-def locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold a file's lock, which the system lets go when the process ends, however it ends.
-
-    It holds between machines too, on file systems that share such locks (NFS, Lustre and GPFS do).
-
-    Raises:
-        BlockingIOError: another process holds it, and ``wait`` is false.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
 
 
 class SharedStudy:

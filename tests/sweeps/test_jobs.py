@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -62,3 +64,21 @@ def test_several_devices_in_a_sweep_are_refused_and_named(monkeypatch, capsys, t
     rows = list(csv.DictReader((tmp_path / "synthetic_baseline" / "jobs.csv").open()))
     assert [(row["seed"], row["state"]) for row in rows] == [("3", "failed"), ("4", "failed")]
     assert f"jobs: 2 failed; table and figure in {tmp_path}/synthetic_baseline" in said.out
+
+
+@pytest.mark.slow
+def test_jobs_in_other_processes_have_their_names(tmp_path):
+    """Sent by submitit to processes of its own; each is refused, which takes no training."""
+    words = ["-m", "+experiment=synthetic_baseline", "trainer.devices=2", "seed=3,4"]
+    launcher = "hydra/launcher=submitit_local"
+    done = subprocess.run(
+        [sys.executable, "-m", "kdpose.train", *words, launcher, f"runs={tmp_path}"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "error: a sweep's job has one device, got trainer.devices=2" in done.stderr
+    rows = list(csv.DictReader((tmp_path / "synthetic_baseline" / "jobs.csv").open()))
+    assert [(row["seed"], row["state"]) for row in rows] == [("3", "failed"), ("4", "failed")]

@@ -4,13 +4,12 @@ import multiprocessing
 import os
 import signal
 from functools import partial
-from pathlib import Path
 
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
-from kdpose.sweeps.study import SharedStudy, locked
+from kdpose.sweeps.study import SharedStudy
 
 SPACE = {"x": FloatDistribution(0, 1)}
 
@@ -125,18 +124,3 @@ def test_the_first_trial_has_the_given_values_once(tmp_path):
     xs = [trial.params["x"] for trial in shared.trials()]
     assert xs[0] == 0.25
     assert 0.25 not in xs[1:]
-
-
-def test_a_lock_keeps_others_out(tmp_path):
-    def probe(answer):
-        try:
-            with locked(Path(tmp_path) / "lock", wait=False):
-                answer.put("free")
-        except BlockingIOError:
-            answer.put("held")
-
-    answer = multiprocessing.get_context("fork").Queue()
-    with locked(tmp_path / "lock"):
-        process(probe, answer).join()
-    process(probe, answer).join()
-    assert [answer.get(timeout=5), answer.get(timeout=5)] == ["held", "free"]
