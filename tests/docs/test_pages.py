@@ -27,7 +27,7 @@ from kdpose.cli import CONF
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FILE = re.compile(r"\A# ((?:kdpose|conf|tests|scripts)/\S+\.(?:py|yaml))\n")  # a block's first line
+FILE = re.compile(r"\A# ([\w/]+\.(?:py|yaml))\n")  # a block's first line
 RUN = re.compile(r"runs/([\w/]+)/best\.ckpt")
 # what a command is given besides, so that it ends within seconds on a processor
 QUICK = {
@@ -35,6 +35,8 @@ QUICK = {
     "predict": ("device=cpu",),
     "complexity": (),
     "pack": ("data.num_workers=0",),
+    "doctor": (),
+    "sigmas": (),
     "export": ("gate.persons=4", "latency.rounds=1", "latency.batch=[1]"),
     "publish": ("device=cpu", "budget=100"),
     "report": ("resamples=20",),
@@ -46,6 +48,7 @@ LONG = (
     ("demo", "", "shows its page until it is stopped"),
     ("predict", "boxes=detector", "downloads a detector's weights"),
     ("predict", "source=0", "needs a camera"),
+    ("pack", "shards=/", "writes where a reader has his large disk"),
     ("evaluate", "teachers/", "needs a published checkpoint"),
     ("predict", "teachers/", "needs a published checkpoint"),
     ("export", "precision=int8", "measures layer by layer, as tests/deploy does"),
@@ -84,10 +87,12 @@ def commands(text):
 
 def own_command(words):
     """The module and the rest of ``python -m kdpose.MODULE ...`` or ``kdpose-MODULE ...``."""
-    if words[:2] == ["python", "-m"] and words[2].startswith("kdpose."):
-        return words[2].removeprefix("kdpose."), words[3:]
     if words[0].startswith("kdpose-"):
         return words[0].removeprefix("kdpose-"), words[1:]
+    if words[0] in ("python", "torchrun", "srun") and "-m" in words:
+        module, *rest = words[words.index("-m") + 1 :]
+        if module.startswith("kdpose."):
+            return module.removeprefix("kdpose."), rest
     return None
 
 
@@ -110,13 +115,13 @@ def composed(module, words):
 
 
 def why_long(module, words):
-    if module == "train":
-        name = next((w.partition("=")[2] for w in words if w.startswith("+experiment=")), "")
-        if (TRAINED.match(name) and "-m" not in words) or "dataset=custom" in words:
-            return None
-    return next(
-        (why for name, word, why in LONG if name == module and word in " ".join(words)), None
-    )
+    """Why the command is composed alone; None where it is run."""
+    line = " ".join(words)
+    experiment = next((w.partition("=")[2] for w in words if w.startswith("+experiment=")), "")
+    alone = "-m" not in words and "trainer=" not in line  # one job, in this process
+    if module == "train" and alone and (TRAINED.match(experiment) or "dataset=custom" in words):
+        return None
+    return next((why for name, word, why in LONG if name == module and word in line), None)
 
 
 def follow_own(reader, module, words):
@@ -227,9 +232,7 @@ def helped():
 def test_help_shows_commands_that_compose(config, reader):
     for name, line in helped():
         if name == config:
-            module, words = own_command(shlex.split(line))
-            assert module == config
-            assert list(composed(module, words)), line
+            assert list(composed(*own_command(shlex.split(line)))), line
 
 
 @pytest.mark.parametrize("page", PAGES)
