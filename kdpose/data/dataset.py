@@ -18,6 +18,8 @@ from kdpose.data.transforms import (
     augmented,
     box_region,
     draw,
+    inverse_affine,
+    shown,
     warp,
     warp_joints,
 )
@@ -31,8 +33,11 @@ Matrices = NDArray[np.float64]
 class Pixels(Protocol):
     """Where the pixels of persons come from: image files, or a pack of crops."""
 
-    def read(self, row: int) -> NDArray[np.uint8]:
-        """The pixels ``(h, w, 3)`` that show a person: the source."""
+    def read(self, row: int, height: int | None = None) -> NDArray[np.uint8]:
+        """The pixels ``(h, w, 3)`` that show a person: the source.
+
+        Where only the first ``height`` rows are wanted, the others may be left out.
+        """
 
     def frame(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """``(B, 4)`` sx, sy, x, y: image pixel p is the source's ``(sx, sy) p + (x, y)``."""
@@ -117,9 +122,11 @@ class PoseDataset(Dataset[PoseBatch]):
         plan = self.plan(epoch, rows)
         sizes = [size for size in (self.input_size, self.teacher_size) if size is not None]
         matrices = [self.source_matrix(plan, rows, size) for size in sizes]
+        ends = [shown(inverse_affine(m), size)[1] for m, size in zip(matrices, sizes, strict=True)]
+        height = np.maximum(1, np.max(ends, axis=0)[:, 1]).tolist()
         crops = [np.empty((len(rows), size[1], size[0], 3), np.uint8) for size in sizes]
         for i, row in enumerate(rows.tolist()):
-            source = self.pixels.read(row)
+            source = self.pixels.read(row, height[i])
             for size, matrix, crop in zip(sizes, matrices, crops, strict=True):
                 warp(source, matrix[i], size, out=crop[i])
         images = [torch.from_numpy(crop).permute(0, 3, 1, 2) for crop in crops]

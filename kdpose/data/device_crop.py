@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from kdpose.data.dataset import Index, Matrices, PoseDataset, split
-from kdpose.data.transforms import inverse_affine
+from kdpose.data.transforms import inverse_affine, shown
 from kdpose.types import PoseBatch
 
 
@@ -103,13 +103,13 @@ class SourceDataset(Dataset[SourceBatch]):
         epoch, rows = split(indices)
         plan = data.plan(epoch, rows)
         inverse, teacher = inverses(data, epoch, rows)
-        low, high = _shown(inverse, data.input_size)
+        low, high = shown(inverse, data.input_size)
         if teacher is not None and data.teacher_size is not None:  # half a pixel more or less
-            also = _shown(teacher, data.teacher_size)
+            also = shown(teacher, data.teacher_size)
             low, high = np.minimum(low, also[0]), np.maximum(high, also[1])
         parts, corners = [], np.empty((len(rows), 2))
         for i, row in enumerate(rows.tolist()):
-            source = data.pixels.read(row)
+            source = data.pixels.read(row, max(1, int(high[i, 1])))
             limit = np.array(source.shape[1::-1])
             x1, y1 = np.clip(low[i], 0, limit - 1)
             x2, y2 = np.clip(high[i], (x1 + 1, y1 + 1), limit)
@@ -157,15 +157,6 @@ def cut(batch: SourceBatch, data: PoseDataset) -> PoseBatch:
         second = warp_sources(batch.sources, batch.teacher_inverse, data.teacher_size)
     image = warp_sources(batch.sources, batch.inverse, data.input_size)
     return batch.labels._replace(image=image, teacher_image=second)
-
-
-def _shown(inverse: Matrices, size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and one past the last source pixel ``(B, 2)`` that crops read."""
-    right, bottom = size[0] - 1, size[1] - 1
-    corners = np.array([(0, 0), (right, 0), (0, bottom), (right, bottom)], dtype=np.float64)
-    points = corners @ inverse[..., :2].swapaxes(-1, -2) + inverse[..., None, :, 2]
-    low, high = points.min(-2), points.max(-2)
-    return np.floor(low - 0.01).astype(np.int64), np.floor(high + 0.01).astype(np.int64) + 2
 
 
 def _float(matrix: Matrices) -> Tensor:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
 from kdpose.data.annotations import Persons
+from kdpose.data.images import decode_jpeg
 from kdpose.data.transforms import (
     Augmentation,
     box_region,
@@ -119,11 +119,11 @@ class Pack:
         """Bytes of all crops as pixels."""
         return 3 * int(self.extent.prod(1, dtype=np.int64).sum())
 
-    def read(self, row: int) -> NDArray[np.uint8]:
-        """A person's crop ``(h, w, 3)``, RGB; not to be written to."""
+    def read(self, row: int, height: int | None = None) -> NDArray[np.uint8]:
+        """Of :class:`kdpose.data.dataset.Pixels`: a person's crop, RGB; not to be written to."""
         data = self.stored(row)
         if self._jpeg:
-            return np.asarray(simplejpeg.decode_jpeg(data, "RGB"))
+            return decode_jpeg(data.data, height)
         width, height = self.extent[row]
         return data.reshape(height, width, 3)
 

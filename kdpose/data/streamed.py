@@ -16,11 +16,11 @@ from typing import Any
 
 import fsspec
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
 from kdpose.data.dataset import PoseDataset
 from kdpose.data.device_crop import SourceDataset
+from kdpose.data.images import decode_jpeg
 from kdpose.data.packed import Pack, check_made_for
 from kdpose.data.transforms import Augmentation
 from kdpose.keypoints import Skeleton
@@ -166,9 +166,9 @@ class Streamed:
     def __init__(self, samples: Sequence[dict[str, Any]] = ()) -> None:
         self._samples = {int(sample["row"]): sample for sample in samples}
 
-    def read(self, row: int) -> NDArray[np.uint8]:
+    def read(self, row: int, height: int | None = None) -> NDArray[np.uint8]:
         """A person's crop ``(h, w, 3)``, RGB."""
-        return np.asarray(simplejpeg.decode_jpeg(self._samples[row]["jpeg"], "RGB"))
+        return decode_jpeg(self._samples[row]["jpeg"], height)
 
     def frame(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """``(B, 4)``."""

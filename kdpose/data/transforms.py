@@ -133,6 +133,22 @@ def inverse_affine(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([linear, -linear @ matrix[..., 2:]], -1)
 
 
+def shown(
+    inverse: NDArray[np.float64], size: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and one past the last source pixel ``(..., 2)`` that crops read.
+
+    Args:
+        inverse: ``(..., 2, 3)`` from crop to source pixels.
+        size: W, H of the crops.
+    """
+    right, bottom = size[0] - 1, size[1] - 1
+    corners = np.array([(0, 0), (right, 0), (0, bottom), (right, bottom)], dtype=np.float64)
+    points = corners @ inverse[..., :2].swapaxes(-1, -2) + inverse[..., None, :, 2]
+    low, high = points.min(-2), points.max(-2)
+    return np.floor(low - 0.01).astype(np.int64), np.floor(high + 0.01).astype(np.int64) + 2
+
+
 def warp(
     image: NDArray[np.uint8],
     matrix: NDArray[np.float64],

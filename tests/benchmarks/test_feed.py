@@ -1,6 +1,7 @@
 import json
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,7 @@ from kdpose.benchmarks.usual import MEAN, STD, UsualDataset
 from kdpose.codecs.simcc import SimCC
 from kdpose.data.annotations import load_persons
 from kdpose.data.dataset import PoseDataset
+from kdpose.data.device_crop import SourceDataset, cut
 from kdpose.data.packed import Pack
 from kdpose.data.transforms import Augmentation
 from kdpose.keypoints import CROWDPOSE
@@ -36,6 +38,35 @@ def test_the_usual_pipeline_makes_what_ours_makes(crowd):
             kept = weight > 0
             peaks = a[kept].argmax(-1) - b[kept].argmax(-1)
             assert peaks.abs().max() <= 1
+
+
+@pytest.mark.parametrize("device", [False, True])
+def test_views_are_the_usual_pipelines(crowd, device):
+    persons = load_persons(crowd / "annotations" / "crowdpose_trainval.json", CROWDPOSE)
+    usual = UsualDataset(persons, crowd / "images", CROWDPOSE, SIZE, OFF)
+    ours = PoseDataset(persons, crowd / "images", CROWDPOSE, SIZE, augmentation=Augmentation())
+    rows = np.arange(len(persons))
+    views = [(2, row) for row in rows.tolist()]
+    batch = ours.__getitems__(views)
+    if device:
+        batch = cut(SourceDataset(ours).__getitems__(views), ours)
+    plan = ours.plan(2, rows)
+    assert plan.flip.any()
+    assert plan.degrees.any()
+    errors = []
+    for row in rows:
+        image = cv2.imread(str(crowd / "images" / persons.files[row]))[..., ::-1]
+        joints, center = persons.joints[row].astype(float), plan.center[row].astype(float)
+        visible = persons.visible[row]
+        if plan.flip[row]:
+            image = image[:, ::-1]
+            joints, visible, center = usual._mirrored(joints, visible, center, image.shape[1])
+        matrix = usual._matrix(center, plan.size[row].astype(float), plan.degrees[row])
+        joints = joints @ matrix[:, :2].T + matrix[:, 2]
+        assert np.abs(joints - batch.joints[row].numpy())[visible > 0].max() < 0.01
+        crop = cv2.warpAffine(np.ascontiguousarray(image), matrix, SIZE)
+        errors.append(np.abs(crop.transpose(2, 0, 1) - batch.image[row].numpy().astype(float)))
+    assert np.mean(errors, (1, 2, 3)).max() < 1  # of 255
 
 
 def test_the_usual_pipeline_augments(crowd):

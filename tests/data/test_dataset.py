@@ -8,6 +8,8 @@ from PIL import Image
 
 from kdpose.data.annotations import Persons, load_persons
 from kdpose.data.dataset import PoseDataset, check_images, collate
+from kdpose.data.device_crop import SourceDataset
+from kdpose.data.images import ImageFiles
 from kdpose.data.transforms import Augmentation
 from kdpose.keypoints import COCO, CROWDPOSE
 from kdpose.types import PoseBatch
@@ -226,6 +228,28 @@ def test_coco_mini(real_data):
         assert (labelled > -1).all()  # the padded box holds its person
         assert (labelled < torch.tensor(SIZE)).all()
         assert item.image.float().std() > 5
+
+
+class Whole(ImageFiles):
+    """Images that are always decoded to their last row."""
+
+    def read(self, row, height=None):
+        return super().read(row)
+
+
+def test_rows_below_a_crop_are_not_missed(real_data):
+    root = real_data / "coco_mini"
+    persons = load_persons(root / "annotations" / "person_keypoints_val2017.json", COCO)
+    rows = [(1, row) for row in range(0, 68, 3)]
+    files, whole = (
+        PoseDataset(persons, pixels, COCO, SIZE, (48, 64), Augmentation())
+        for pixels in (root / "val2017", Whole(persons.files, root / "val2017"))
+    )
+    a, b = files.__getitems__(rows), whole.__getitems__(rows)
+    assert same(a, b)
+    assert torch.equal(a.teacher_image, b.teacher_image)
+    a, b = (SourceDataset(data).__getitems__(rows).sources for data in (files, whole))
+    assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def test_crowdposes_two_pictures(real_data):
