@@ -77,7 +77,7 @@ def write_pack(
     augmentation: Augmentation,
     *,
     encoding: Encoding = "jpeg",
-    quality: int = 95,
+    quality: int = 90,
     reduce: bool = True,
     workers: int = 0,
     about: dict[str, Any] | None = None,

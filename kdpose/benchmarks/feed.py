@@ -1,20 +1,21 @@
 """``what=feed``: how many training samples one core makes a second, from files and from packs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import simplejpeg
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from kdpose.benchmarks.frame import Case
 from kdpose.benchmarks.usual import MEAN, STD, UsualDataset
 from kdpose.codecs.simcc import SimCC
 from kdpose.data.annotations import Persons, load_persons
-from kdpose.data.dataset import PoseDataset, check_images, collate
+from kdpose.data.dataset import Pixels, PoseDataset, check_images, collate
 from kdpose.data.device_crop import SourceDataset
+from kdpose.data.images import decode_jpeg
 from kdpose.data.packed import Pack
 from kdpose.data.resident import Resident, RowDataset
 from kdpose.data.transforms import Augmentation
@@ -88,11 +89,15 @@ def cases(
         }
         rows += [Case(f"{name}: {k}", run, USUAL, LIMITS[name]) for k, run in runs.items()]
     numbers = batches(RowDataset(len(chosen)))
+    stored = {
+        "files": [(images / name).read_bytes() for name in chosen.files],
+        "JPEG pack": [packs["jpeg"].stored(row).tobytes() for row in range(len(chosen))],
+    }
     return [
         *rows,
         Case("resident", _resident(numbers, data(packs["raw"])), USUAL, LIMITS["raw pack"]),
-        Case(LIMITS["files"], _decoding([(images / name).read_bytes() for name in chosen.files])),
-        Case(LIMITS["JPEG pack"], _decoding(_stored(packs["jpeg"]))),
+        Case(LIMITS["files"], _decoding(stored["files"], data(images))),
+        Case(LIMITS["JPEG pack"], _decoding(stored["JPEG pack"], data(packs["jpeg"]))),
         Case(LIMITS["raw pack"], _copying(packs["raw"])),
     ]
 
@@ -138,15 +143,26 @@ def _resident(batches: Batches, data: PoseDataset) -> Callable[[], int]:
     return run
 
 
-def _stored(pack: Pack) -> list[bytes]:
-    data = (pack.folder / "pixels.bin").read_bytes()
-    return [data[a : a + n] for a, n in zip(pack.start, pack.length, strict=True)]
+class _Asked:
+    """Pixels that remember down to which row each person's were asked for."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        self.pixels, self.frame = pixels, pixels.frame
+        self.heights: list[int | None] = []
+
+    def read(self, row: int, height: int | None = None) -> NDArray[np.uint8]:
+        self.heights.append(height)
+        return self.pixels.read(row, height)
 
 
-def _decoding(files: list[bytes]) -> Callable[[], int]:
+def _decoding(files: Sequence[bytes], data: PoseDataset) -> Callable[[], int]:
+    """Decoding alone, as far down as the crops need."""
+    asked = data.pixels = _Asked(data.pixels)
+    data.__getitems__(range(len(data)))
+
     def run() -> int:
-        for file in files:
-            simplejpeg.decode_jpeg(file, "RGB")
+        for file, height in zip(files, asked.heights, strict=True):
+            decode_jpeg(file, height)
         return len(files)
 
     return run

@@ -159,6 +159,7 @@ def report(what: str, rows: Sequence[Row], clock: Clock, **about: Any) -> dict[s
         "about": about,
         "machine": {
             "processor": _processor(),
+            "instructions": _instructions(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "load": list(psutil.getloadavg()),
@@ -175,6 +176,12 @@ def _versions() -> Iterator[tuple[str, str]]:
     for name in _LIBRARIES:
         with suppress(PackageNotFoundError):  # some are of extras
             yield name, version(name)
+
+
+def _instructions() -> str:
+    """The widest of the processor that torch uses, and whether it multiplies tiles."""
+    tiles = ", AMX" if torch.cpu._is_amx_tile_supported() else ""
+    return torch.backends.cpu.get_cpu_capability() + tiles
 
 
 def _processor() -> str:

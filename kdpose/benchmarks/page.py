@@ -34,7 +34,8 @@ def page(
             f"- Made by `{command}`",
             f"- {figures['about']['repeats']} rounds of all cases in turn, {figures['clock']} "
             "time; medians, and ratios of two rates of the same round.",
-            f"- {machine['gpu'] or machine['processor']}, {machine['cores']} cores, "
+            f"- {machine['gpu'] or machine['processor']}, {machine['cores']} cores "
+            f"({machine['instructions']}), "
             f"{machine['threads']} thread(s) used; load {load}"
             + (": other work ran beside, trust the ratios." if busy else "."),
             f"- kdpose {code['version']}, commit {code['commit']}"
