@@ -3,6 +3,8 @@
 import gc
 import json
 import logging
+import mmap
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -153,33 +155,40 @@ def load_persons(
     where = f"{Path(annotations).absolute()} (from {key})"
     file = _parse(_there(annotations, key), where)
     ids = np.array([image.id for image in file.images], dtype=np.int64)
-    names = [image.file_name for image in file.images]
+    names = np.array([image.file_name for image in file.images])
     size = np.array([(image.width, image.height) for image in file.images]).reshape(-1, 2)
     count = len(file.annotations)
-    place, boxes, joints = _persons(file, skeleton, where)
-    del file  # the text, which is larger than all that was read of it
+    place, boxes, triplets = _persons(file, skeleton, where)
+    del file  # what was read of it is smaller
     size = upright(size, place, boxes, where)
-    rows = np.flatnonzero(joints[..., 2].any(axis=1))
+    rows = np.flatnonzero(triplets[..., 2].any(axis=1))
     boxes = _clean_boxes(boxes[rows], size[place[rows]])
     sized = (boxes[:, 2:] > 0).all(axis=1)
     rows, boxes = rows[sized], boxes[sized]
     if not len(rows):
         raise ValueError(f"{where}: none of {count} persons has a labelled joint")
     image = place[rows]
+    joints = np.ascontiguousarray(triplets[..., :2][rows])
+    visible = np.ascontiguousarray(triplets[..., 2][rows])
+    del triplets  # of millions, no copy lives longer than it must
     return Persons(
-        files=np.array([names[i] for i in image.tolist()]),
+        files=names[image],
         image_id=ids[image],
         image_size=size[image].astype(np.float32),
         box=boxes.astype(np.float32),
         box_score=np.ones(len(rows), dtype=np.float32),
-        joints=np.ascontiguousarray(joints[rows, :, :2]),
-        visible=np.ascontiguousarray(joints[rows, :, 2]),
+        joints=joints,
+        visible=visible,
     )
 
 
 def _parse(path: Path, where: str) -> _File:
+    """The file, whose parts hold on to its text: mapped, it takes no memory of its own."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_File)
+        with path.open("rb") as file:
+            empty = os.fstat(file.fileno()).st_size == 0  # and cannot be mapped
+            text = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return msgspec.json.decode(text, type=_File)
     except msgspec.ValidationError as error:
         raise ValueError(
             f"{where} is no COCO-keypoints file: it needs 'images' and 'annotations': {error}"

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -209,11 +210,15 @@ def test_an_index_is_a_few_arrays(tmp_path):
     ]
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"images": images, "annotations": people}))
+    tracemalloc.start()
     persons = load_persons(path, COCO)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     arrays = [getattr(persons, field.name) for field in dataclasses.fields(persons)]
     assert len(persons) == count
     assert not any(array.dtype.hasobject for array in arrays)
     assert sum(array.nbytes for array in arrays) < 350 * count
+    assert most < 700 * count  # while reading; a million stay well under a gigabyte
 
 
 def test_coco_mini(real_data):
