@@ -26,6 +26,7 @@ from kdpose.types import Pose, SimCCLogits
 SIZES = (1, 8)  # persons at once
 IMAGE = (480, 640)
 LIMIT = "student's multiply-adds in one large float32 convolution"
+COPIES = {"decoding": "copying the scores", "preparation and decoding": "copying the crops"}
 
 
 def cases(
@@ -42,7 +43,8 @@ def cases(
 
     Ratios are to the configured student (``backbone=``) at the same number of persons, so that the
     refiner's inverse ratio is its share of the student's time.  The limit is a large float32
-    convolution: no network can do its multiply-adds faster, but for 8-bit ones.
+    convolution: no network can do its multiply-adds faster, but for 8-bit ones.  Of what is done
+    without multiply-adds it is one copy of the result or of what is read.
 
     Args:
         student: of random weights, as all nets here.
@@ -65,7 +67,7 @@ def cases(
     gmacs = complexity(student)["gmacs"]
     rows = _networks("student", student, None, gmacs)
     rows += _files(files, student)
-    rows += _surroundings(student, refiner)
+    rows += _surroundings(student, refiner, gmacs)
     for name in chosen:
         net = PoseNet(_backbone(name), head, student.codec, student.skeleton).to(device)
         rows += _networks(name, net.eval(), "student", gmacs)
@@ -109,7 +111,7 @@ def _files(files: Mapping[str, Run], student: PoseNet) -> list[Case]:
     ]
 
 
-def _surroundings(student: PoseNet, refiner: Callable[..., nn.Module]) -> list[Case]:
+def _surroundings(student: PoseNet, refiner: Callable[..., nn.Module], gmacs: float) -> list[Case]:
     """What a person costs beside one pass of the student; eight persons in one image."""
     count = SIZES[-1]
     reference = f"student, batch {count}"
@@ -117,17 +119,32 @@ def _surroundings(student: PoseNet, refiner: Callable[..., nn.Module]) -> list[C
     with torch.inference_mode():
         logits, features = student(crops)
         initial = student.codec.decode(logits)
-    refined = RefinedPoseNet(student, refiner).to(crops.device).eval().refiner
+    both = RefinedPoseNet(student, refiner).to(crops.device).eval()
+    costs = {"student, flip test": 2.0, "refiner": complexity(both)["gmacs"] / gmacs - 1}
     predictor = Predictor(Loaded(_Known(student, logits), {}), crops.device.type)  # type: ignore[arg-type]
     image = np.random.default_rng(0).integers(0, 256, (*IMAGE, 3), dtype=np.uint8)
     boxes = [[40 + 60 * n, 60, 80, 300] for n in range(count)]
     runs: dict[str, Callable[[], Any]] = {
         "student, flip test": lambda: student.pose(crops, flip=True),
-        "refiner": lambda: refined(initial, features),
+        "refiner": lambda: both.refiner(initial, features),
         "decoding": lambda: student.codec.decode(logits),
         "preparation and decoding": lambda: predictor(image, boxes),
     }
-    return [Case(name, _timed(run, count), reference) for name, run in runs.items()]
+    scores = [logits] if isinstance(logits, Tensor) else list(logits)
+    copies: dict[str, Callable[[], Any]] = {
+        "copying the scores": lambda: [values.clone() for values in scores],
+        "copying the crops": crops.clone,
+    }
+    return [
+        Case(
+            name,
+            _timed(run, count),
+            reference,
+            limit=COPIES.get(name, LIMIT),
+            cost=costs.get(name, 1.0),
+        )
+        for name, run in runs.items()
+    ] + [Case(name, _timed(run, count)) for name, run in copies.items()]
 
 
 class _Known(nn.Module):

@@ -38,6 +38,12 @@ def test_the_command(command, tmp_path):
     assert tiny["share"] == pytest.approx(cost * tiny["median"] / top)
     assert "Of limit: the share" in out.with_suffix(".md").read_text()
     assert rows["mobilenetv4_tiny, batch 8"]["reference"] == "student, batch 8"
+    flip, copying = rows["student, flip test"], rows["copying the scores"]
+    assert flip["share"] == pytest.approx(2 * flip["median"] / top)
+    assert 0 < rows["refiner"]["share"] < 1
+    decoding = rows["decoding"]
+    assert decoding["share"] == pytest.approx(decoding["median"] / copying["median"])
+    assert rows["preparation and decoding"]["limit"] == "copying the crops"
     assert rows["student, flip test"]["median"] < student["median"]  # two passes
     assert rows["decoding"]["median"] > student["median"]
     # the predictor decodes as well
