@@ -5,6 +5,7 @@ import functools
 import logging
 import os
 import re
+import shlex
 import sys
 import traceback
 import warnings
@@ -94,6 +95,14 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
         return main
 
     return decorate
+
+
+def command() -> str | None:
+    """The command that is running, of a sweep its job's; None outside an entry point."""
+    if not HydraConfig.initialized():
+        return None
+    asked = HydraConfig.get()
+    return shlex.join(["python", "-m", f"kdpose.{asked.job.config_name}", *asked.overrides.task])
 
 
 def _say(line: str) -> None:
