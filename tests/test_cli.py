@@ -1,11 +1,15 @@
+import importlib
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
+from hydra.core.singleton import Singleton
 
 import kdpose.evaluate
 import kdpose.predict
 import kdpose.train
-from kdpose.cli import one_line
+from kdpose.cli import CONF, one_line
 
 
 def said(monkeypatch, capsys, main, *overrides):
@@ -65,6 +69,38 @@ def test_errors_are_one_helpful_line(
     line = said(monkeypatch, capsys, main, *overrides)
     assert line.startswith("error: ")
     assert message in line
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("predict", "crops: false                  # also write what lies in each box to crops/"),
+        ("predict", "  address: null               # of a cluster; null is $RAY_ADDRESS, or this"),
+        ("export", "license: null                 # of the weights, for the card in the file"),
+        ("doctor", "data_dir: ${oc.env:KDPOSE_DATA,data}"),
+    ],
+)
+def test_help_says_what_each_key_means(monkeypatch, capsys, name, line):
+    monkeypatch.setattr(sys, "argv", ["kdpose", "--help"])
+    before = Singleton.get_state()  # Hydra keeps the last command's configuration
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"kdpose.{name}").main()
+    Singleton.set_state(before)
+    text = capsys.readouterr().out
+    assert line in text
+    assert not any(word in text for word in ("defaults:", "hydra:", "$CONFIG"))
+
+
+def test_without_a_command_all_are_listed(capsys):
+    from kdpose.__main__ import main
+
+    main()
+    text = capsys.readouterr().out
+    with (Path(CONF).parent / "pyproject.toml").open("rb") as file:
+        scripts = tomllib.load(file)["project"]["scripts"]
+    names = [target.partition(":")[0] for target in scripts.values()]
+    assert all(name in text for name in names if name != "kdpose.__main__")
+    assert "kdpose.predict      Find poses in images and videos" in text
 
 
 def test_debug_shows_the_traceback(monkeypatch, tmp_path):
