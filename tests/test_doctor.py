@@ -99,7 +99,8 @@ def test_a_sheet_without_images_hides_no_findings(monkeypatch, capsys, broken, t
     assert code == (2 if images else 1)
     assert "no contact sheet" in text
     kinds = {finding["kind"] for finding in json.loads(out.read_text())["findings"]}
-    assert kinds == ({"missing_image", "visibility"} if images else {"visibility"})
+    assert "visibility" in kinds
+    assert ("missing_image" in kinds) == bool(images)
     assert not sheet.exists()
 
 
