@@ -61,7 +61,7 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
             try:
                 result = function(cfg)
             except Exception as error:
-                line = one_line(error)
+                line = _misspelt(error, config_name) or one_line(error)
                 sweep = HydraConfig.get().mode == RunMode.MULTIRUN
                 if sweep and line is None:  # at once: Hydra raises it after the last job
                     traceback.print_exc()

@@ -8,6 +8,7 @@ from hydra.core.singleton import Singleton
 
 import kdpose.evaluate
 import kdpose.predict
+import kdpose.publish
 import kdpose.train
 from kdpose.cli import CONF, one_line
 
@@ -44,7 +45,7 @@ def test_a_key_of_the_experiment_alone_is_known(monkeypatch, capsys):
 
 
 def test_what_must_be_given_is_named(monkeypatch, capsys):
-    line = said(monkeypatch, capsys, kdpose.evaluate.main)
+    line = said(monkeypatch, capsys, kdpose.publish.main)
     assert line == "error: ckpt must be given: ckpt=VALUE"
 
 
@@ -55,7 +56,11 @@ def test_what_must_be_given_is_named(monkeypatch, capsys):
         (kdpose.train.main, ["+experiment=lspet_stage2"], "+experiment=lspet_stage1"),
         (kdpose.train.main, ["+experiment=lspet_stage1"], "+experiment=lspet_teacher"),
         (kdpose.evaluate.main, ["ckpt=/nowhere/best.ckpt"], "no checkpoint at /nowhere/best.ckpt"),
-        (kdpose.predict.main, ["ckpt=README.md", "source=x"], "is no checkpoint"),
+        (
+            kdpose.predict.main,
+            ["ckpt=README.md", "source=docs/images/coco_photographs.jpg"],
+            "is no checkpoint",
+        ),
     ],
 )
 def test_errors_are_one_helpful_line(

@@ -89,6 +89,6 @@ def test_jobs_in_other_processes_have_their_names(tmp_path):
         check=False,
     )
     assert done.returncode == 1
-    assert "error: a sweep's job has one device, got trainer.devices=2" in done.stderr
+    assert "error: a sweep's job has one device, got 2 (trainer.devices)" in done.stderr
     rows = list(csv.DictReader((tmp_path / "synthetic_baseline" / "jobs.csv").open()))
     assert [(row["seed"], row["state"]) for row in rows] == [("3", "failed"), ("4", "failed")]
