@@ -5,13 +5,16 @@ import os
 import sys
 from pathlib import Path
 
-import pytest
-import torch
-from hydra.utils import instantiate
-from torch import nn
+# OpenVINO 2026.4's int8 kernels for AMX crash on maps as small as a tiny student's; read at import
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
-from kdpose.data.synthetic import generate
-from kdpose.keypoints import CROWDPOSE
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hydra.utils import instantiate  # noqa: E402
+from torch import nn  # noqa: E402
+
+from kdpose.data.synthetic import generate  # noqa: E402
+from kdpose.keypoints import CROWDPOSE  # noqa: E402
 
 torch.set_num_threads(1)
 REPOSITORY = Path(__file__).parents[1]
