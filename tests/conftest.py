@@ -8,13 +8,13 @@ from pathlib import Path
 # OpenVINO 2026.4's int8 kernels for AMX crash on maps as small as a tiny student's; read at import
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from hydra.utils import instantiate  # noqa: E402
-from torch import nn  # noqa: E402
+import pytest
+import torch
+from hydra.utils import instantiate
+from torch import nn
 
-from kdpose.data.synthetic import generate  # noqa: E402
-from kdpose.keypoints import CROWDPOSE  # noqa: E402
+from kdpose.data.synthetic import generate
+from kdpose.keypoints import CROWDPOSE
 
 torch.set_num_threads(1)
 REPOSITORY = Path(__file__).parents[1]
