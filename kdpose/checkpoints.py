@@ -22,6 +22,20 @@ KEY = "kdpose"  # under which a checkpoint describes itself
 SHIPPED = Path(__file__).parent / "student" / "student.ckpt"  # the one that comes with kdpose
 
 
+def chosen(ckpt: str | Path | None) -> Path:
+    """The checkpoint that is named, else the student that comes with kdpose.
+
+    Raises:
+        FileNotFoundError: none is named, and this installation came without a student.
+    """
+    if not ckpt and not SHIPPED.is_file():
+        raise FileNotFoundError(
+            f"no checkpoint is named, and kdpose came without its own student ({SHIPPED}): "
+            "set ckpt=PATH, or kdpose.load(PATH)"
+        )
+    return Path(ckpt or SHIPPED)
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A network with its weights, and what its checkpoint says of it.

@@ -5,6 +5,7 @@ import functools
 import logging
 import os
 import re
+import shlex
 import sys
 import traceback
 import warnings
@@ -60,7 +61,7 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
             try:
                 result = function(cfg)
             except Exception as error:
-                line = one_line(error)
+                line = _misspelt(error, config_name) or one_line(error)
                 sweep = HydraConfig.get().mode == RunMode.MULTIRUN
                 if sweep and line is None:  # at once: Hydra raises it after the last job
                     traceback.print_exc()
@@ -94,6 +95,25 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
         return main
 
     return decorate
+
+
+def _keys_of(config_name: str) -> str:
+    """The keys of ``conf/NAME.yaml`` with what is said of each, for ``--help``."""
+    content = (Path(CONF) / f"{config_name}.yaml").read_text().partition("\nhydra:")[0]
+    first, _, rest = content.partition("\n\n")
+    keys = rest if re.search("^defaults:", first, re.MULTILINE) else content
+    return keys.strip().replace("$", "$$")  # Hydra fills in a template
+
+
+OmegaConf.register_new_resolver("keys", _keys_of, replace=True)
+
+
+def command() -> str | None:
+    """The command that is running, of a sweep its job's; None outside an entry point."""
+    if not HydraConfig.initialized():
+        return None
+    asked = HydraConfig.get()
+    return shlex.join(["python", "-m", f"kdpose.{asked.job.config_name}", *asked.overrides.task])
 
 
 def _say(line: str) -> None:

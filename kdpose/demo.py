@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from kdpose.checkpoints import SHIPPED, load_net
+from kdpose.checkpoints import chosen, load_net
 from kdpose.cli import console, entry_point
 from kdpose.image_poses import ImagePoses
 from kdpose.images import open_image
@@ -45,7 +45,8 @@ class Demo:
         Args:
             path: of the picture, or None where there is none yet.
             detect: look for persons first.
-            threshold: joints with a lower score are not drawn.
+            threshold: of the picture's best joint score, the least share in 0..1 that a drawn
+                joint has: what a good score is depends on the network.
 
         Returns:
             The drawn picture, or that of stage 1 and the refined one; a row of joint scores per
@@ -57,10 +58,11 @@ class Demo:
         picture.thumbnail((_LARGEST, _LARGEST))
         boxes = self.detect if detect and self.detect is not None else whole_image
         poses = self.predictor(picture, *boxes(picture, 1))
-        drawn: Any = _drawn(poses, threshold)
+        least = threshold * float(poses.scores.max(initial=0))
+        drawn: Any = _drawn(poses, least)
         if self.stage1 is not None:
             initial = self.stage1(picture, poses.boxes, poses.box_scores)
-            drawn = (_drawn(initial, threshold), drawn)
+            drawn = (_drawn(initial, least), drawn)
         result = Path(tempfile.mkdtemp(dir=self._folder.name)) / "poses.json"
         result.write_text(json.dumps(poses.to_coco(image_id=1)))
         scores = poses.scores.T.astype(float).round(3).tolist()
@@ -95,7 +97,9 @@ def build_page(demo: Demo, title: str) -> Any:  # noqa: ANN401
                     label="find persons first (otherwise the picture is one)",
                     interactive=demo.detect is not None,
                 )
-                threshold = gradio.Slider(0, 1, 0.0, label="least score of a drawn joint")
+                threshold = gradio.Slider(
+                    0, 1, 0.0, label="least score of a drawn joint, of the best"
+                )
             with gradio.Column():
                 if demo.stage1 is None:
                     drawn: Any = gradio.Image(label="poses", interactive=False)
@@ -123,11 +127,11 @@ def build_page(demo: Demo, title: str) -> Any:  # noqa: ANN401
 @entry_point("demo")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
-    ckpt = cfg.ckpt or SHIPPED
+    ckpt = chosen(cfg.ckpt)
     predictor = Predictor(load_net(ckpt), cfg.device, cfg.flip)
     boxes = box_source(str(cfg.boxes), **cfg.detector, device=predictor.device)
     demo = Demo(predictor, None if boxes is whole_image else boxes)
-    title = f"{predictor.description.get('experiment')}: {Path(ckpt).absolute()}"
+    title = f"{predictor.description.get('experiment')}: {ckpt.absolute()}"
     page = build_page(demo, title)
     console.print(f"{title}\nstop by Ctrl+C", soft_wrap=True)
     page.launch(server_name=cfg.host, server_port=cfg.port, inbrowser=cfg.open, quiet=False)

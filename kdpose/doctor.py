@@ -74,8 +74,17 @@ def examine(cfg: DictConfig) -> Inspection:
         folders = {name: paths["images"] for name, paths in where.items()}
         tiles = choose(found.findings, found.splits, _COLUMNS)
         shown = write_sheet(Path(cfg.sheet), tiles, found.splits, folders, skeleton, _COLUMNS)
-        console.print(f"{shown} persons on {Path(cfg.sheet).absolute()}", soft_wrap=True)
+        console.print(_about_sheet(Path(cfg.sheet), shown), soft_wrap=True, highlight=False)
     return found
+
+
+def _about_sheet(path: Path, shown: int) -> str:
+    if not shown:
+        return "no contact sheet: not one image of a labelled person could be read (from images)"
+    return (
+        f"{shown} persons on {path.absolute()}: their left orange, right blue; rings are hidden "
+        "joints (v = 1)"
+    )
 
 
 def _progress(facts: Iterable[ImageFact], total: int) -> Iterable[ImageFact]:

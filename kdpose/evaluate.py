@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from kdpose.checkpoints import SHIPPED, Loaded, load_net
+from kdpose.checkpoints import Loaded, chosen, load_net
 from kdpose.cli import console, entry_point
 from kdpose.complexity import complexity
 from kdpose.data.annotations import Persons, concatenate, count, load_persons
@@ -178,7 +178,7 @@ def _write_results(
 
 
 def _evaluate_ckpt(cfg: DictConfig) -> dict[str, Any]:
-    ckpt = Path(cfg.ckpt or SHIPPED)
+    ckpt = chosen(cfg.ckpt)
     metrics = evaluate_net(
         load_net(ckpt, skeleton=cfg.skeleton, input_size=cfg.input_size, label=cfg.label),
         annotations=cfg.annotations,
@@ -213,7 +213,7 @@ def main(cfg: DictConfig) -> float | None:
     """Entry point."""
     metrics = _evaluate_file(cfg) if cfg.predictions else _evaluate_ckpt(cfg)
     named = Path(cfg.predictions).stem if cfg.predictions else None
-    name = named or Path(cfg.ckpt or SHIPPED).absolute().parent.name
+    name = named or chosen(cfg.ckpt).absolute().parent.name
     rows = {f"{name}, {k}": row for k, row in metrics.get("sources", {}).items()}
     console.print(metrics_table(caption(metrics), rows or {name: metrics}))
     if cfg.out:

@@ -141,7 +141,10 @@ def parity_table(name: str, parity: Parity, times: dict[int, dict[str, float]]) 
     table.add_row(
         "largest, mean distance of a joint", f"{parity.max_px:.4f}, {parity.mean_px:.4f} px"
     )
-    table.add_row("joints that PyTorch leaves undecided", f"{parity.ties} of {parity.joints}")
+    table.add_row(
+        "joints that PyTorch leaves undecided",
+        f"{parity.ties} of {parity.joints}, by {parity.ties_px:.4f} px at most",
+    )
     table.add_row("AP: PyTorch, file", f"{parity.ap_torch:.2f}, {parity.ap_file:.2f}")
     for batch, t in times.items():
         table.add_row(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from PIL import Image
 
-from kdpose.checkpoints import SHIPPED, load_net
+from kdpose.checkpoints import chosen, load_net
 from kdpose.images import ImageFile, open_image
 from kdpose.painting import Painter, save_crops, save_drawn
 from kdpose.person_boxes import BoxSource, box_source
@@ -86,7 +86,7 @@ def build_worker(cfg: DictConfig, ids: Collection[int] | None = None) -> ImageWo
     """
     Image.MAX_IMAGE_PIXELS = _PIXELS
     options = {key: cfg[key] for key in ("skeleton", "input_size", "label")}
-    loaded = load_net(cfg.ckpt or SHIPPED, **options)
+    loaded = load_net(chosen(cfg.ckpt), **options)
     predictor = Predictor(loaded, cfg.device, cfg.flip, cfg.batch_size)
     painter = Painter(cfg.threshold, predictor.stage1() if cfg.compare else None)
     boxes = box_source(str(cfg.boxes), **cfg.detector, device=predictor.device, ids=ids)

@@ -208,7 +208,10 @@ class Skeleton:
         """
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f"no annotations at {path.absolute()} to read a skeleton from")
+            raise FileNotFoundError(
+                f"no annotations at {path.absolute()} to read a skeleton from: set dataset.root="
+                "FOLDER or dataset.train.annotations=FILE.json, or a skeleton of its own"
+            )
         try:
             categories = json.loads(path.read_bytes()).get("categories") or []
         except (ValueError, AttributeError) as error:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from kdpose.checkpoints import SHIPPED, Loaded, load_net
+from kdpose.checkpoints import Loaded, chosen, load_net
 from kdpose.data.transforms import box_region, crop_matrix, warp
 from kdpose.image_poses import ImagePoses
 from kdpose.images import ImageLike, open_image
@@ -213,4 +213,4 @@ def load(path: str | Path | None = None, device: str = "auto", flip: bool = Fals
         FileNotFoundError: the checkpoint is not there.
         ValueError: it is none of kdpose's and none of another project that is known.
     """
-    return Predictor(load_net(path or SHIPPED), device, flip)
+    return Predictor(load_net(chosen(path)), device, flip)

@@ -72,7 +72,7 @@ def model_card(
     lines = [["", *table_header(shown)], ["---"] + ["---:"] * len(table_header(shown))]
     lines += [[label, *table_cells(row, shown)] for label, row in rows.items()]
     described = load_net(published).description
-    version = code_version()
+    training, version = trained.get("training", {}), code_version()
     facts = {
         "File": f"`{published.name}`, {published.stat().st_size / 1e6:.2f} MB, half precision, "
         f"sha256 `{sha256(published)}`",
@@ -82,6 +82,7 @@ def model_card(
         "Trained on": f"{described['dataset'].get('name')}, experiment "
         f"`{described.get('experiment')}`, seed {described.get('seed')}, "
         f"{(run.get('trainer') or {}).get('max_epochs')} epochs in its last stage",
+        "Trained by": f"`{cfg.command or training.get('command') or 'not recorded'}`",
         "Code that trained it": f"kdpose {trained['version']}, commit {trained['commit']}"
         if trained
         else "not recorded",
@@ -115,7 +116,14 @@ def _teacher(ckpt: Path) -> str:
     record = _record(ckpt.parent / "teacher.json")
     if record is None:
         return "none"
-    return f"AP {100 * record['AP']:.1f} on {record['persons']} persons of the split below"
+    path = Path(record["of"]["ckpt"])
+    net = load_net(path, "teacher.ckpt").description["net"] if path.is_file() else None
+    name = f"{_network(net)} of " if net else ""
+    score = "n/a" if record["AP"] is None else f"{100 * record['AP']:.1f}"
+    return (
+        f"{name}`{path.parent.name}/{path.name}`, sha256 `{record['of']['ckpt_sha256']}`, "
+        f"AP {score} on {record['persons']} persons of the split below"
+    )
 
 
 @entry_point("publish")

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kdpose import dashboards
 from kdpose.checkpoints import load_made_by_run, load_net
-from kdpose.cli import console, entry_point
+from kdpose.cli import command, console, entry_point
 from kdpose.complexity import complexity
 from kdpose.data.datamodule import CocoKeypointDataModule
 from kdpose.evaluate import evaluate_net
@@ -196,6 +196,7 @@ def _training(cfg: DictConfig, trainer: L.Trainer, timer: Timer) -> dict[str, An
     """What ``metrics.json`` says of the training itself."""
     device = trainer.strategy.root_device
     return {
+        "command": command(),
         "seed": cfg.seed,
         "epochs": trainer.current_epoch,
         "seconds": round(timer.time_elapsed("train"), 1),

@@ -5,6 +5,9 @@ import os
 import sys
 from pathlib import Path
 
+# OpenVINO 2026.4's int8 kernels for AMX crash on maps as small as a tiny student's; read at import
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
+
 import pytest
 import torch
 from hydra.utils import instantiate

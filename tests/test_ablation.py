@@ -99,7 +99,7 @@ def test_again_trains_nothing_and_a_failed_job_loses_no_other(first):
     assert done.stdout.count("finished already") == 30
     assert " epochs in " not in done.stdout
     assert done.returncode == 1
-    message = "error: scheme must be one of [0, 1, 2, 3, 4, 5, 6], got 9"
+    message = "error: scheme must be one of [0, 1, 2, 3, 4, 5, 6, 'searched'], got 9"
     assert done.stderr.count(message) == 3  # at once, for either seed, and at the end
     ended = [line.split() for line in done.stdout.splitlines() if line.startswith("  scheme=")]
     assert [job[2] for job in ended] == ["failed"] * 2 + ["done,"] * 14

@@ -1,11 +1,16 @@
+import importlib
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
+from hydra.core.singleton import Singleton
 
 import kdpose.evaluate
 import kdpose.predict
+import kdpose.publish
 import kdpose.train
-from kdpose.cli import one_line
+from kdpose.cli import CONF, one_line
 
 
 def said(monkeypatch, capsys, main, *overrides):
@@ -40,7 +45,7 @@ def test_a_key_of_the_experiment_alone_is_known(monkeypatch, capsys):
 
 
 def test_what_must_be_given_is_named(monkeypatch, capsys):
-    line = said(monkeypatch, capsys, kdpose.evaluate.main)
+    line = said(monkeypatch, capsys, kdpose.publish.main)
     assert line == "error: ckpt must be given: ckpt=VALUE"
 
 
@@ -51,7 +56,11 @@ def test_what_must_be_given_is_named(monkeypatch, capsys):
         (kdpose.train.main, ["+experiment=lspet_stage2"], "+experiment=lspet_stage1"),
         (kdpose.train.main, ["+experiment=lspet_stage1"], "+experiment=lspet_teacher"),
         (kdpose.evaluate.main, ["ckpt=/nowhere/best.ckpt"], "no checkpoint at /nowhere/best.ckpt"),
-        (kdpose.predict.main, ["ckpt=README.md", "source=x"], "is no checkpoint"),
+        (
+            kdpose.predict.main,
+            ["ckpt=README.md", "source=docs/images/coco_photographs.jpg"],
+            "is no checkpoint",
+        ),
     ],
 )
 def test_errors_are_one_helpful_line(
@@ -65,6 +74,38 @@ def test_errors_are_one_helpful_line(
     line = said(monkeypatch, capsys, main, *overrides)
     assert line.startswith("error: ")
     assert message in line
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("predict", "crops: false                  # also write what lies in each box to crops/"),
+        ("predict", "  address: null               # of a cluster; null is $RAY_ADDRESS, or this"),
+        ("export", "license: null                 # of the weights, for the card in the file"),
+        ("doctor", "data_dir: ${oc.env:KDPOSE_DATA,data}"),
+    ],
+)
+def test_help_says_what_each_key_means(monkeypatch, capsys, name, line):
+    monkeypatch.setattr(sys, "argv", ["kdpose", "--help"])
+    before = Singleton.get_state()  # Hydra keeps the last command's configuration
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"kdpose.{name}").main()
+    Singleton.set_state(before)
+    text = capsys.readouterr().out
+    assert line in text
+    assert not any(word in text for word in ("defaults:", "hydra:", "$CONFIG"))
+
+
+def test_without_a_command_all_are_listed(capsys):
+    from kdpose.__main__ import main
+
+    main()
+    text = capsys.readouterr().out
+    with (Path(CONF).parent / "pyproject.toml").open("rb") as file:
+        scripts = tomllib.load(file)["project"]["scripts"]
+    names = [target.partition(":")[0] for target in scripts.values()]
+    assert all(name in text for name in names if name != "kdpose.__main__")
+    assert "kdpose.predict      Find poses in images and videos" in text
 
 
 def test_debug_shows_the_traceback(monkeypatch, tmp_path):

@@ -38,6 +38,18 @@ def test_the_answer_is_the_predictors(photo, tiny_checkpoints):
     np.testing.assert_allclose([row[1:] for row in rows], expected.scores.T, atol=6e-4)
 
 
+def test_the_slider_is_a_share_of_the_best_score(photo, tiny_checkpoints):
+    net = load(tiny_checkpoints["student"], "cpu")
+    for weight in net.net.head.parameters():
+        weight.data /= 1000  # bins all but share the probability, as a small network's do
+    poses = net(PIXELS, *two_persons(None, 1))
+    best = float(poses.scores.max())
+    assert best < 0.5  # as an absolute score the slider would hide every joint
+    drawn, _, _ = Demo(net, two_persons).answer(photo, True, 0.9)
+    np.testing.assert_array_equal(drawn, poses.draw(0.9 * best, boxes=True))
+    assert (drawn != poses.draw(1.0, boxes=True)).any()
+
+
 def test_without_refiner_or_detector(photo, tiny_checkpoints):
     demo = Demo(load(tiny_checkpoints["student"], "cpu"), None)
     drawn, rows, _ = demo.answer(photo, True, 0.0)

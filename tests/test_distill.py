@@ -170,7 +170,7 @@ def test_the_page_in_a_browser(made, scheme):
         tab.goto(address)
         for section in SECTIONS:
             assert tab.locator(f"section#{section} h2").count() == 1, section
-        assert tab.locator("section#training svg").count() >= 7
+        assert tab.locator("section#training svg").count() >= 5
         assert tab.locator("section#pictures img").count() >= 4
         assert tab.evaluate("[...document.images].every(i => i.naturalWidth > 0 && i.alt)")
         for width in (360, 1200):

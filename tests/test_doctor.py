@@ -91,6 +91,19 @@ def test_nothing_to_look_at(monkeypatch, capsys, tmp_path):
     assert "no annotations at" in " ".join(text.split())
 
 
+@pytest.mark.parametrize("images", [["images=/nowhere"], []])
+def test_a_sheet_without_images_hides_no_findings(monkeypatch, capsys, broken, tmp_path, images):
+    sheet, out = tmp_path / "sheet.jpg", tmp_path / "findings.json"
+    options = (f"annotations={broken}", f"sheet={sheet}", f"json={out}", *images)
+    code, text = run(monkeypatch, capsys, *options)
+    assert code == (2 if images else 1)
+    assert "no contact sheet" in text
+    kinds = {finding["kind"] for finding in json.loads(out.read_text())["findings"]}
+    assert "visibility" in kinds
+    assert ("missing_image" in kinds) == bool(images)
+    assert not sheet.exists()
+
+
 def test_a_checkpoint_of_other_joints(monkeypatch, capsys, tiny_checkpoints, broken):
     data = json.loads(broken.read_text())
     data["annotations"][0]["keypoints"][2] = 2

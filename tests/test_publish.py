@@ -1,11 +1,15 @@
 """A checkpoint passed on: half the size, the same poses, a card that says what it is."""
 
+import importlib
+import json
 import sys
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from PIL import Image
 
+import kdpose.checkpoints
 from kdpose.checkpoints import load_net
 from kdpose.cli import CONF
 from kdpose.evaluate import evaluate_net
@@ -66,8 +70,63 @@ def test_the_card_says_what_evaluation_says(publish):
     measured = evaluate_net(load_net(folder / "student.ckpt"), device="cpu")
     row = next(line for line in card.splitlines() if line.startswith("| as published"))
     assert row.split("|")[2].strip() == f"{100 * measured['AP']:.1f}"
+    assert "- **Teacher**: none" in card
+    assert "- **Trained by**: `not recorded`" in card
     for fact in ("research only", "untrained", "48x64 pixels", "mobilenetv4", "left_shoulder"):
         assert fact in card
+
+
+def test_the_card_names_command_and_teacher(publish, ckpt, tiny_checkpoints):
+    """As the run recorded them; a command given by hand goes before."""
+    teacher = {"AP": 0.25, "persons": 9, "of": {"ckpt": str(tiny_checkpoints["student"])}}
+    teacher["of"]["ckpt_sha256"] = "ab12"
+    (ckpt.parent / "teacher.json").write_text(json.dumps(teacher))
+    trained = {"version": "0.1.0", "commit": "cd34", "training": {"command": "kdpose-train a=b"}}
+    (ckpt.parent / "metrics.json").write_text(json.dumps(trained))
+    try:
+        card = (publish() / "MODEL_CARD.md").read_text()
+        assert "commit cd34" in card
+        assert "- **Trained by**: `kdpose-train a=b`" in card
+        told = next(line for line in card.splitlines() if line.startswith("- **Teacher**"))
+        for fact in ("mobilenetv4", "student.ckpt", "sha256 `ab12`", "AP 25.0 on 9 persons"):
+            assert fact in told
+        card = (publish("command='make a student'") / "MODEL_CARD.md").read_text()
+        assert "- **Trained by**: `make a student`" in card
+    finally:
+        for name in ("teacher.json", "metrics.json"):
+            (ckpt.parent / name).unlink()
+
+
+def test_what_is_published_is_used_where_no_checkpoint_is_named(
+    publish, tmp_path, crowd, monkeypatch
+):
+    """As it will be when the file lies in the package: load, predict, evaluate, demo."""
+    annotations = crowd / "annotations/crowdpose_test.json"
+    monkeypatch.setattr(kdpose.checkpoints, "SHIPPED", publish() / "student.ckpt")
+    assert kdpose.load(device="cpu").skeleton.joints == CROWDPOSE.joints
+    run = ["device=cpu", "flip=false"]
+    files = [f"{key}='{annotations}'" for key in ("source", "boxes")]
+    for command, words in {
+        "predict": [*run, *files, f"out='{tmp_path}/poses'"],
+        "evaluate": [*run, "num_workers=0", "batch_size=8", f"out='{tmp_path}/m.json'"],
+    }.items():
+        monkeypatch.setattr(sys, "argv", ["kdpose", *words])
+        importlib.import_module(f"kdpose.{command}").main()
+    count = len(json.loads(annotations.read_text())["annotations"])
+    assert len(json.loads((tmp_path / "poses/predictions.json").read_text())) == count
+    assert json.loads((tmp_path / "m.json").read_text())["persons"] > 0
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "demo"])
+def test_without_a_student_a_line_says_so(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(kdpose.checkpoints, "SHIPPED", tmp_path / "none.ckpt")
+    words = ["source=photo.jpg"] if command == "predict" else []
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save("photo.jpg")
+    monkeypatch.setattr(sys, "argv", ["kdpose", *words])
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"kdpose.{command}").main()
+    assert "no checkpoint is named, and kdpose came without" in capsys.readouterr().err
 
 
 def test_a_file_beyond_the_budget_is_no_student(publish, tmp_path, capsys):

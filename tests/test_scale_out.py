@@ -35,6 +35,7 @@ TINY = (
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 TRAIN = ("-m", "kdpose.train")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "140"}
+ENVIRONMENT["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # docs/scale_out.md says why
 
 
 def free_port():
@@ -102,7 +103,7 @@ def test_two_nodes_lose_a_worker_and_complete(crowd, tmp_path):
     files = [tmp_path / f"node_{n}.txt" for n in (0, 1)]
     nodes = [start(file, *node, *options) for file in files]
     try:
-        deadline = time.monotonic() + 600
+        deadline = time.monotonic() + 240
         while not (run / "last.ckpt").is_file():
             assert all(n.poll() is None for n in nodes), [file.read_text() for file in files]
             assert time.monotonic() < deadline
@@ -110,7 +111,7 @@ def test_two_nodes_lose_a_worker_and_complete(crowd, tmp_path):
         (victim,) = workers(nodes[1])
         victim.kill()
         for n in nodes:
-            assert n.wait(timeout=600) == 0, [file.read_text() for file in files]
+            assert n.wait(timeout=240) == 0, [file.read_text() for file in files]
     finally:
         for n in nodes:
             n.terminate()  # its workers as well
@@ -146,7 +147,10 @@ def test_a_sweep_over_several_devices_is_refused(crowd, tmp_path, monkeypatch):
         overrides = ["+experiment=synthetic_baseline", *TINY, *where, "hydra.mode=MULTIRUN"]
         cfg = compose("train", overrides=overrides, return_hydra_config=True)
     monkeypatch.setattr(HydraConfig.instance(), "cfg", cfg)
-    with pytest.raises(ValueError, match=r"a sweep \(-m\) .* cannot use 2 devices"):
+    with pytest.raises(
+        ValueError,
+        match=r"a sweep's job has one device, got 2 \(trainer.devices\): take hydra/launcher=",
+    ):
         train(composed(*overrides[:-1]))
 
 

@@ -168,15 +168,15 @@ def test_sigmas_that_nobody_gave_are_scored_at_half_and_double(files, tmp_path):
 
     def shifted(results):
         for result in results:
-            result["keypoints"] = [v + 9 * (k % 3 == 0) for k, v in enumerate(result["keypoints"])]
+            result["keypoints"] = [v + 6 * (k % 3 == 0) for k, v in enumerate(result["keypoints"])]
         return results
 
     results, truth = files(shifted, categories=[CATEGORY | names])
     record = score_file(results, truth, protocol="coco")
     assert record["sigma_source"] == "default"
     for name, factor in (("AP_half_sigma", 0.5), ("AP", 1), ("AP_double_sigma", 2)):
-        # 9 px aside on 2000 square pixels: exp(-81 / (2 * 2000 * (2 sigma)^2)) for every joint
-        oks = np.exp(-81 / (2 * 2000 * (2 * factor * 0.079) ** 2))
+        # 6 px aside on 2000 square pixels: exp(-36 / (2 * 2000 * (2 sigma)^2)) for every joint
+        oks = np.exp(-36 / (2 * 2000 * (2 * factor * 0.079) ** 2))
         passed = (oks >= np.arange(0.5, 0.96, 0.05) - 1e-9).mean()
         assert record[name] == pytest.approx(passed)
     assert record["AP_half_sigma"] < record["AP"] < record["AP_double_sigma"]

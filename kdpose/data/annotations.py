@@ -71,15 +71,20 @@ class _File(msgspec.Struct):
     annotations: list[msgspec.Raw]
 
 
+def how_to_mend(key: str) -> str:
+    """What to set where the files of a config key are missing."""
+    if key.startswith(("data.", "dataset.")):  # of a data set that is laid out as usual
+        return "set dataset.root or KDPOSE_DATA to where the data lies"
+    return f"set {key}=PATH"
+
+
 def _there(path: str | Path, key: str) -> Path:
     path = Path(path)
     if not path.is_file():
         where = f"at {path.absolute()} (from {key})"
         if "annotations" not in key:
             raise FileNotFoundError(f"no file {where}")
-        raise FileNotFoundError(
-            f"no annotations {where}; set dataset.root or KDPOSE_DATA to where the data lies"
-        )
+        raise FileNotFoundError(f"no annotations {where}; {how_to_mend(key)}")
     return path
 
 

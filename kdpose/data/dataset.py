@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from kdpose.data.annotations import Persons
+from kdpose.data.annotations import Persons, how_to_mend
 from kdpose.data.images import ImageFiles
 from kdpose.data.transforms import (
     Augmentation,
@@ -52,8 +52,7 @@ def check_images(persons: Persons, images: str | Path, key: str) -> None:
     folder = Path(images)
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"no image folder at {folder.absolute()} (from {key}); "
-            "set dataset.root or KDPOSE_DATA to where the data lies"
+            f"no image folder at {folder.absolute()} (from {key}); {how_to_mend(key)}"
         )
     names = np.unique(persons.files)
     missing = [name for name in names if not (folder / name).is_file()]

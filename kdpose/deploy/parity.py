@@ -142,7 +142,8 @@ class Parity:
         persons: N.
         joints: how many they have.
         ties: joints that PyTorch itself leaves undecided, see :func:`undecided`.
-        max_px: largest distance of any other joint from PyTorch's, crop pixels.
+        ties_px: largest distance of these from PyTorch's, crop pixels.
+        max_px: largest distance of any other joint.
         mean_px: mean distance of all joints.
         ap_torch: AP of PyTorch, percent.
         ap_file: AP of the file, percent.
@@ -151,6 +152,7 @@ class Parity:
     persons: int
     joints: int
     ties: int
+    ties_px: float
     max_px: float
     mean_px: float
     ap_torch: float
@@ -185,6 +187,7 @@ def compare(
         persons=len(crops),
         joints=ties.size,
         ties=int(ties.sum()),
+        ties_px=float(distance[ties].max(initial=0)),
         max_px=float(distance[~ties].max(initial=0)),
         mean_px=float(distance.mean()),
         ap_torch=average_precision(crops, a, a_scores),

@@ -7,12 +7,14 @@ import logging
 import os
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import openvino
+import rich
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -20,7 +22,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from kdpose.deploy.graph import INPUT
 
 os.environ.setdefault("NNCF_CI", "1")  # or NNCF reports home each time it is used
-import nncf
+# torch, which NNCF asks for a compiler, remarks on every machine without a GPU
+logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+import nncf  # noqa: E402
 
 Crops = NDArray[np.uint8]
 _WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
@@ -107,13 +111,14 @@ class OpenVinoQuantizer:
         nncf.set_log_level(logging.ERROR)
         kept = [op.get_friendly_name() for op in self.model.get_ops() if not self._in(op, chosen)]
         dataset = nncf.Dataset([crop[None] for crop in self.crops])
-        return nncf.quantize(
-            self.model.clone(),
-            dataset,
-            subset_size=len(self.crops),
-            preset=nncf.QuantizationPreset.MIXED,  # asymmetric activations
-            ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
-        )
+        with _without_bars():
+            return nncf.quantize(
+                self.model.clone(),
+                dataset,
+                subset_size=len(self.crops),
+                preset=nncf.QuantizationPreset.MIXED,  # asymmetric activations
+                ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
+            )
 
     def _in(self, op: Any, chosen: Collection[str]) -> bool:  # noqa: ANN401
         group = self.groups.get(op.get_friendly_name().removesuffix("/WithoutBiases"))
@@ -122,6 +127,17 @@ class OpenVinoQuantizer:
         if op.get_type_name() == "MatMul" and _constant(op.input_value(0).get_node()):
             return False  # a graph's attention stands on the left
         return group.startswith("backbone") or op.get_type_name() in ("Convolution", "MatMul")
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """NNCF leaves a page of bars, some for every layer group, on the console that rich shares."""
+    shared = rich.get_console()
+    before, shared.quiet = shared.quiet, True
+    try:
+        yield
+    finally:
+        shared.quiet = before
 
 
 def _constant(op: Any) -> bool:  # noqa: ANN401

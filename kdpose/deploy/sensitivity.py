@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rich.console import Console
 from rich.progress import track
 
 
@@ -85,5 +86,6 @@ def choose_int8(
 
 def group_costs(measure: Measure, groups: Sequence[str]) -> dict[str, Cost]:
     """The cost of each group alone."""
-    shown = track(groups, "int8, a layer group at a time", transient=True)
+    own = Console()  # not rich's shared one, which quantisers write to
+    shown = track(groups, "int8, a layer group at a time", transient=True, console=own)
     return {group: measure((group,)) for group in shown}

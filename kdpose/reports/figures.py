@@ -20,7 +20,7 @@ from kdpose.reports.collect import Run
 from kdpose.reports.measure import Measured, Split
 from kdpose.reports.rows import Row
 
-_TERMS = ("kl", "fea", "pos", "cst")  # one colour each wherever they appear
+_TERMS = ("kl", "fea", "pos", "cst", "logit")  # one colour each wherever they appear
 
 
 def draw_chart(rows: Sequence[Row], confidence: float, path: Path) -> None:

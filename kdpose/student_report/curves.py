@@ -49,6 +49,8 @@ def line_chart(curves: Mapping[str, Curve], ylabel: str, name: str) -> str:
         values = [value for curve in curves.values() for value in curve.values()]
         if 0 < 20 * min(values) < max(values):
             axes.set_yscale("log")
+        elif min(values) == max(values) == 0:
+            axes.set_ylim(0, 1)  # an AP of nothing has no negative values beside it
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25, color=_INK, linewidth=0.6)
         axes.set_xlabel("epoch")

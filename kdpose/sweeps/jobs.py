@@ -52,22 +52,37 @@ def recorded(
     """
     record: dict[str, Any] = {"job": name, "state": "running", "overrides": list(overrides)}
     record |= {"AP": None, "log": str(log.absolute())}
-    begun = time.monotonic()
+    begun, earlier = time.monotonic(), _seconds_before(sweep, name)
     _write(sweep, record)
     try:
         yield record
         record["state"] = "done"
     except BaseException as error:
         record |= {"state": "failed", "error": f"{type(error).__name__}: {error}"}
-        record["traceback"] = traceback.format_exc()
+        record["traceback"] = keep_traceback(log)
         where = (sweep / "jobs" / f"{name}.json").absolute()
         print(f"job {name} failed: {where}, log {record['log']}", file=sys.stderr)
         raise
     finally:
-        record["seconds"] = round(time.monotonic() - begun, 1)
+        record["seconds"] = round(earlier + time.monotonic() - begun, 1)
         _write(sweep, record)
         with locked(sweep / "jobs" / "table.lock"):
             write_table(sweep)
+
+
+def keep_traceback(log: Path) -> str:
+    """Append the traceback of the error that is being handled to a log, and return it."""
+    text = traceback.format_exc()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file:
+        file.write(text)
+    return text
+
+
+def _seconds_before(sweep: Path, name: str) -> float:
+    """What earlier tries of a job took; one that was killed has not said."""
+    path = sweep / "jobs" / f"{name}.json"
+    return float(json.loads(path.read_text()).get("seconds", 0)) if path.is_file() else 0.0
 
 
 def _write(sweep: Path, record: dict[str, Any]) -> None:

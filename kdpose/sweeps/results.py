@@ -3,13 +3,14 @@
 import csv
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from omegaconf import OmegaConf
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.study import StudyDirection
@@ -137,15 +138,24 @@ def _history(axes: Axes, trials: Sequence[FrozenTrial], largest: bool, metric: s
 def _importance(axes: Axes, study: optuna.Study) -> None:
     """PED-ANOVA's share of each key in what sets the best trials apart; it takes some to tell."""
     axes.set_xlabel("importance (PED-ANOVA)")
-    try:
-        shares = optuna.importance.get_param_importances(study)
-    except (ValueError, RuntimeError):  # fewer than two ended trials, or all alike
-        shares = {}
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    shares: dict[str, float] = {}
+    if len({trial.value for trial in ended}) > 1:  # else each key would have an equal share
+        with suppress(ValueError, RuntimeError):
+            shares = optuna.importance.get_param_importances(study)
     axes.barh([_short(key) for key in shares], list(shares.values()), color="#8ac926")
     axes.invert_yaxis()
     if not shares:
+        axes.set_xticks([])
         axes.set_yticks([])
-        axes.text(0.5, 0.5, "too few trials", ha="center", transform=axes.transAxes, color="#888")
+        axes.text(
+            0.5,
+            0.5,
+            "too few trials, or all alike",
+            ha="center",
+            transform=axes.transAxes,
+            color="#888",
+        )
 
 
 def _slice(axes: Axes, trials: Sequence[FrozenTrial], best: FrozenTrial, key: str) -> None:
@@ -158,6 +168,9 @@ def _slice(axes: Axes, trials: Sequence[FrozenTrial], best: FrozenTrial, key: st
     )
     if _is_log(best.distributions[key]):
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=5))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(key)
 
 

@@ -18,6 +18,7 @@ from optuna_integration import PyTorchLightningPruningCallback
 
 from kdpose.cli import console, one_line
 from kdpose.runs import changes
+from kdpose.sweeps.jobs import keep_traceback
 from kdpose.sweeps.results import write_results
 from kdpose.sweeps.space import as_overrides, distributions, values_now
 from kdpose.sweeps.study import SharedStudy
@@ -130,6 +131,7 @@ def _run_trial(
             traceback.print_exc()
         line = line or f"{type(error).__name__}: {error}".splitlines()[0]
         log = (folder / "train.log").absolute()
+        keep_traceback(log)
         print(f"error: trial {folder.name[6:]} failed: {line} (log: {log})", file=sys.stderr)
         trial.set_user_attr("error", line)
         shared.end(trial, TrialState.FAIL)

@@ -12,6 +12,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+_ABSENT = object()
 _KINDS = ("log", "uniform", "int", "choice")
 
 
@@ -72,8 +73,18 @@ def as_overrides(params: Mapping[str, CategoricalChoiceType]) -> list[str]:
 
 
 def values_now(cfg: DictConfig, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
-    """The configuration's own values of the searched keys, those that lie in the space."""
-    now = {key: OmegaConf.select(cfg, key) for key in space}
+    """The configuration's own values of the searched keys, those that lie in the space.
+
+    Raises:
+        ValueError: a key is none of the configuration's.
+    """
+    now = {key: OmegaConf.select(cfg, key, default=_ABSENT) for key in space}
+    unknown = [key for key, value in now.items() if value is _ABSENT]
+    if unknown:
+        raise ValueError(
+            f"hparams_search.space: this experiment has no {', '.join(unknown)}: take another "
+            "+experiment=NAME, or a search of its own keys (a file in conf/hparams_search)"
+        )
     return {
         key: value
         for key, value in now.items()

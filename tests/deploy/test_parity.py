@@ -79,6 +79,7 @@ def test_compare_by_hand(crowd):
     ties[1, 2] = True
     parity = compare(perfect, shifted, crops, ties)
     assert (parity.ties, parity.max_px) == (1, 0)
+    assert parity.ties_px == pytest.approx(5)
     assert parity.mean_px > 0
 
 
@@ -126,7 +127,14 @@ def test_run_joins_batches_in_order(crowd):
 
 def test_budgets():
     parity = Parity(
-        persons=9, joints=90, ties=45, max_px=0.04, mean_px=0.01, ap_torch=50.0, ap_file=49.296
+        persons=9,
+        joints=90,
+        ties=45,
+        ties_px=3,
+        max_px=0.04,
+        mean_px=0.01,
+        ap_torch=50.0,
+        ap_file=49.296,
     )
     assert parity.ap_loss == 0.7
     assert parity.beyond(0.05, 0.7) == []
@@ -135,13 +143,19 @@ def test_budgets():
         "a joint moves by 0.040 px (budget 0.03 px)",
         "AP falls by 0.70 (budget 0.5)",
     ]
-    unsure = Parity(persons=9, joints=90, ties=46, max_px=0, mean_px=0, ap_torch=1, ap_file=1)
+    unsure = Parity(
+        persons=9, joints=90, ties=46, ties_px=0, max_px=0, mean_px=0, ap_torch=1, ap_file=1
+    )
     assert unsure.beyond(0.05, None) == ["PyTorch leaves 46 of 90 joints undecided"]
     assert unsure.beyond(None, 0.5) == []
-    untrained = Parity(persons=9, joints=90, ties=0, max_px=80, mean_px=9, ap_torch=0, ap_file=0)
+    untrained = Parity(
+        persons=9, joints=90, ties=0, ties_px=0, max_px=80, mean_px=9, ap_torch=0, ap_file=0
+    )
     assert untrained.beyond(None, 0.5) == ["PyTorch's own AP is 0.00, too low to show a loss"]
     assert untrained.beyond(90, 0.0) == []  # pixels show it
-    better = Parity(persons=9, joints=90, ties=45, max_px=1, mean_px=1, ap_torch=50, ap_file=51)
+    better = Parity(
+        persons=9, joints=90, ties=45, ties_px=0, max_px=1, mean_px=1, ap_torch=50, ap_file=51
+    )
     assert better.beyond(None, 0.0) == []
 
 

@@ -44,6 +44,7 @@ QUICK = {
 # commands that are composed alone: (module, word that it has or "", why)
 LONG = (
     ("train", "", "trains for minutes to days"),
+    ("distill", "", "trains for hours; tests/test_distill.py runs it small"),
     ("benchmark", "", "measures for minutes"),
     ("demo", "", "shows its page until it is stopped"),
     ("predict", "boxes=detector", "downloads a detector's weights"),

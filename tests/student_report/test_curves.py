@@ -17,6 +17,10 @@ def test_a_chart_is_one_element_of_the_page():
     assert {"epoch", "weighted loss", "kl", "fea"} <= words
 
 
+def test_an_ap_of_nothing_has_no_negative_axis():
+    assert "\N{MINUS SIGN}" not in line_chart({"AP": {0: 0.0, 1: 0.0}}, "AP", "a")
+
+
 def test_colours_are_the_pages_own():
     svg = line_chart(CURVES, "loss", "a")
     assert "var(--c0)" in svg

@@ -52,6 +52,16 @@ def test_a_failed_job_is_told_at_once_with_its_log(sweep):
     assert line == f"job seed-1 failed: {folder}/jobs/seed-1.json, log {folder}/b.log"
     record = json.loads((folder / "jobs" / "seed-1.json").read_text())
     assert 'raise ValueError("of no use")' in record["traceback"]
+    assert record["traceback"] in (folder / "b.log").read_text()
+
+
+def test_a_job_begun_again_adds_to_its_seconds(tmp_path, monkeypatch):
+    clock = iter([0.0, 5.0, 10.0, 12.0])
+    monkeypatch.setattr("kdpose.sweeps.jobs.time.monotonic", lambda: next(clock))
+    for wanted in (5.0, 7.0):
+        with recorded(tmp_path, "seed-0", ["seed=0"], tmp_path / "a.log"):
+            pass
+        assert json.loads((tmp_path / "jobs" / "seed-0.json").read_text())["seconds"] == wanted
 
 
 def test_several_devices_in_a_sweep_are_refused_and_named(monkeypatch, capsys, tmp_path):
@@ -79,6 +89,6 @@ def test_jobs_in_other_processes_have_their_names(tmp_path):
         check=False,
     )
     assert done.returncode == 1
-    assert "error: a sweep's job has one device, got trainer.devices=2" in done.stderr
+    assert "error: a sweep's job has one device, got 2 (trainer.devices)" in done.stderr
     rows = list(csv.DictReader((tmp_path / "synthetic_baseline" / "jobs.csv").open()))
     assert [(row["seed"], row["state"]) for row in rows] == [("3", "failed"), ("4", "failed")]

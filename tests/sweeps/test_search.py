@@ -104,6 +104,8 @@ def test_a_failed_trial_does_not_stop_the_others(search):
     assert {row["state"] for row in failed} == {"fail"}
     assert said.err.count("error: trial") == len(failed)
     assert all("Invalid learning rate" in row["error"] for row in failed)
+    logs = [search.folder / f"trial_{row['trial']}" / "train.log" for row in failed]
+    assert all("Invalid learning rate" in log.read_text() for log in logs)
 
 
 def test_killed_and_started_again(search):

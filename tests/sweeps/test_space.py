@@ -68,3 +68,12 @@ def test_the_configurations_own_values_are_those_in_the_space():
         }
     )
     assert values_now(cfg, space) == {"loss.fea.weight": 5e-5, "module.limb_weights": "uniform"}
+
+
+def test_a_key_that_the_experiment_lacks_is_named_before_any_trial():
+    space = distributions(
+        {"optimizer.lr": {"log": [1e-4, 1e-2]}, "loss.fea.weight": {"int": [1, 2]}}
+    )
+    cfg = OmegaConf.create({"optimizer": {"lr": None}, "loss": {"kl": {"weight": 1.0}}})
+    with pytest.raises(ValueError, match=r"this experiment has no loss\.fea\.weight: take another"):
+        values_now(cfg, space)
