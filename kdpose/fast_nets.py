@@ -43,6 +43,13 @@ def folded(net: PoseNet) -> PoseNet:
     return copy
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware computes in bfloat16; emulation takes ten times as long as float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def compile_parts(net: PoseNet | RefinedPoseNet, options: Mapping[str, Any]) -> None:
     """Compile, in place, what most of a network's time goes into: its backbone and its refiner.
 

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdpose.benchmarks.frame import Case
 from kdpose.benchmarks.limits import product
+from kdpose.fast_nets import has_bfloat16
 from kdpose.losses.terms import LossTerm
 from kdpose.modules.distill import DistillStage1Module
 from kdpose.modules.refine import RefineStage2Module
@@ -114,12 +115,7 @@ def _steps(
 def _precisions(device: torch.device) -> dict[str, torch.dtype]:
     """Lightning's names of what the hardware computes in; bfloat16 where it is not emulated."""
     known = {"32-true": torch.float32}
-    fast = (
-        torch.cuda.is_bf16_supported()
-        if device.type == "cuda"
-        else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    )
-    return known | {"bf16-mixed": torch.bfloat16} if fast else known
+    return known | {"bf16-mixed": torch.bfloat16} if has_bfloat16(device) else known
 
 
 def _name(dtype: torch.dtype) -> str:

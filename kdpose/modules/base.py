@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from kdpose.bridge import SkeletonBridge
 from kdpose.checkpoints import KEY
-from kdpose.fast_nets import compile_parts, folded
+from kdpose.fast_nets import compile_parts, folded, has_bfloat16
 from kdpose.keypoints import Skeleton
 from kdpose.losses.terms import LossTerm
 from kdpose.metrics.pose_results import PoseResults
@@ -120,7 +120,17 @@ class PoseModule(L.LightningModule):
         self.results = PoseResults(net.codec.input_size)
 
     def on_fit_start(self) -> None:
-        """Bring the teacher to the device that the student was moved to; compile both."""
+        """Bring the teacher to the device that the student was moved to; compile both.
+
+        Raises:
+            ValueError: bfloat16 is asked for and would be emulated.
+        """
+        precision = str(self.trainer.precision)
+        if precision.startswith("bf16") and not has_bfloat16(self.device):
+            raise ValueError(
+                f"trainer.precision={precision} would be emulated on this {self.device.type}, ten "
+                "times as slow as float32: take trainer.precision=32-true"
+            )
         if self.teacher is not None:
             self.teacher.to(self.device)
         if self.compile_options is not None:

@@ -9,10 +9,10 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdpose.backbones.timm_pyramid import TimmPyramid
-from kdpose.benchmarks.step import _precisions
 from kdpose.callbacks import ProgressBar
 from kdpose.codecs.simcc import SimCC
 from kdpose.data.datamodule import CocoKeypointDataModule
+from kdpose.fast_nets import has_bfloat16
 from kdpose.heads.simcc import SimCCHead
 from kdpose.keypoints import CROWDPOSE
 from kdpose.losses.feature_mse import feature_mse
@@ -21,6 +21,7 @@ from kdpose.losses.pose_l1 import pose_l1
 from kdpose.losses.refined_l1 import refined_l1
 from kdpose.losses.simcc_kl import simcc_kl
 from kdpose.losses.terms import LossTerm
+from kdpose.modules import base
 from kdpose.modules.distill import DistillStage1Module
 from kdpose.modules.refine import RefineStage2Module
 from kdpose.modules.schedules import multi_step
@@ -85,10 +86,10 @@ class Losses(L.Callback):
 
 
 def fit(module, data, *callbacks, **options):
-    options = {"max_epochs": 3, "num_sanity_val_steps": 0, "logger": False} | options
+    defaults = {"max_epochs": 3, "num_sanity_val_steps": 0, "logger": False}
+    options = defaults | {"accelerator": "gpu" if ON_GPU else "cpu"} | options
     trainer = L.Trainer(
         callbacks=list(callbacks),
-        accelerator="gpu" if ON_GPU else "cpu",
         devices=1,
         use_distributed_sampler=False,
         enable_checkpointing=False,
@@ -157,7 +158,7 @@ def test_steps_do_not_wait_for_the_device(stage, crowd, tmp_path):
 
 
 @pytest.mark.skipif(
-    "bf16-mixed" not in _precisions(torch.device("cuda" if ON_GPU else "cpu")),
+    not has_bfloat16(torch.device("cuda" if ON_GPU else "cpu")),
     reason="needs hardware with bfloat16",
 )
 @pytest.mark.parametrize("stage", [1, 2])
@@ -174,7 +175,14 @@ def test_bfloat16_learns_as_float32(stage, crowd):
     assert (found / wanted - 1).abs().max() < 0.05
 
 
-def test_trainer_a100_asks_for_all_of_it():
+def test_bfloat16_is_not_emulated(crowd, monkeypatch):
+    monkeypatch.setattr(base, "has_bfloat16", lambda device: False)
+    with pytest.raises(ValueError, match="precision=bf16-mixed would be emulated on this cpu"):
+        fit(module(1), data(crowd), precision="bf16-mixed", accelerator="cpu")
+
+
+@pytest.mark.parametrize("trainer", ["a100", "a100_ddp"])
+def test_trainers_ask_for_all_of_it(trainer):
     from hydra import compose, initialize_config_dir
 
     from kdpose.cli import CONF
@@ -182,7 +190,7 @@ def test_trainer_a100_asks_for_all_of_it():
     with initialize_config_dir(CONF, version_base="1.3"):
         plain = compose("train", overrides=["+experiment=coco_stage1"])
         one, two = (
-            compose("train", overrides=[f"+experiment=coco_stage{n}", "trainer=a100"])
+            compose("train", overrides=[f"+experiment=coco_stage{n}", f"trainer={trainer}"])
             for n in (1, 2)
         )
     assert (plain.module.compile, plain.module.fold_teacher) == (None, False)
@@ -190,7 +198,9 @@ def test_trainer_a100_asks_for_all_of_it():
     for cfg, epochs in ((one, 210), (two, 30)):
         assert cfg.trainer.precision == "bf16-mixed"
         assert cfg.trainer.max_epochs == epochs
-        assert cfg.trainer.keys() == plain.trainer.keys() | {"benchmark"}
+        ranks = {"num_nodes", "plugins"} if trainer == "a100_ddp" else set()
+        assert cfg.trainer.keys() == plain.trainer.keys() | {"benchmark"} | ranks
+        assert cfg.trainer.strategy == ("ddp" if ranks else "auto")
         assert cfg.module.compile == {"backend": "inductor", "mode": "reduce-overhead"}
         assert cfg.module.fold_teacher
     assert one.optimizer.fused
