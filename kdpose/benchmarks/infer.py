@@ -76,7 +76,7 @@ def cases(
 
 def _backbone(name: str) -> Any:  # noqa: ANN401
     """Built as a command line would, which runs around this."""
-    return instantiate(hydra.compose(f"backbone/{name}").backbone, _convert_="all")
+    return instantiate(hydra.compose("train", [f"backbone={name}"]).backbone, _convert_="all")
 
 
 def _networks(name: str, net: PoseNet, reference: str | None, gmacs: float) -> list[Case]:
