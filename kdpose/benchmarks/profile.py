@@ -1,7 +1,8 @@
 """Where the time of measured cases goes, by operator."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -13,6 +14,7 @@ from kdpose.cli import console
 
 _SHOWN = 14  # operators that have a row; the others share one
 _COMPILED = "compiled graphs"
+_OTHERS = "all others"
 _NOTE = (
     "`Optimizer.step` is Lightning's closure, the whole step: its own time is Python's, between "
     "operators, in which a GPU waits.\n"
@@ -73,7 +75,7 @@ def _grouped(cases: dict[str, Times]) -> dict[str, Times]:
     shown = sorted(largest, key=largest.__getitem__, reverse=True)[:_SHOWN]
     return {
         name: {operator: times.get(operator, 0.0) for operator in shown}
-        | {"all others": sum(ms for operator, ms in times.items() if operator not in shown)}
+        | {_OTHERS: sum(ms for operator, ms in times.items() if operator not in shown)}
         for name, times in cases.items()
     }
 
@@ -91,15 +93,24 @@ def _table(grouped: dict[str, Times]) -> str:
 
 def _picture(groups: Sequence[dict[str, Times]]) -> Figure:
     height = sum(4 + 0.4 * len(group) for group in groups)
+    styles = _styles(dict.fromkeys(o for group in groups for o in next(iter(group.values()))))
     figure = Figure(figsize=(10, height), layout="constrained")
     for axes, group in zip(figure.subplots(len(groups), squeeze=False)[:, 0], groups, strict=True):
         names = list(group)[::-1]
         left = [0.0] * len(names)
-        for number, operator in enumerate(group[names[0]]):
+        for operator in group[names[0]]:
             widths = [group[name][operator] for name in names]
-            hatch = ("", "//")[number // 10]  # ten colours, fifteen operators
-            axes.barh(names, widths, left=left, label=operator[:40], hatch=hatch)
+            axes.barh(names, widths, left=left, label=operator[:40], **styles[operator])
             left = [a + b for a, b in zip(left, widths, strict=True)]
         axes.set_xlabel("ms per unit")
         axes.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.4, -0.15))
     return figure
+
+
+def _styles(operators: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour and hatch of each operator, the same wherever it is drawn."""
+    named = [operator for operator in operators if operator != _OTHERS]
+    looks = [
+        {"color": f"C{n % 10}", "hatch": ("", "//", "..")[n // 10 % 3]} for n in range(len(named))
+    ]
+    return dict(zip(named, looks, strict=True)) | {_OTHERS: {"color": "lightgrey"}}
