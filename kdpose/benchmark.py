@@ -28,14 +28,14 @@ def main(cfg: DictConfig) -> None:
     with tempfile.TemporaryDirectory(dir=cfg.scratch, prefix="kdpose-benchmark-") as scratch:
         cases = instantiate(what.cases, _partial_=True, _convert_="all")(scratch=Path(scratch))
         rows = measure(cases, cfg.repeats, clock, what.unit)
+        about = OmegaConf.to_container(what.cases, resolve=True)
+        figures = report(what.name, rows, clock, repeats=cfg.repeats, cases=about)
         if cfg.profile:
             profile(cases, Path(cfg.profile), what.name)
     console.print(table(what.title, rows))
     if cfg.out:
-        about = OmegaConf.to_container(what.cases, resolve=True)
         out = Path(cfg.out)
         out.parent.mkdir(parents=True, exist_ok=True)
-        figures = report(what.name, rows, clock, repeats=cfg.repeats, cases=about)
         out.write_text(json.dumps(figures, indent=2))
         command = " ".join(["python -m kdpose.benchmark", *sys.argv[1:]])
         text = page(what.title, rows, figures, command, what.get("note"))
