@@ -90,7 +90,8 @@ def lay_out(crowd, root):
         for place in images:
             (folder / place).parent.mkdir(exist_ok=True)
             (folder / place).symlink_to(crowd / "images")
-    shutil.copy(crowd / "annotations/crowdpose_test.json", root / "A.json")
+    for name in ("A.json", "all.json"):
+        shutil.copy(crowd / "annotations/crowdpose_test.json", root / name)
     truth = json.loads((root / "A.json").read_text())
     (root / "photos").mkdir()
     for image in truth["images"][:2]:

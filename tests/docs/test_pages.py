@@ -161,6 +161,8 @@ def follow(reader, words, stdin):
     match words:
         case ["make", *targets]:
             subprocess.run(["make", "-n", *targets], cwd=ROOT, check=True, capture_output=True)
+        case ["export", setting]:  # what the test of the command below it sets, too
+            assert setting.partition("=")[0] in (ROOT / "tests/test_scale_out.py").read_text()
         case ["source", ".venv/bin/activate"]:
             assert "BIN := .venv/bin" in (ROOT / "Makefile").read_text()
         case ["pip", "install", *wanted]:
