@@ -179,6 +179,8 @@ def follow(reader, words, stdin):
             return done.stdout
         case ["find" | "ls", *_]:
             return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+        case [*keys] if all("=" in key for key in keys):  # what can be added to kdpose.distill
+            assert list(composed("distill", keys))
         case _:
             pytest.fail(f"no test knows what to do with: {shlex.join(words)}")
     return ""
