@@ -22,7 +22,7 @@ lock: setup ## pin anew what pyproject.toml asks for
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate pyproject.toml -o requirements.txt
 
 test: setup ## the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 lint: setup ## format, style, types and the direction of imports
 	$(BIN)/ruff format --check .
