@@ -4,6 +4,7 @@ import csv
 import json
 import struct
 import sys
+import time
 
 import pytest
 import torch
@@ -30,7 +31,9 @@ def records(path):
         if 32768 - place % 32768 < 7:  # no room for a record's header: the block is padded
             place += 32768 - place % 32768
             continue
-        _, length, kind = struct.unpack("<IHB", data[place : place + 7])
+        _, length, kind = struct.unpack("<IHB", data[place : place + 7].ljust(7, b"\0"))
+        if place + 7 + length > len(data):  # W&B's service is still writing it
+            return
         whole += data[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):  # whole, or its last part
@@ -44,6 +47,7 @@ class OfflineRun:
     def __init__(self, folder):
         (self.file,) = folder.glob("*.wandb")
         self.kinds, self.history, self.config, self.artifacts, self.run = set(), [], {}, [], None
+        self.exit_code = None
         for record in records(self.file):
             kind = record.WhichOneof("record_type")
             self.kinds.add(kind)
@@ -116,12 +120,18 @@ def runs(crowd, tiny_checkpoints, tmp_path_factory):
     return folder
 
 
+def read_back(folder, patience=60.0):
+    """A finished run. W&B's service writes its file's end after ``finish()`` has returned."""
+    (run,) = (folder / "wandb").glob("offline-run-*")
+    until = time.monotonic() + patience
+    while (read := OfflineRun(run)).exit_code is None and time.monotonic() < until:
+        time.sleep(0.2)
+    return read
+
+
 @pytest.fixture(scope="module")
 def offline(runs):
-    return {
-        stage: OfflineRun(*(runs / f"synthetic_{stage}" / "wandb").glob("offline-run-*"))
-        for stage in ("stage1", "stage2")
-    }
+    return {stage: read_back(runs / f"synthetic_{stage}") for stage in ("stage1", "stage2")}
 
 
 @pytest.mark.parametrize(("stage", "losses"), [("stage1", TERMS), ("stage2", BLOCKS)])
