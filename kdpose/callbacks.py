@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from torchvision.io import write_jpeg
 
@@ -50,7 +51,8 @@ class PosePictures(L.Callback):
             return
         dataset = trainer.datamodule.datasets["val"]  # type: ignore[attr-defined]
         batch = spread(dataset, self.persons)
-        pose = pl_module.net.pose(batch.image.to(pl_module.device))  # type: ignore[union-attr, operator]
+        with torch.compiler.set_stance("force_eager"):  # not compiled for the sake of one batch
+            pose = pl_module.net.pose(batch.image.to(pl_module.device))  # type: ignore[union-attr, operator]
         joints = pose.joints.float().cpu()
         show(trainer.loggers, batch, joints, dataset.skeleton, trainer.global_step)
         grid = pose_grid(batch.image, [joints], dataset.skeleton)

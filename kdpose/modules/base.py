@@ -139,23 +139,14 @@ class PoseModule(L.LightningModule):
                 compile_parts(self.teacher.net, self.compile_options)
 
     def on_train_batch_start(self, batch: PoseBatch, batch_idx: int) -> None:
-        """What the nets gave in the last step is no longer needed."""
-        self._free_outputs()
-
-    def on_validation_batch_start(
-        self, batch: PoseBatch, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """What the nets gave in the last step is no longer needed."""
-        self._free_outputs()
-
-    def _free_outputs(self) -> None:
         """Let CUDA graphs write anew where they wrote.
 
-        Without a word on where a step begins, each call of a compiled net is taken for one, and the
-        second view of a flip test would overwrite the first.
+        Without a word on where a step begins, each call of a compiled net is taken for one, and
+        the teacher's would overwrite what the student's gave.
         """
         if self.compile_options is not None:
             torch.compiler.cudagraph_mark_step_begin()
+
 
     def on_after_backward(self) -> None:
         """Name the parameters that several devices would wait for in vain.
@@ -210,8 +201,13 @@ class PoseModule(L.LightningModule):
         self.log_dict({f"train/loss_{k}": part for k, part in parts.items()}, batch_size=size)
 
     def validation_step(self, batch: PoseBatch, batch_idx: int) -> None:
-        """Decode the batch's poses and keep them."""
-        pose = self.net.pose(batch.image, self.flip_test)
+        """Decode the batch's poses and keep them.
+
+        Eager: nets in evaluation mode, and a last batch that is not full, are graphs of their own,
+        which take longer to compile than many validations take.
+        """
+        with torch.compiler.set_stance("force_eager"):
+            pose = self.net.pose(batch.image, self.flip_test)
         self.results.update(
             batch.image_id,
             batch.person,
