@@ -17,6 +17,7 @@ from kdpose.modules.base import PoseModule
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.provenance import sha256
 from kdpose.shared_split import SharedSplit
+from kdpose.weights import inherit
 
 _log = logging.getLogger(__name__)
 _CONSTANT = 0.01  # crop sides; joints that scatter less over all crops are no answer to the images
@@ -38,6 +39,7 @@ class CheckOptions:
 
 
 _OPTIONS = frozenset(option.name for option in fields(CheckOptions))
+_INHERIT = "inherit"  # the key by which a student starts with its teacher's tensors
 
 
 class TeacherCheck:
@@ -145,6 +147,24 @@ def build_teacher(cfg: DictConfig) -> PoseNet | None:
     return teacher
 
 
+def start_from_teacher(cfg: DictConfig, net: PoseNet | RefinedPoseNet, teacher: PoseNet) -> None:
+    """Give a student its teacher's tensors where ``teacher.inherit`` asks for it.
+
+    Between skeletons the backbone's alone: heads have rows of joints.
+
+    Raises:
+        ValueError: stage 2 is asked to, whose student is trained already, or no tensor is alike.
+    """
+    if not cfg.teacher.get(_INHERIT, False):
+        return
+    key = f"teacher.{_INHERIT}"
+    if isinstance(net, RefinedPoseNet):
+        raise ValueError(f"{key} is for stage 1: stage 2's student is stage1_ckpt's, and frozen")
+    alike = net.skeleton.joints == teacher.skeleton.joints
+    ours, its = (net, teacher) if alike else (net.backbone, teacher.backbone)
+    inherit(ours, its, key)
+
+
 def check_teacher(
     cfg: DictConfig, module: PoseModule, data: CocoKeypointDataModule, run_dir: Path
 ) -> TeacherCheck | None:
@@ -179,7 +199,7 @@ def check_teacher(
 def _loader(teacher: DictConfig) -> dict[str, Any]:
     """The keys of ``teacher`` that load it."""
     keys: Any = OmegaConf.to_container(teacher, resolve=True)
-    return {key: value for key, value in keys.items() if key not in _OPTIONS}
+    return {key: value for key, value in keys.items() if key not in _OPTIONS | {_INHERIT}}
 
 
 def _read(record: Path, asked: Mapping[str, Any]) -> dict[str, Any]:

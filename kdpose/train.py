@@ -29,7 +29,7 @@ from kdpose.ranks import rank
 from kdpose.runs import finished, open_run
 from kdpose.sweeps.jobs import recorded
 from kdpose.tables import caption, metrics_table
-from kdpose.teacher_check import build_teacher, check_teacher
+from kdpose.teacher_check import build_teacher, check_teacher, start_from_teacher
 
 _log = logging.getLogger(__name__)
 Net = PoseNet | RefinedPoseNet
@@ -101,6 +101,8 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
     skeleton = instantiate(cfg.dataset.skeleton, _convert_="all")
     net, recipe = build_net(cfg, skeleton)
     teacher = build_teacher(cfg)
+    if teacher is not None:
+        start_from_teacher(cfg, net, teacher)
     module = instantiate(cfg.module, _partial_=True, _convert_="all")(
         net=net,
         teacher=teacher,

@@ -121,6 +121,30 @@ def fit(module: nn.Module, weights: Mapping[str, Tensor], what: str, key: str, w
     announce(key, what, count, missing)
 
 
+def inherit(module: nn.Module, source: nn.Module, key: str) -> None:
+    """Start a network with those of another's tensors that have the names and shapes of its own.
+
+    Args:
+        module: what is to be trained; its other tensors stay as they are.
+        source: what was trained before.
+        key: config key that asked for it, for the log and the error.
+
+    Raises:
+        ValueError: there is no such tensor.
+    """
+    weights = source.state_dict()
+    count, missing = share(module, weights)
+    if not count:
+        raise ValueError(
+            f"{key}: none of the network's {len(missing)} tensors has the name and shape of one of "
+            f"the teacher's: take a backbone of the teacher's family, or {key}=false"
+        )
+    own = module.state_dict()
+    kept = {n: v for n, v in weights.items() if n in own and v.shape == own[n].shape}
+    module.load_state_dict(kept, strict=False)
+    _log.info("%s: %d of %d tensors are the teacher's", key, count, count + len(missing))
+
+
 def check_share(count: int, missing: list[str], what: str, where: str) -> None:
     """Refuse a file that has less than ``FLOOR`` of a module's tensors.
 
