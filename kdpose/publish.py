@@ -84,6 +84,7 @@ def model_card(
         f"{(run.get('trainer') or {}).get('max_epochs')} epochs in its last stage",
         "Trained by": f"`{cfg.command or training.get('command') or 'not recorded'}`",
         "Code that trained it": f"kdpose {trained['version']}, commit {trained['commit']}"
+        + (" and changes to it" if trained.get("dirty") else "")
         if trained
         else "not recorded",
         "Teacher": _teacher(ckpt),

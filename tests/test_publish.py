@@ -92,6 +92,9 @@ def test_the_card_names_command_and_teacher(publish, ckpt, tiny_checkpoints):
             assert fact in told
         card = (publish("command='make a student'") / "MODEL_CARD.md").read_text()
         assert "- **Trained by**: `make a student`" in card
+        assert "and changes to it" not in card
+        (ckpt.parent / "metrics.json").write_text(json.dumps({**trained, "dirty": True}))
+        assert "commit cd34 and changes to it" in (publish() / "MODEL_CARD.md").read_text()
     finally:
         for name in ("teacher.json", "metrics.json"):
             (ckpt.parent / name).unlink()
