@@ -160,9 +160,8 @@ def start_from_teacher(cfg: DictConfig, net: PoseNet | RefinedPoseNet, teacher: 
     key = f"teacher.{_INHERIT}"
     if isinstance(net, RefinedPoseNet):
         raise ValueError(f"{key} is for stage 1: stage 2's student is stage1_ckpt's, and frozen")
-    alike = net.skeleton.joints == teacher.skeleton.joints
-    ours, its = (net, teacher) if alike else (net.backbone, teacher.backbone)
-    inherit(ours, its, key)
+    part = "" if net.skeleton.joints == teacher.skeleton.joints else "backbone"  # "" is all
+    inherit(net.get_submodule(part), teacher.get_submodule(part), key)
 
 
 def check_teacher(

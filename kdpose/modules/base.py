@@ -147,7 +147,6 @@ class PoseModule(L.LightningModule):
         if self.compile_options is not None:
             torch.compiler.cudagraph_mark_step_begin()
 
-
     def on_after_backward(self) -> None:
         """Name the parameters that several devices would wait for in vain.
 
