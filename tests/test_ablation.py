@@ -124,6 +124,7 @@ def test_report_has_the_table(first):
         assert float(line["AP"]) == pytest.approx(sum(aps) / 2)
     command = "python -m kdpose.train -m +experiment=synthetic_ablation scheme=6 seed=0,1"
     assert lines[-1]["command"] == command
+    assert lines[0]["command"] == command.replace("scheme=6 seed=0,1", "scheme=2 seed=0")
     assert f"| `{command}` |" in (runs / "report" / "report.md").read_text()
     shares = {row.label: set(row.shares) for row in rows if row.shares}
     assert shares == {

@@ -42,7 +42,8 @@ class Row:
         crowding: AP by the images' crowding.
         pck_persons: how many PCK counts.
         shares: of the gradient by term and epoch.
-        paper: what the paper states for the scheme, in percent, and the scheme's number.
+        paper: what the paper states for the scheme, in percent, and the scheme's number; or, of a
+            row that no scheme ends with, ``part_of``, the number of one that trains it as well.
     """
 
     label: str
@@ -62,13 +63,11 @@ class Row:
         """What trains the row, where it is a scheme of an ablation that ships with kdpose."""
         experiment, part, _ = str(self.runs[0].config.name).partition("/")
         shipped = (Path(CONF) / "experiment" / f"{experiment}.yaml").is_file()
-        if not (part and shipped and "scheme" in self.paper):
+        scheme = self.paper.get("scheme", self.paper.get("part_of"))
+        if not (part and shipped and scheme is not None):
             return None
         seeds = ",".join(str(run.seed) for run in self.runs)
-        return (
-            f"python -m kdpose.train -m +experiment={experiment} "
-            f"scheme={self.paper['scheme']} seed={seeds}"
-        )
+        return f"python -m kdpose.train -m +experiment={experiment} scheme={scheme} seed={seeds}"
 
 
 def make_rows(
