@@ -50,7 +50,7 @@ def _work(folder, count):
 
 
 def process(target, *arguments):
-    started = multiprocessing.get_context("fork").Process(target=target, args=arguments)
+    started = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
     started.start()
     return started
 
@@ -93,7 +93,7 @@ def test_what_kills_every_process_is_given_up(tmp_path):
 
 
 def test_a_trial_under_way_elsewhere_is_let_alone(tmp_path):
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     begun, may_end = context.Event(), context.Event()
     other = process(_hold_a_trial, tmp_path, begun, may_end)
     assert begun.wait(60)
