@@ -9,6 +9,7 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
+from kdpose.sweeps.locks import locked
 from kdpose.sweeps.study import SharedStudy
 
 SPACE = {"x": FloatDistribution(0, 1)}
@@ -49,10 +50,26 @@ def _work(folder, count):
     finish(study(folder), count)
 
 
+def _ask(path, answer):
+    try:
+        with locked(path, wait=False):
+            answer.put("free")
+    except BlockingIOError:
+        answer.put("held")
+
+
 def process(target, *arguments):
     started = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
     started.start()
     return started
+
+
+def test_a_lock_keeps_others_out(tmp_path):
+    answer, path = multiprocessing.get_context("spawn").Queue(), tmp_path / "folder" / "lock"
+    with locked(path):  # makes the folder
+        process(_ask, path, answer).join()
+    process(_ask, path, answer).join()
+    assert [answer.get(timeout=60), answer.get(timeout=60)] == ["held", "free"]
 
 
 def test_samples_do_not_depend_on_restarts(tmp_path):
