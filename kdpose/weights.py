@@ -115,9 +115,7 @@ def fit(module: nn.Module, weights: Mapping[str, Tensor], what: str, key: str, w
     """
     count, missing = share(module, weights)
     check_share(count, missing, what, where)
-    own = module.state_dict()
-    kept = {n: v for n, v in weights.items() if n in own and v.shape == own[n].shape}
-    module.load_state_dict(kept, strict=False)
+    _copy(module, weights)
     announce(key, what, count, missing)
 
 
@@ -139,10 +137,15 @@ def inherit(module: nn.Module, source: nn.Module, key: str) -> None:
             f"{key}: none of the network's {len(missing)} tensors has the name and shape of one of "
             f"the teacher's: take a backbone of the teacher's family, or {key}=false"
         )
+    _copy(module, weights)
+    _log.info("%s: %d of %d tensors are the teacher's", key, count, count + len(missing))
+
+
+def _copy(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Every tensor whose name and shape agree."""
     own = module.state_dict()
     kept = {n: v for n, v in weights.items() if n in own and v.shape == own[n].shape}
     module.load_state_dict(kept, strict=False)
-    _log.info("%s: %d of %d tensors are the teacher's", key, count, count + len(missing))
 
 
 def check_share(count: int, missing: list[str], what: str, where: str) -> None:
