@@ -9,9 +9,9 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from kdpose.benchmarks.frame import Clock, measure, report, table
-from kdpose.benchmarks.page import page
-from kdpose.benchmarks.profile import profile
+from benchmarks.frame import Clock, measure, report, table
+from benchmarks.page import page
+from benchmarks.profile import profile
 from kdpose.cli import console, entry_point
 
 

@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-from kdpose.ranks import met, rank, speaks
+from kdpose.runtime.ranks import met, rank, speaks
 
 _HERE = Path(__file__).parent
 CONF = str(_HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf")
@@ -194,7 +194,9 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning|torch|timm")
     handler = RichHandler(console=console, show_path=False)
     # which weights were used, and how many of them, is news to every user
-    handler.addFilter(lambda r: r.levelno >= logging.WARNING or r.name == "kdpose.weights")
+    handler.addFilter(
+        lambda r: r.levelno >= logging.WARNING or r.name == "kdpose.checkpoints.tensors"
+    )
     if rank() > 0:  # what the first process says holds for all
         handler.setLevel(logging.ERROR)
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s", force=True)

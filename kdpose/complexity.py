@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdpose.backbones.hrnet import HRNet
-from kdpose.checkpoints import load_net
+from kdpose.checkpoints.load import load_net
 from kdpose.cli import console, entry_point
 from kdpose.pose_net import PoseNet, RefinedPoseNet
-from kdpose.provenance import code_version
+from kdpose.runtime.provenance import code_version
 
 Net = PoseNet | RefinedPoseNet
 

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from kdpose.cli import console, entry_point
 from kdpose.formats import coco, cvat, labelme, lsp, mpii, yolo
-from kdpose.skeleton_files import named_skeleton
+from kdpose.skeletons.files import named_skeleton
 
 READERS = {
     "mpii": mpii.read,

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from kdpose.checkpoints import chosen, load_net
+from kdpose.checkpoints.load import chosen, load_net
 from kdpose.cli import console, entry_point
-from kdpose.image_poses import ImagePoses
-from kdpose.images import open_image
-from kdpose.person_boxes import BoxSource, box_source, whole_image
+from kdpose.inference.boxes import BoxSource, box_source, whole_image
+from kdpose.inference.images import open_image
+from kdpose.inference.poses import ImagePoses
+from kdpose.inference.predictor import Predictor
 from kdpose.pose_net import RefinedPoseNet
-from kdpose.predictor import Predictor
 
 _LARGEST = 1600  # pixels; what a browser is sent of a photograph
 

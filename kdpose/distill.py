@@ -1,8 +1,8 @@
 """Own data and any teacher to a student to deploy: ``python -m kdpose.distill student=lcnet_075``.
 
 The stages are those of :mod:`kdpose.train`, the checks those of :mod:`kdpose.doctor` and
-:mod:`kdpose.teacher_check`, the files those of :mod:`kdpose.export`; this puts them in order and
-their findings on one page.
+:mod:`kdpose.training.teacher_check`, the files those of :mod:`kdpose.export`; this puts them in
+order and their findings on one page.
 """
 
 import json
@@ -18,19 +18,19 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from benchmarks import frame
+from benchmarks.distilled import cases
 from kdpose import doctor
-from kdpose.benchmarks import frame
-from kdpose.benchmarks.distilled import cases
-from kdpose.checkpoints import load_net
+from kdpose.checkpoints.load import load_net
 from kdpose.checks.findings import exit_code
 from kdpose.cli import console, entry_point
 from kdpose.export import check_request, export, missing_packages
-from kdpose.pipeline import run_pipeline
-from kdpose.provenance import code_version, sha256
-from kdpose.ranks import rank
-from kdpose.runs import config_hash
-from kdpose.student_report.page import write_page
+from kdpose.reports.student.page import write_page
+from kdpose.runtime.provenance import code_version, sha256
+from kdpose.runtime.ranks import rank
 from kdpose.train import train
+from kdpose.training.pipeline import run_pipeline
+from kdpose.training.run_folder import config_hash
 
 _OWN = ("student=", "teacher_backbone=", "open=", "doctor=", "export.", "speed.")  # not a stage's
 _LIBRARIES = ("torch", "lightning", "timm", "numpy", "onnx", "onnxruntime", "openvino", "nncf")

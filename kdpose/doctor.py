@@ -17,15 +17,15 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from kdpose.checkpoints import load_net
+from kdpose.checkpoints.load import load_net
 from kdpose.checks.files import ImageFact
 from kdpose.checks.findings import SEVERITIES, Finding, exit_code
 from kdpose.checks.inspect import Inspection, inspect
 from kdpose.checks.sheet import choose, write_sheet
 from kdpose.checks.skeletons import checkpoint_joints
 from kdpose.cli import console, entry_point
-from kdpose.keypoints import Skeleton
-from kdpose.skeleton_files import named_skeleton
+from kdpose.skeletons.files import named_skeleton
+from kdpose.skeletons.skeleton import Skeleton
 
 _COLORS = {"note": "dim", "warning": "yellow", "error": "red", "unusable": "bold red"}
 _COLUMNS = 8  # of the contact sheet

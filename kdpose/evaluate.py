@@ -10,20 +10,20 @@ from omegaconf import DictConfig
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from kdpose.checkpoints import Loaded, chosen, load_net
+from kdpose.checkpoints.load import Loaded, chosen, load_net
 from kdpose.cli import console, entry_point
 from kdpose.complexity import complexity
 from kdpose.data.annotations import Persons, concatenate, count, load_persons
 from kdpose.data.dataset import PoseDataset, check_images, collate
 from kdpose.data.detections import box_sources, load_detections
-from kdpose.keypoints import Skeleton
+from kdpose.display.tables import caption, metrics_table
+from kdpose.evaluation.score import score, score_file
+from kdpose.inference.predictor import pick_device
 from kdpose.metrics.pose_results import PoseResults, Predictions, to_results
 from kdpose.metrics.submission import write_submission
 from kdpose.pose_net import PoseNet, RefinedPoseNet
-from kdpose.predictor import pick_device
-from kdpose.provenance import sha256
-from kdpose.scoring import score, score_file
-from kdpose.tables import caption, metrics_table
+from kdpose.runtime.provenance import sha256
+from kdpose.skeletons.skeleton import Skeleton
 
 _NMS = 0.9  # largest OKS of two persons that may both stay
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from rich import box
 from rich.table import Table
 
-from kdpose.checkpoints import Loaded, load_net
+from kdpose.checkpoints.load import Loaded, load_net
 from kdpose.cli import console, entry_point
 from kdpose.deploy import runner
 from kdpose.deploy.card import SUFFIX, card, files_of

@@ -23,11 +23,11 @@ from torch.utils.data import DataLoader, Dataset
 from kdpose.cli import console, entry_point
 from kdpose.data.annotations import Persons, load_persons
 from kdpose.data.dataset import check_images
-from kdpose.data.images import ImageFiles
-from kdpose.data.packed import FORMAT, HALF_BODY_ZOOM, Pack, default_folder, reach
+from kdpose.data.sources.images import ImageFiles
+from kdpose.data.sources.packed import FORMAT, HALF_BODY_ZOOM, Pack, default_folder, reach
 from kdpose.data.transforms import Augmentation
-from kdpose.keypoints import Skeleton
-from kdpose.provenance import code_version, sha256
+from kdpose.runtime.provenance import code_version, sha256
+from kdpose.skeletons.skeleton import Skeleton
 
 Encoding = Literal["jpeg", "raw"]
 Crop = tuple[int, NDArray[np.uint8], tuple[int, int], tuple[float, float, float, float]]
@@ -84,7 +84,7 @@ def write_pack(
 ) -> Pack:
     """Pack persons; ``folder`` appears only when complete.
 
-    A crop holds what :func:`kdpose.data.packed.reach` says that training can show.  It has the
+    A crop holds what :func:`reach` says that training can show.  It has the
     image's own pixels unless these are finer than the smallest view needs at the input size: it
     is then reduced to that by area averages, which larger views show smoother than crops of the
     image itself, such as validation's.
@@ -200,7 +200,7 @@ def main(cfg: DictConfig) -> None:
         f"reduced, in {pack.folder}"
     )
     if cfg.shards:
-        shards = importlib.import_module("kdpose.data.streamed")  # an extra
+        shards = importlib.import_module("kdpose.data.sources.streamed")  # an extra
         cut = shards.write_shards(cfg.shards, pack, int(1e6 * cfg.shard_mb))
         console.print(f"{len(list(cut.glob('*.bin')))} shards in {cut}")
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from kdpose.keypoints import Skeleton
+from kdpose.skeletons.skeleton import Skeleton
 from kdpose.types import Pose, PoseOutput, SimCCLogits
 
 

@@ -11,14 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kdpose.cli import console, entry_point
-from kdpose.frame_results import FrameResults, ImageResults
-from kdpose.image_worker import ImageWorker, build_worker
-from kdpose.images import ImageFile, find_images
-from kdpose.painting import save_crops
-from kdpose.ray_engine import write_on_ray
-from kdpose.shards import Count, Shard, count, divide, remove_unfinished, write
-from kdpose.tracking import Smoother, Tracker, follow, track_colors
-from kdpose.video import VideoReader, is_video
+from kdpose.inference.images import ImageFile, find_images
+from kdpose.inference.pictures import save_crops
+from kdpose.inference.ray import write_on_ray
+from kdpose.inference.results import FrameResults, ImageResults
+from kdpose.inference.shards import Count, Shard, count, divide, remove_unfinished, write
+from kdpose.inference.tracking import Smoother, Tracker, follow, track_colors
+from kdpose.inference.video import VideoReader, is_video
+from kdpose.inference.worker import ImageWorker, build_worker
 
 _FREE = ("device", "batch_size", "debug", "out", "engine", "shard", "ray")  # may differ on resuming
 _RAY_SHARD = 500  # images; some minutes of work, which is what a lost worker loses

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from kdpose.checkpoints import KEY, load_net
+from kdpose.checkpoints.load import KEY, load_net
+from kdpose.checkpoints.tensors import read_checkpoint
 from kdpose.cli import console, entry_point
+from kdpose.display.tables import METRICS, caption, table_cells, table_header
 from kdpose.evaluate import evaluate_net
-from kdpose.provenance import code_version, sha256
-from kdpose.tables import METRICS, caption, table_cells, table_header
-from kdpose.weights import read_checkpoint
+from kdpose.runtime.provenance import code_version, sha256
 
 _FILES = ("annotations", "images", "train")  # of a description's data set
 

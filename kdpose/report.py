@@ -8,10 +8,10 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 
 from kdpose.cli import console, entry_point
-from kdpose.reports import figures, tables
-from kdpose.reports.collect import Run, by_row, collect_runs
-from kdpose.reports.measure import Measured, Split, measure, read_split
-from kdpose.reports.rows import Row, make_rows
+from kdpose.reports.ablation import figures, tables
+from kdpose.reports.ablation.collect import Run, by_row, collect_runs
+from kdpose.reports.ablation.measure import Measured, Split, measure, read_split
+from kdpose.reports.ablation.rows import Row, make_rows
 
 
 def write_report(cfg: DictConfig) -> list[Row]:

@@ -14,9 +14,10 @@ from scipy.optimize import linear_sum_assignment
 
 from kdpose.cli import console, entry_point
 from kdpose.data.annotations import Persons, load_persons
-from kdpose.keypoints import Skeleton, default_sigmas
 from kdpose.metrics.keypoint_ap import BOX_TO_BODY
-from kdpose.skeleton_files import named_skeleton, write_skeleton
+from kdpose.skeletons.files import named_skeleton, write_skeleton
+from kdpose.skeletons.known import default_sigmas
+from kdpose.skeletons.skeleton import Skeleton
 
 _FEWEST = 10  # pairs of labels that make an estimate
 _OVERLAP = 0.5  # IoU of two boxes that show the same person

@@ -15,21 +15,21 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from kdpose import dashboards
-from kdpose.checkpoints import load_made_by_run, load_net
+from kdpose.checkpoints.load import load_made_by_run, load_net
 from kdpose.cli import command, console, entry_point
 from kdpose.complexity import complexity
 from kdpose.data.datamodule import CocoKeypointDataModule
+from kdpose.display.tables import caption, metrics_table
 from kdpose.evaluate import evaluate_net
-from kdpose.keypoints import Skeleton
-from kdpose.pipeline import run_pipeline
 from kdpose.pose_net import PoseNet, RefinedPoseNet
-from kdpose.preflight import check_data
-from kdpose.ranks import rank
-from kdpose.runs import finished, open_run
+from kdpose.runtime.ranks import rank
+from kdpose.skeletons.skeleton import Skeleton
 from kdpose.sweeps.jobs import recorded
-from kdpose.tables import caption, metrics_table
-from kdpose.teacher_check import build_teacher, check_teacher, start_from_teacher
+from kdpose.training import dashboards
+from kdpose.training.pipeline import run_pipeline
+from kdpose.training.preflight import check_data
+from kdpose.training.run_folder import finished, open_run
+from kdpose.training.teacher_check import build_teacher, check_teacher, start_from_teacher
 
 _log = logging.getLogger(__name__)
 Net = PoseNet | RefinedPoseNet
@@ -63,7 +63,10 @@ def build_net(cfg: DictConfig, skeleton: Skeleton) -> tuple[Net, dict[str, Any]]
         skeleton,
     )
     parts["backbone"] |= {"pretrained": False, "pretrained_file": None}  # type: ignore[operator]
-    described = {"_target_": "kdpose.keypoints.Skeleton.from_dict", "values": skeleton.to_dict()}
+    described = {
+        "_target_": "kdpose.skeletons.skeleton.Skeleton.from_dict",
+        "values": skeleton.to_dict(),
+    }
     return net, {"_target_": "kdpose.pose_net.PoseNet", **parts, "skeleton": described}
 
 

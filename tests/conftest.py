@@ -13,8 +13,8 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
-from kdpose.data.synthetic import generate
-from kdpose.keypoints import CROWDPOSE
+from kdpose.data.synthetic.crowds import generate
+from kdpose.skeletons.known import CROWDPOSE
 
 torch.set_num_threads(1)
 REPOSITORY = Path(__file__).parents[1]
@@ -50,7 +50,7 @@ def tiny_student():
         "head": {"_target_": "kdpose.heads.simcc.SimCCHead", "_partial_": True},
         "codec": {"_target_": "kdpose.codecs.simcc.SimCC", "input_size": [48, 64]},
         "skeleton": {
-            "_target_": "kdpose.keypoints.Skeleton.from_dict",
+            "_target_": "kdpose.skeletons.skeleton.Skeleton.from_dict",
             "values": CROWDPOSE.to_dict(),
         },
     }

@@ -11,9 +11,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from kdpose.cli import CONF
-from kdpose.data.synthetic import generate
+from kdpose.data.synthetic.crowds import generate
 from kdpose.report import write_report
-from kdpose.reports.collect import collect_runs
+from kdpose.reports.ablation.collect import collect_runs
 
 STAGES = ("baseline", "baseline_igp_label", "baseline_igp_teacher", "stage1", "stage1_fea")
 STAGES += ("stage1_fea_l1", "stage2")

@@ -12,8 +12,8 @@ from kdpose.cli import CONF
 from kdpose.codecs.simcc import SimCC
 from kdpose.complexity import build, complexity, main, paper_complexity
 from kdpose.heads.simcc import SimCCHead
-from kdpose.keypoints import COCO
 from kdpose.pose_net import PoseNet
+from kdpose.skeletons.known import COCO
 
 
 def built(*overrides):

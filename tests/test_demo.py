@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from kdpose.demo import Demo, build_page
-from kdpose.keypoints import CROWDPOSE
-from kdpose.predictor import load
+from kdpose.inference.predictor import load
+from kdpose.skeletons.known import CROWDPOSE
 
 ROWS, COLUMNS = np.mgrid[0:240, 0:320]
 PIXELS = np.stack([ROWS, COLUMNS * 0.7, ROWS * 0.5 + COLUMNS * 0.3], -1).astype(np.uint8)

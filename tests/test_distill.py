@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import kdpose.distill
-from kdpose.checkpoints import load_net
+from kdpose.checkpoints.load import load_net
 from kdpose.deploy.runner import open_model
 from kdpose.pose_net import RefinedPoseNet
-from kdpose.student_report.page import write_page
+from kdpose.reports.student.page import write_page
 
 SECTIONS = ("files", "results", "training", "pictures", "data", "teacher", "gate", "speed")
 SECTIONS += ("lineage", "use")

@@ -12,8 +12,8 @@ from PIL import Image
 import kdpose.doctor
 import kdpose.train
 from kdpose.cli import CONF
-from kdpose.keypoints import CROWDPOSE
-from kdpose.preflight import check_data
+from kdpose.skeletons.known import CROWDPOSE
+from kdpose.training.preflight import check_data
 
 
 def run(monkeypatch, capsys, *overrides):

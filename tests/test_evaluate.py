@@ -10,14 +10,14 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from kdpose.checkpoints import load_net
+from kdpose.checkpoints.load import load_net
 from kdpose.cli import CONF
 from kdpose.data.annotations import load_persons
 from kdpose.data.dataset import PoseDataset
 from kdpose.data.detections import box_sources
 from kdpose.evaluate import evaluate_net, main, predict_poses
-from kdpose.keypoints import CROWDPOSE
-from kdpose.provenance import sha256
+from kdpose.runtime.provenance import sha256
+from kdpose.skeletons.known import CROWDPOSE
 from kdpose.train import build_net, describe, train
 
 TINY = (

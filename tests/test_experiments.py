@@ -10,11 +10,11 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from kdpose.checkpoints import load_net
+from kdpose.checkpoints.load import load_net
 from kdpose.cli import CONF
-from kdpose.keypoints import COCO, CROWDPOSE
 from kdpose.losses.terms import LossTerm
 from kdpose.pose_net import RefinedPoseNet
+from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.train import build_net, train
 
 EXPERIMENTS = sorted(path.stem for path in (Path(CONF) / "experiment").glob("*.yaml"))

@@ -8,10 +8,10 @@ from kdpose.backbones.hrnet import HRNet
 from kdpose.backbones.timm_pyramid import TimmPyramid
 from kdpose.codecs.simcc import SimCC
 from kdpose.heads.simcc import SimCCHead
-from kdpose.keypoints import COCO, CROWDPOSE
 from kdpose.losses.simcc_kl import simcc_kl
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.refiners.igp_gcn import IGPGCN
+from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.types import Pose
 
 BOTH = pytest.mark.parametrize("skeleton", [COCO, CROWDPOSE], ids=["coco", "crowdpose"])

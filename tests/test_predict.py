@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import kdpose.image_worker
+import kdpose.inference.worker
 import kdpose.predict
-from kdpose.images import open_image
-from kdpose.predictor import load
+from kdpose.inference.images import open_image
+from kdpose.inference.predictor import load
 
 RNG = np.random.default_rng(0)
 
@@ -91,7 +91,7 @@ def test_an_interrupted_run_goes_on(folder, tmp_path, predict, monkeypatch):
             raise KeyboardInterrupt
         return open_image(path)
 
-    monkeypatch.setattr(kdpose.image_worker, "open_image", stops_at_the_second)
+    monkeypatch.setattr(kdpose.inference.worker, "open_image", stops_at_the_second)
     whole.append("batch_size=1")
     with pytest.raises(SystemExit) as stopped:
         predict(*whole)

@@ -9,12 +9,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-import kdpose.checkpoints
-from kdpose.checkpoints import load_net
+import kdpose.checkpoints.load
+from kdpose.checkpoints.load import load_net
 from kdpose.cli import CONF
 from kdpose.evaluate import evaluate_net
-from kdpose.keypoints import CROWDPOSE
 from kdpose.publish import main
+from kdpose.skeletons.known import CROWDPOSE
 from kdpose.train import build_net, describe
 
 WORDS = ("terms=research only", "limits=untrained")
@@ -105,7 +105,7 @@ def test_what_is_published_is_used_where_no_checkpoint_is_named(
 ):
     """As it will be when the file lies in the package: load, predict, evaluate, demo."""
     annotations = crowd / "annotations/crowdpose_test.json"
-    monkeypatch.setattr(kdpose.checkpoints, "SHIPPED", publish() / "student.ckpt")
+    monkeypatch.setattr(kdpose.checkpoints.load, "SHIPPED", publish() / "student.ckpt")
     assert kdpose.load(device="cpu").skeleton.joints == CROWDPOSE.joints
     run = ["device=cpu", "flip=false"]
     files = [f"{key}='{annotations}'" for key in ("source", "boxes")]
@@ -122,7 +122,7 @@ def test_what_is_published_is_used_where_no_checkpoint_is_named(
 
 @pytest.mark.parametrize("command", ["predict", "evaluate", "demo"])
 def test_without_a_student_a_line_says_so(command, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(kdpose.checkpoints, "SHIPPED", tmp_path / "none.ckpt")
+    monkeypatch.setattr(kdpose.checkpoints.load, "SHIPPED", tmp_path / "none.ckpt")
     words = ["source=photo.jpg"] if command == "predict" else []
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (8, 8)).save("photo.jpg")

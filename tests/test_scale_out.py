@@ -17,11 +17,11 @@ from hydra.utils import instantiate
 from torch import nn
 
 from kdpose.cli import CONF
-from kdpose.modules.synced_norms import SyncedNorms
-from kdpose.ranks import rank
 from kdpose.refiners.igp_gcn import IGPGCN
-from kdpose.runs import open_run
+from kdpose.runtime.ranks import rank
 from kdpose.train import train
+from kdpose.training.run_folder import open_run
+from kdpose.training.synced_norms import SyncedNorms
 
 TINY = (
     "backbone=mobilenetv4_tiny",

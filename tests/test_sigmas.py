@@ -6,9 +6,10 @@ import pytest
 
 import kdpose.sigmas
 from kdpose.data.annotations import Persons, load_persons
-from kdpose.keypoints import COCO, Skeleton
 from kdpose.sigmas import estimate_sigmas, pair_persons, with_estimates
-from kdpose.skeleton_files import read_skeleton
+from kdpose.skeletons.files import read_skeleton
+from kdpose.skeletons.known import COCO
+from kdpose.skeletons.skeleton import Skeleton
 
 CAT = Skeleton("cat", ("nose", "tail", "paw"), ((0, 1), (1, 2)), (0.1, 0.1, 0.1))
 

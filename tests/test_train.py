@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdpose.checkpoints import load_net
+from kdpose.checkpoints.load import load_net
 
 TINY = (
     "backbone=mobilenetv4_tiny",

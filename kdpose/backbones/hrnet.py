@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from kdpose.backbones.timm_pyramid import PRETRAINED, timm_model
-from kdpose.foreign import looks_like, recognise
-from kdpose.weights import fit, read_checkpoint, tensors
+from kdpose.checkpoints.foreign import looks_like, recognise
+from kdpose.checkpoints.tensors import fit, read_checkpoint, tensors
 
 
 class _FinestFusion(nn.Module):
@@ -38,7 +38,7 @@ class HRNet(nn.Module):
         name: timm's name, for example ``hrnet_w32``, ``hrnet_w48``, ``hrnet_w18_small``.
         pretrained: take timm's ImageNet weights.
         pretrained_file: take the weights from this file instead: an ImageNet HRNet of the official
-            code or of timm, or the backbone of a pose checkpoint (see :mod:`kdpose.foreign`).
+            code or of timm, or the backbone of a pose checkpoint.
 
     Attributes:
         channels: C_i of the maps, fine to coarse.

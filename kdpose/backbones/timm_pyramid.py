@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
-from kdpose.foreign import looks_like
-from kdpose.weights import announce, check_share, fit, read_checkpoint, share, tensors
+from kdpose.checkpoints.foreign import looks_like
+from kdpose.checkpoints.tensors import announce, check_share, fit, read_checkpoint, share, tensors
 
 PRETRAINED = "backbone.pretrained_file"  # where a backbone's file is configured
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from kdpose.checks.findings import Example, Finding, first
 from kdpose.checks.split import Split
-from kdpose.data.images import read_image
+from kdpose.data.sources.images import read_image
 
 _ROTATED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _ORIENTATION = 274  # EXIF's tag

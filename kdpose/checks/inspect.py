@@ -8,7 +8,7 @@ from kdpose.checks import boxes, files, persons, sides, skeletons
 from kdpose.checks.findings import SEVERITIES, Finding
 from kdpose.checks.split import Split, is_coco, make_split
 from kdpose.data.annotations import read_json
-from kdpose.keypoints import Skeleton
+from kdpose.skeletons.skeleton import Skeleton
 
 Progress = Callable[[Iterable[files.ImageFact], int], Iterable[files.ImageFact]]
 

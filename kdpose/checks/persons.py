@@ -7,7 +7,7 @@ import numpy as np
 
 from kdpose.checks.findings import Example, Finding, Severity, first, graded
 from kdpose.checks.split import Split
-from kdpose.keypoints import Skeleton
+from kdpose.skeletons.skeleton import Skeleton
 
 
 def unlabelled(split: Split) -> Iterator[Finding]:

@@ -13,9 +13,9 @@ from torchvision.utils import make_grid
 
 from kdpose.checks.findings import Finding
 from kdpose.checks.split import Split
-from kdpose.data.images import read_image
-from kdpose.drawing import labelled
-from kdpose.keypoints import Skeleton
+from kdpose.data.sources.images import read_image
+from kdpose.display.drawing import labelled
+from kdpose.skeletons.skeleton import Skeleton
 
 _TILE = (192, 256)  # width and height, pixels
 _MARGIN = 1.3  # of the box

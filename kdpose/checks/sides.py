@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from kdpose.checks.findings import Example, Finding, Severity, first
 from kdpose.checks.split import Split
-from kdpose.keypoints import Skeleton
+from kdpose.skeletons.skeleton import Skeleton
 
 _LONGER = 1.6  # times as long as with the sides exchanged
 _MARGIN = 0.15  # of the box's longer side

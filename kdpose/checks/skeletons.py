@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kdpose.checks.findings import Example, Finding, first
-from kdpose.keypoints import Skeleton, joint_key
+from kdpose.skeletons.skeleton import Skeleton, joint_key
 
 
 def own_facts(skeleton: Skeleton) -> Iterator[Finding]:

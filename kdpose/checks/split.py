@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpose.checks.findings import Example, Finding, first
-from kdpose.keypoints import Skeleton
+from kdpose.skeletons.skeleton import Skeleton
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,13 +11,13 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from kdpose.data.annotations import Persons, load_persons
 from kdpose.data.dataset import Pixels, PoseDataset, check_images, collate
 from kdpose.data.detections import load_detections
-from kdpose.data.device_crop import RowBatch, SourceBatch, SourceDataset, cut
-from kdpose.data.packed import Pack, default_folder
-from kdpose.data.resident import Resident, RowDataset
+from kdpose.data.sources.device_crop import RowBatch, SourceBatch, SourceDataset, cut
+from kdpose.data.sources.packed import Pack, default_folder
+from kdpose.data.sources.resident import Resident, RowDataset
 from kdpose.data.transforms import Augmentation
-from kdpose.keypoints import Skeleton
 from kdpose.metrics.keypoint_ap import keypoint_ap
 from kdpose.metrics.pose_results import Predictions, to_results
+from kdpose.skeletons.skeleton import Skeleton
 from kdpose.types import PoseBatch
 
 
@@ -139,7 +139,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
         where = self.splits[split]
         largest = max(self.input_size, self.teacher_size or self.input_size)
         if split == "train" and self.shards is not None:
-            shards = importlib.import_module("kdpose.data.streamed")  # an extra
+            shards = importlib.import_module("kdpose.data.sources.streamed")  # an extra
             self._shards = shards.Shards(self.shards)
             self._shards.check(where["annotations"], self.skeleton, largest, self.augmentation)
             streamed: Pixels = shards.Streamed()

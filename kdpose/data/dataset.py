@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from kdpose.data.annotations import Persons, how_to_mend
-from kdpose.data.images import ImageFiles
+from kdpose.data.sources.images import ImageFiles
 from kdpose.data.transforms import (
     Augmentation,
     CropPlan,
@@ -23,7 +23,7 @@ from kdpose.data.transforms import (
     warp,
     warp_joints,
 )
-from kdpose.keypoints import Skeleton
+from kdpose.skeletons.skeleton import Skeleton
 from kdpose.types import PoseBatch
 
 Index = int | tuple[int, int]
@@ -71,14 +71,14 @@ class PoseDataset(Dataset[PoseBatch]):
 
     Args:
         persons: who to show.
-        images: folder of the image files, or a :class:`kdpose.data.packed.Pack` of these persons.
+        images: folder of the image files, or a :class:`Pack` of these persons.
         skeleton: for the flip's joint order and the half-body split.
         input_size: W, H of the crop.
         teacher_size: W, H of a second crop for a teacher whose input differs.
         augmentation: of training; None shows the padded box.
         seed: of the augmentation, which depends on (seed, epoch, person) alone, so that a
             resumed run sees what an uninterrupted one would have seen.
-        cache_images: see :class:`kdpose.data.images.ImageFiles`.
+        cache_images: see :class:`kdpose.data.sources.images.ImageFiles`.
     """
 
     def __init__(

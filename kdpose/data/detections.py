@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kdpose.data.annotations import Persons, count, read_json
-from kdpose.keypoints import Skeleton
+from kdpose.skeletons.skeleton import Skeleton
 
 _log = logging.getLogger(__name__)
 _PERSON = 1  # COCO's and CrowdPose's category

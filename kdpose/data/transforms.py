@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kdpose.keypoints import Skeleton
+from kdpose.skeletons.skeleton import Skeleton
 
 Array = NDArray[np.float32]
 PADDING = 1.25  # a region is this much larger than its box (SimpleBaselines, HRNet)

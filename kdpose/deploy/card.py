@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kdpose.checkpoints import Loaded
+from kdpose.checkpoints.load import Loaded
 from kdpose.data.transforms import PADDING
-from kdpose.provenance import code_version, sha256
+from kdpose.runtime.provenance import code_version, sha256
 
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}  # by format
 _UNSTATED = "not stated: the terms of the training data and of any pretrained weights apply"

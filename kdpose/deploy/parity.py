@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from kdpose.data.annotations import load_persons
 from kdpose.data.dataset import PoseDataset, check_images
-from kdpose.keypoints import Skeleton
 from kdpose.metrics.keypoint_ap import keypoint_ap
 from kdpose.metrics.pose_results import PoseResults, to_results
 from kdpose.pose_net import PoseNet, RefinedPoseNet
+from kdpose.skeletons.skeleton import Skeleton
 from kdpose.types import PoseBatch, SimCCLogits
 
 Array = NDArray[np.float32]

@@ -7,8 +7,8 @@ import numpy as np
 
 from kdpose.data.annotations import read_json, upright
 from kdpose.formats.coco_file import CocoFile, category
-from kdpose.keypoints import Skeleton
-from kdpose.skeleton_files import named_skeleton
+from kdpose.skeletons.files import named_skeleton
+from kdpose.skeletons.skeleton import Skeleton
 
 
 def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[str, Any]:

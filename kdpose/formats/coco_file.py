@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from kdpose.keypoints import Skeleton
 from kdpose.metrics.keypoint_ap import BOX_TO_BODY
+from kdpose.skeletons.skeleton import Skeleton
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _MARGIN = 0.1  # of the joints' extent, where nobody drew a box

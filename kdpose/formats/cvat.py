@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from kdpose.formats.coco_file import CocoFile
-from kdpose.keypoints import Skeleton, default_sigmas
+from kdpose.skeletons.known import default_sigmas
+from kdpose.skeletons.skeleton import Skeleton
 
 
 def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[str, Any]:

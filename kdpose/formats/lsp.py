@@ -7,7 +7,8 @@ import numpy as np
 from scipy.io import loadmat
 
 from kdpose.formats.coco_file import CocoFile, image_size, list_images
-from kdpose.keypoints import CROWDPOSE, Skeleton
+from kdpose.skeletons.known import CROWDPOSE
+from kdpose.skeletons.skeleton import Skeleton
 
 _JOINTS = (
     "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist",

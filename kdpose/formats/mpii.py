@@ -7,7 +7,8 @@ import numpy as np
 
 from kdpose.data.annotations import read_json
 from kdpose.formats.coco_file import CocoFile, image_size
-from kdpose.keypoints import Skeleton, default_sigmas
+from kdpose.skeletons.known import default_sigmas
+from kdpose.skeletons.skeleton import Skeleton
 
 _JOINTS = (
     "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "pelvis",

@@ -7,7 +7,8 @@ import numpy as np
 import yaml
 
 from kdpose.formats.coco_file import CocoFile, image_size, list_images
-from kdpose.keypoints import COCO, Skeleton, default_sigmas
+from kdpose.skeletons.known import COCO, default_sigmas
+from kdpose.skeletons.skeleton import Skeleton
 
 
 def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kdpose.keypoints import Skeleton
+from kdpose.skeletons.skeleton import Skeleton
 
 _TORSO = ("left_shoulder", "right_hip")
 

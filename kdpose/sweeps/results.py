@@ -16,9 +16,9 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from kdpose.runs import config_hash
 from kdpose.sweeps.space import as_overrides
 from kdpose.sweeps.study import SharedStudy
+from kdpose.training.run_folder import config_hash
 
 _COLORS = {TrialState.COMPLETE: "#1982c4", TrialState.PRUNED: "#bbbbbb"}
 

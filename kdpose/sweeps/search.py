@@ -17,11 +17,11 @@ from optuna.trial import Trial, TrialState
 from optuna_integration import PyTorchLightningPruningCallback
 
 from kdpose.cli import console, one_line
-from kdpose.runs import changes
 from kdpose.sweeps.jobs import keep_traceback
 from kdpose.sweeps.results import write_results
 from kdpose.sweeps.space import as_overrides, distributions, values_now
 from kdpose.sweeps.study import SharedStudy
+from kdpose.training.run_folder import changes
 
 _NOT_PASSED_ON = ("hparams_search", "name=", "run_dir=", "resume=")
 _HOPELESS = 3  # trials that all fail, before any that does not

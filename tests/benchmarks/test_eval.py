@@ -4,10 +4,10 @@ import sys
 import numpy as np
 import pytest
 
+from benchmarks import eval as evaluation
+from benchmarks.eval import LIMIT, _pairs, cases, synthetic
 from kdpose import benchmark
-from kdpose.benchmarks import eval as evaluation
-from kdpose.benchmarks.eval import LIMIT, _pairs, cases, synthetic
-from kdpose.keypoints import CROWDPOSE
+from kdpose.skeletons.known import CROWDPOSE
 
 SMALL = {"images": 40, "persons": 80, "labelled": 50, "detections": 400}
 

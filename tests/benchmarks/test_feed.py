@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.usual import MEAN, STD, UsualDataset
 from kdpose import benchmark, pack
-from kdpose.benchmarks.usual import MEAN, STD, UsualDataset
 from kdpose.codecs.simcc import SimCC
 from kdpose.data.annotations import load_persons
 from kdpose.data.dataset import PoseDataset
-from kdpose.data.device_crop import SourceDataset, cut
-from kdpose.data.packed import Pack
+from kdpose.data.sources.device_crop import SourceDataset, cut
+from kdpose.data.sources.packed import Pack
 from kdpose.data.transforms import Augmentation
-from kdpose.keypoints import CROWDPOSE
+from kdpose.skeletons.known import CROWDPOSE
 
 SIZE = (48, 64)
 OFF = Augmentation(0, 0, 0, 0, 0)

@@ -6,8 +6,8 @@ import time
 import pytest
 from rich.console import Console
 
-from kdpose.benchmarks.frame import Case, Row, _row, measure, report, table
-from kdpose.benchmarks.page import page
+from benchmarks.frame import Case, Row, _row, measure, report, table
+from benchmarks.page import page
 
 
 def busy(seconds, done=3):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 
+from benchmarks import infer
+from benchmarks.infer import LIMIT
 from kdpose import benchmark
-from kdpose.benchmarks import infer
-from kdpose.benchmarks.infer import LIMIT
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdpose.benchmarks.limits import convolution, product
+from benchmarks.limits import convolution, product
 
 CPU = torch.device("cpu")
 

@@ -4,7 +4,7 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
-from kdpose.benchmarks.runtimes import exported
+from benchmarks.runtimes import exported
 
 for extra in ("onnxruntime", "openvino", "nncf"):
     pytest.importorskip(extra, reason="the extra kdpose[export] is not installed")

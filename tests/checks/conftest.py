@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from kdpose.checks.inspect import inspect
-from kdpose.keypoints import CROWDPOSE
+from kdpose.skeletons.known import CROWDPOSE
 
 # a person who stands and faces us, in shares of the box: left is on the right
 STANDING = [

@@ -8,7 +8,8 @@ from PIL import Image, ImageOps
 
 from kdpose.checks.findings import exit_code
 from kdpose.checks.inspect import inspect
-from kdpose.keypoints import COCO, CROWDPOSE, Skeleton
+from kdpose.skeletons.known import COCO, CROWDPOSE
+from kdpose.skeletons.skeleton import Skeleton
 
 
 def only(found, kind, severity, count, match="", split="train"):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kdpose.codecs.heatmap import Heatmap
-from kdpose.keypoints import COCO, CROWDPOSE
+from kdpose.skeletons.known import COCO, CROWDPOSE
 
 CODEC = Heatmap((48, 64))  # maps of 12 x 16 cells
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kdpose.codecs.simcc import SimCC
-from kdpose.keypoints import COCO, CROWDPOSE
+from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.types import SimCCLogits
 
 SIZE = (192, 256)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kdpose.data.annotations import concatenate, load_persons
-from kdpose.keypoints import COCO, CROWDPOSE
+from kdpose.skeletons.known import COCO, CROWDPOSE
 
 BOTH = pytest.mark.parametrize("skeleton", [COCO, CROWDPOSE], ids=["coco", "crowdpose"])
 

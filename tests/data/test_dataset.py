@@ -9,10 +9,10 @@ from PIL import Image
 
 from kdpose.data.annotations import Persons, load_persons
 from kdpose.data.dataset import PoseDataset, check_images, collate
-from kdpose.data.device_crop import SourceDataset
-from kdpose.data.images import ImageFiles
+from kdpose.data.sources.device_crop import SourceDataset
+from kdpose.data.sources.images import ImageFiles
 from kdpose.data.transforms import Augmentation
-from kdpose.keypoints import COCO, CROWDPOSE
+from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.types import PoseBatch
 
 SIZE = (96, 128)

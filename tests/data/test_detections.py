@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kdpose.data.detections import load_detections, usual_detections
-from kdpose.keypoints import COCO, CROWDPOSE
+from kdpose.skeletons.known import COCO, CROWDPOSE
 
 IMAGES = [
     {"id": 7, "file_name": "seven.jpg", "width": 100, "height": 80},

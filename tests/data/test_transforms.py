@@ -17,7 +17,8 @@ from kdpose.data.transforms import (
     warp,
     warp_joints,
 )
-from kdpose.keypoints import COCO, CROWDPOSE, Skeleton
+from kdpose.skeletons.known import COCO, CROWDPOSE
+from kdpose.skeletons.skeleton import Skeleton
 
 SIZE = (48, 64)
 BOTH = pytest.mark.parametrize("skeleton", [COCO, CROWDPOSE], ids=["coco", "crowdpose"])

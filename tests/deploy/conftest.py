@@ -5,8 +5,8 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
-from kdpose.checkpoints import load_net
-from kdpose.keypoints import CROWDPOSE
+from kdpose.checkpoints.load import load_net
+from kdpose.skeletons.known import CROWDPOSE
 
 SIZE = (48, 64)
 
@@ -28,7 +28,7 @@ def describe(crowd):
         },
         "codec": {"_target_": "kdpose.codecs.simcc.SimCC", "input_size": list(SIZE)},
         "skeleton": {
-            "_target_": "kdpose.keypoints.Skeleton.from_dict",
+            "_target_": "kdpose.skeletons.skeleton.Skeleton.from_dict",
             "values": CROWDPOSE.to_dict(),
         },
     }

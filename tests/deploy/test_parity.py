@@ -13,8 +13,8 @@ from kdpose.deploy.parity import (
     run,
     undecided,
 )
-from kdpose.keypoints import CROWDPOSE
 from kdpose.pose_net import PoseNet
+from kdpose.skeletons.known import CROWDPOSE
 from kdpose.types import SimCCLogits
 
 

@@ -13,8 +13,9 @@ from kdpose.checks.findings import exit_code
 from kdpose.checks.inspect import inspect
 from kdpose.data.annotations import load_persons
 from kdpose.formats import coco, cvat, labelme, lsp, mpii, yolo
-from kdpose.keypoints import COCO, CROWDPOSE, Skeleton
-from kdpose.skeleton_files import read_skeleton
+from kdpose.skeletons.files import category_skeleton, read_skeleton
+from kdpose.skeletons.known import COCO, CROWDPOSE
+from kdpose.skeletons.skeleton import Skeleton
 
 CAT = Skeleton("cat", ("nose", "left_ear", "right_ear"), ((0, 1), (0, 2)), (0.03, 0.04, 0.04))
 
@@ -44,7 +45,7 @@ def test_mpii(tmp_path):
     # centre (200, 300), moved down by 15: 200 pixels across, cut off at the lower edge
     assert person["bbox"] == [100, 215, 200, 200]
     assert data["categories"][0]["keypoints"][6] == "pelvis"
-    assert Skeleton.from_category(data["categories"][0]).sigma_source == "default"
+    assert category_skeleton(data["categories"][0]).sigma_source == "default"
     with pytest.raises(ValueError, match="needs images=FOLDER"):
         mpii.read(tmp_path / "valid.json", None, None)
     (tmp_path / "valid.json").write_text("{}")
@@ -93,7 +94,7 @@ def test_yolo(tmp_path):
     assert triples(person).tolist() == [[50, 20, 2], [60, 40, 1], [0, 0, 0]]
     assert person["area"] == pytest.approx(0.53 * 1600)
     assert len(data["images"]) == 2
-    read = Skeleton.from_category(data["categories"][0])
+    read = category_skeleton(data["categories"][0])
     assert read.joints == ("joint_0", "joint_1", "joint_2")
     assert read.flip_order == (0, 2, 1)
     assert yolo.read(labels, None, CAT)["categories"][0]["keypoints"] == list(CAT.joints)

@@ -8,9 +8,9 @@ from kdpose.backbones.timm_pyramid import TimmPyramid
 from kdpose.codecs.heatmap import Heatmap
 from kdpose.codecs.simcc import SimCC
 from kdpose.heads.heatmap import HeatmapHead
-from kdpose.keypoints import COCO
 from kdpose.losses.heatmap_mse import heatmap_mse
 from kdpose.pose_net import PoseNet
+from kdpose.skeletons.known import COCO
 
 
 @pytest.mark.parametrize("batch", [1, 3])

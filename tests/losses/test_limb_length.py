@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from kdpose.keypoints import COCO, CROWDPOSE
 from kdpose.losses.limb_length import limb_length_l1
+from kdpose.skeletons.known import COCO, CROWDPOSE
 
 
 def case(batch, skeleton, dtype=torch.float32):

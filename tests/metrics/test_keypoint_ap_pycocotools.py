@@ -13,8 +13,8 @@ import pytest
 from pycocotools.coco import COCO as PlainCOCO
 from pycocotools.cocoeval import COCOeval
 
-from kdpose.keypoints import COCO, CROWDPOSE
 from kdpose.metrics.keypoint_ap import keypoint_ap
+from kdpose.skeletons.known import COCO, CROWDPOSE
 
 REAL = Path(os.environ.get("KDPOSE_REAL_DATA", "../shared/data"))
 

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from kdpose.keypoints import CROWDPOSE
 from kdpose.metrics.keypoint_ap import ground_truth, keypoint_ap, read_detections
 from kdpose.metrics.matches import (
     average_precision,
@@ -14,6 +13,7 @@ from kdpose.metrics.matches import (
     match_persons,
     resampled_ap,
 )
+from kdpose.skeletons.known import CROWDPOSE
 
 K = len(CROWDPOSE)
 SIGMAS = CROWDPOSE.sigmas

@@ -5,8 +5,8 @@ import pytest
 from pycocotools.coco import COCO as CocoFile
 from pycocotools.cocoeval import COCOeval
 
-from kdpose.keypoints import COCO
 from kdpose.metrics.oks import best_boxes, mean_pose, person_oks
+from kdpose.skeletons.known import COCO
 
 
 def persons(count, seed=0):

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from kdpose.keypoints import COCO, CROWDPOSE, Skeleton
 from kdpose.metrics.pck import torso_pck
+from kdpose.skeletons.known import COCO, CROWDPOSE
+from kdpose.skeletons.skeleton import Skeleton
 
 K = len(CROWDPOSE)
 

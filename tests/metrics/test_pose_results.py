@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from kdpose.keypoints import COCO, CROWDPOSE
 from kdpose.metrics.pose_results import PoseResults, Predictions, to_results
 from kdpose.metrics.rescoring import image_joints
+from kdpose.skeletons.known import COCO, CROWDPOSE
 
 INPUT = (192, 256)
 

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from kdpose.keypoints import COCO, CROWDPOSE
 from kdpose.metrics.rescoring import image_joints, instance_scores, oks_nms
+from kdpose.skeletons.known import COCO, CROWDPOSE
 
 
 @pytest.mark.parametrize("persons", [1, 3])

@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdpose.keypoints import COCO, CROWDPOSE
 from kdpose.refiners.igp_gcn import IGPGCN, sample_at_joints
+from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.types import Pose
 
 CHANNELS, STRIDES = (32, 64, 128, 256), (4, 8, 16, 32)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from kdpose.keypoints import COCO, CROWDPOSE
 from kdpose.refiners.sem_graph_conv import SemGraphConv, skeleton_edges
+from kdpose.skeletons.known import COCO, CROWDPOSE
 
 BACKENDS = ("pyg", "dense")
 

@@ -1,0 +1,190 @@
+"""``what=step``: training samples a second of both stages, from the plain step to the fastest."""
+
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.frame import Case
+from benchmarks.limits import product
+from kdpose.losses.terms import LossTerm
+from kdpose.pose_net import Backbone, Codec, PoseNet, RefinedPoseNet
+from kdpose.training.fast_nets import has_bfloat16
+from kdpose.training.stage1 import DistillStage1Module
+from kdpose.training.stage2 import RefineStage2Module
+from kdpose.types import PoseBatch
+
+PLAIN = "plain"
+Module = DistillStage1Module | RefineStage2Module
+
+
+def cases(
+    student: PoseNet,
+    teacher: PoseNet,
+    refiner: Callable[..., nn.Module],
+    distill_losses: Mapping[str, LossTerm],
+    refine_losses: Mapping[str, LossTerm],
+    optimizer: Callable[..., Any],
+    scheduler: Callable[..., Any],
+    compile: Mapping[str, Any],
+    batch_size: int,
+    steps: int,
+    scratch: Path,
+) -> list[Case]:
+    """Both stages' steps, each in the ways that it can be run here, and what limits them.
+
+    Steps are Lightning's own, with losses, backward pass, optimizer and logging, on crops of noise
+    that lie on the device already.  The limit is a product of large matrices: no step can do its
+    multiply-adds faster.
+
+    Args:
+        student: of stage 1, and what stage 2 refines; of random weights, like its teacher.
+        teacher: of both.
+        refiner: of stage 2.
+        distill_losses: of stage 1.
+        refine_losses: of stage 2.
+        optimizer: of both; it must know ``fused``.
+        scheduler: of both.
+        compile: options of ``torch.compile``.
+        batch_size: persons of a step.
+        steps: of a run.
+        scratch: not needed.
+    """
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")  # the plain step is one in TensorFloat-32
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    batch = _noise(student, batch_size, device)
+
+    def distill(fused: bool = False, **options: Any) -> Module:  # noqa: ANN401
+        net, build = deepcopy(student), partial(optimizer, fused=fused)
+        return DistillStage1Module(
+            net, distill_losses, build, scheduler, deepcopy(teacher), **options
+        )
+
+    def refine(fused: bool = False, **options: Any) -> Module:  # noqa: ANN401
+        net, build = RefinedPoseNet(deepcopy(student), refiner), partial(optimizer, fused=fused)
+        return RefineStage2Module(
+            net, refine_losses, build, scheduler, deepcopy(teacher), **options
+        )
+
+    rows: list[Case] = []
+    for stage, build in (("stage 1", distill), ("stage 2", refine)):
+        flops = _flops(build(), batch)
+        rows += _steps(stage, build, batch, steps, compile, flops / 1e9)
+        rows += [_limit(stage, d, device, flops) for d in _precisions(device).values()]
+    return rows
+
+
+def pose_net(backbone: Backbone, head: Any, codec: Codec, skeleton: Any) -> PoseNet:  # noqa: ANN401
+    """A network in eval mode, of random weights: time does not depend on them."""
+    return PoseNet(backbone, head, codec, skeleton).eval()
+
+
+def _steps(
+    stage: str,
+    build: Callable[..., Module],
+    batch: PoseBatch,
+    steps: int,
+    compile: Mapping[str, Any],
+    gflops: float,
+) -> Iterator[Case]:
+    ways: dict[str, dict[str, Any]] = {PLAIN: {}}  # each does what the one before does, and more
+    ways["folded teacher"] = {"fold_teacher": True}
+    ways["fused optimizer"] = ways["folded teacher"] | {"fused": True}
+    ways["compiled"] = ways["fused optimizer"] | {"compile": compile}
+    for precision, dtype in _precisions(batch.image.device).items():
+        for way, options in ways.items():
+            name = f"{stage}: {way}" + ("" if dtype == torch.float32 else ", bfloat16")
+            plain = f"{stage}: {PLAIN}"
+            yield Case(
+                name,
+                _run(build(**options), batch, steps, precision),
+                reference=None if name == plain else plain,
+                limit=f"{stage}: product in {_name(dtype)}",
+                facts={"GFLOP": gflops},
+            )
+
+
+def _precisions(device: torch.device) -> dict[str, torch.dtype]:
+    """Lightning's names of what the hardware computes in; bfloat16 where it is not emulated."""
+    known = {"32-true": torch.float32}
+    return known | {"bf16-mixed": torch.bfloat16} if has_bfloat16(device) else known
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _noise(net: PoseNet, count: int, device: torch.device) -> PoseBatch:
+    width, height = net.codec.input_size
+    joints = len(net.skeleton)
+    generator = torch.Generator().manual_seed(0)
+    batch = PoseBatch(
+        image=torch.randint(0, 256, (count, 3, height, width), generator=generator).byte(),
+        joints=torch.rand(count, joints, 2, generator=generator) * min(width, height),
+        visible=torch.full((count, joints), 2.0),
+        center=torch.zeros(count, 2),
+        size=torch.ones(count, 2),
+        image_id=torch.arange(count),
+        person=torch.arange(count),
+        box_score=torch.ones(count),
+    )
+    return PoseBatch(*(None if x is None else x.to(device) for x in batch))  # type: ignore[arg-type]
+
+
+class _Same(Dataset[PoseBatch]):
+    """One batch, again and again."""
+
+    def __init__(self, batch: PoseBatch, times: int) -> None:
+        self.batch, self.times = batch, times
+
+    def __len__(self) -> int:
+        return self.times
+
+    def __getitem__(self, _: int) -> PoseBatch:
+        return self.batch
+
+
+def _whole(batch: Any) -> Any:  # noqa: ANN401
+    return batch
+
+
+def _run(
+    module: Module, batch: PoseBatch, steps: int, precision: str = "32-true"
+) -> Callable[[], float]:
+    def run() -> float:
+        trainer = L.Trainer(
+            accelerator=batch.image.device.type,
+            devices=1,
+            precision=precision,  # type: ignore[arg-type]
+            max_epochs=1,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, DataLoader(_Same(batch, steps), batch_size=None, collate_fn=_whole))
+        if batch.image.device.type == "cuda":
+            torch.cuda.synchronize()
+        return steps * len(batch.image)
+
+    return run
+
+
+def _flops(module: Module, batch: PoseBatch) -> float:
+    """Operations that a sample's step takes: convolutions and matrix products, forth and back."""
+    with FlopCounterMode(display=False) as counter:
+        _run(module, batch, 1)()
+    return counter.get_total_flops() / len(batch.image)
+
+
+def _limit(stage: str, dtype: torch.dtype, device: torch.device, flops: float) -> Case:
+    return Case(f"{stage}: product in {_name(dtype)}", product(dtype, device, flops))

@@ -1,0 +1,1 @@
+"""Files of weights, read safely, and the networks they describe."""

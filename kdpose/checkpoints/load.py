@@ -1,0 +1,196 @@
+"""Checkpoints: weights and what rebuilds the network around them.
+
+Our own describe themselves and hold tensors and plain values only, so that
+``torch.load(weights_only=True)`` reads them; others are told by their tensors.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from torch import Tensor
+
+from kdpose.backbones.hrnet import HRNet
+from kdpose.checkpoints.foreign import HRNetFile, looks_like, recipe, recognise
+from kdpose.checkpoints.tensors import announce, check_share, fit, read_checkpoint, share, tensors
+from kdpose.pose_net import PoseNet, RefinedPoseNet
+
+KEY = "kdpose"  # under which a checkpoint describes itself
+SHIPPED = Path(__file__).parent / "bundled" / "student.ckpt"  # the one that comes with kdpose
+
+
+def chosen(ckpt: str | Path | None) -> Path:
+    """The checkpoint that is named, else the student that comes with kdpose.
+
+    Raises:
+        FileNotFoundError: none is named, and this installation came without a student.
+    """
+    if not ckpt and not SHIPPED.is_file():
+        raise FileNotFoundError(
+            f"no checkpoint is named, and kdpose came without its own student ({SHIPPED}): "
+            "set ckpt=PATH, or kdpose.load(PATH)"
+        )
+    return Path(ckpt or SHIPPED)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network with its weights, and what its checkpoint says of it.
+
+    Attributes:
+        net: in eval mode.
+        description: ``net`` (the configuration that builds it), ``dataset`` (name, protocol,
+            validation and training files; empty where another project wrote it),
+            ``experiment``, and ``project``, that other one.
+    """
+
+    net: PoseNet | RefinedPoseNet
+    description: dict[str, Any]
+
+
+def load_net(
+    path: str | Path,
+    key: str = "ckpt",
+    *,
+    skeleton: str | None = None,
+    input_size: Sequence[int] = (192, 256),
+    label: str | None = None,
+) -> Loaded:
+    """Rebuild the network of a checkpoint from the file alone, whichever project wrote it.
+
+    A checkpoint of kdpose describes itself; one of another project is recognised by its tensors
+    (:mod:`kdpose.checkpoints.foreign`), and what these cannot tell is given here.
+
+    Args:
+        path: of the checkpoint.
+        key: config key that the path came from, for errors.
+        skeleton: annotation JSON that names the joints of a foreign network; None is COCO's at 17
+            joints and CrowdPose's at 14.
+        input_size: of a foreign heatmap network, ``(W, H)`` pixels.
+        label: ``smooth`` or ``gaussian``, what a foreign SimCC network was trained on; None is its
+            project's habit.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: it is no checkpoint of a pose network that is known, or does not fit.
+    """
+    content = read_checkpoint(path, key)
+    where = f"{Path(path).absolute()} (from {key})"
+    if KEY in content:
+        return _load_own(content, where)
+    file = _recognise(tensors(content, where), where)
+    options = f"{key.rpartition('.')[0]}." if "." in key else ""
+    width, height = input_size
+    described = recipe(file, where, options, skeleton, (width, height), label)
+    net = instantiate(described, _convert_="all")
+    named = {f"backbone.body.{n}": v for n, v in file.backbone.items()}
+    named |= {f"head.{n}": v for n, v in file.head.items()}
+    fit(net, named, f"{file}, {_facts(net)}", key, where)
+    described = {"net": described, "dataset": {}, "experiment": Path(path).stem}
+    return Loaded(net.eval(), {**described, "project": file.project})
+
+
+def _recognise(weights: dict[str, Tensor], where: str) -> HRNetFile:
+    """Refuse what is no HRNet by the share of its tensor names, the same at every width."""
+    file = recognise(weights)
+    if file is not None:
+        return file
+    with torch.device("meta"):
+        count, missing = share(HRNet("hrnet_w32").body, weights)
+    check_share(count, missing, looks_like(weights), where)
+    raise ValueError(f"{where} looks like {looks_like(weights)}, which is not read")
+
+
+def _facts(net: PoseNet) -> str:
+    """Joints and input size, for a report."""
+    size = "x".join(map(str, net.codec.input_size))
+    return f"{len(net.skeleton)} joints ({net.skeleton.name}), {size}"
+
+
+def _load_own(content: dict[str, Any], where: str) -> Loaded:
+    """Rebuild what a checkpoint of kdpose describes; every tensor must be there."""
+    description = content[KEY] | {"net": _moved(content[KEY]["net"])}
+    _refuse_foreign_code(description["net"], where)
+    net = instantiate(description["net"], _convert_="all")
+    prefix = "net."
+    weights = {
+        name.removeprefix(prefix): value
+        for name, value in content["state_dict"].items()
+        if name.startswith(prefix)
+    }
+    missing, unexpected = net.load_state_dict(weights, strict=False)
+    if missing or unexpected:
+        raise ValueError(
+            f"{where} does not fit its description: {len(missing)} tensors missing "
+            f"{missing[:2]}, {len(unexpected)} unexpected {unexpected[:2]}"
+        )
+    return Loaded(net.eval(), description)
+
+
+def load_teacher(
+    ckpt: str,
+    skeleton: str | None = None,
+    input_size: Sequence[int] = (192, 256),
+    label: str | None = None,
+) -> PoseNet:
+    """The teacher of a run, from its checkpoint; the options are those of :func:`load_net`.
+
+    Raises:
+        FileNotFoundError: the file is not there, with the command that makes it.
+        ValueError: it holds no network that can teach.
+    """
+    options = {"skeleton": skeleton, "input_size": input_size, "label": label}
+    loaded = load_made_by_run(ckpt, "teacher.ckpt", **options)
+    net = loaded.net
+    if not isinstance(net, PoseNet):
+        raise ValueError(f"{Path(ckpt).absolute()} (from teacher.ckpt) is a refined student")
+    if "project" not in loaded.description:  # one of another project has told what it is on loading
+        what = f"kdpose {loaded.description.get('experiment', 'network')}, {_facts(net)}"
+        announce("teacher.ckpt", what, share(net, net.state_dict())[0], [])
+    return net
+
+
+def load_made_by_run(path: str | Path, key: str, **options: Any) -> Loaded:  # noqa: ANN401
+    """Load what an earlier experiment left; where it is missing, say which command makes it.
+
+    Args:
+        path: of the checkpoint.
+        key: config key that the path came from.
+        options: of :func:`load_net`, for a file of another project.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+    """
+    path = Path(path)
+    if not path.is_file() and path.suffix == ".ckpt":
+        raise FileNotFoundError(
+            f"no checkpoint at {path.absolute()} (from {key}); make it by "
+            f"`python -m kdpose.train +experiment={path.parent.name}` or set {key}=PATH"
+        )
+    return load_net(path, key, **options)
+
+
+def _refuse_foreign_code(node: Any, where: str) -> None:  # noqa: ANN401
+    """A description names classes to build; a file from elsewhere must not name others."""
+    if isinstance(node, dict):
+        target = str(node.get("_target_", "kdpose."))
+        if not target.startswith("kdpose."):
+            raise ValueError(f"{where} asks to run '{target}', which is not part of kdpose")
+        for value in node.values():
+            _refuse_foreign_code(value, where)
+    elif isinstance(node, list):
+        for value in node:
+            _refuse_foreign_code(value, where)
+
+
+def _moved(node: Any) -> Any:  # noqa: ANN401
+    """The description with the names that classes have today."""
+    if isinstance(node, dict):
+        return {key: _moved(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_moved(value) for value in node]
+    old, new = "kdpose.keypoints.", "kdpose.skeletons.skeleton."
+    return node.replace(old, new) if isinstance(node, str) else node

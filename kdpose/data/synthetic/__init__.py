@@ -1,0 +1,1 @@
+"""Synthetic crowds with exact joints."""

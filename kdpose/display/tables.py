@@ -1,0 +1,87 @@
+"""Figures as they are printed: tables of AP and cost, and the line that says what was measured."""
+
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+METRICS = ("AP", "AP50", "AP75", "AR", "APM", "APL", "AP_easy", "AP_medium", "AP_hard")
+_SHORT = {"AP_easy": "AP_E", "AP_medium": "AP_M", "AP_hard": "AP_H"}
+
+
+def metrics_table(title: str, rows: dict[str, dict[str, Any]]) -> Table:
+    """AP, AR and, where known, cost side by side, in percent; ``n/a`` where not defined."""
+    shown = [name for name in METRICS if any(name in row for row in rows.values())]
+    costs = all("params" in row for row in rows.values())
+    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    for name in table_header(shown, costs):
+        table.add_column(name, justify="right", no_wrap=True)
+    for label, row in rows.items():
+        table.add_row(_short(label), *table_cells(row, shown, costs))
+    return table
+
+
+def table_header(shown: list[str], costs: bool = True) -> list[str]:
+    """Short names of the figures, as the field's tables have them."""
+    return [_SHORT.get(name, name) for name in shown] + ["params M", "GFLOPs"] * costs
+
+
+def table_cells(row: dict[str, Any], shown: list[str], costs: bool = True) -> list[str]:
+    """One model's figures as text."""
+    figures = ["n/a" if row.get(n) is None else f"{100 * row[n]:.1f}" for n in shown]
+    return figures + ([f"{row['params'] / 1e6:.2f}", f"{row['gmacs']:.3f}"] if costs else [])
+
+
+def caption(record: dict[str, Any]) -> str:
+    """What an AP was measured on and by what, in one line; the record holds the rest.
+
+    Args:
+        record: as :func:`kdpose.evaluation.score.score` makes it, perhaps with several ``sources``.
+    """
+    sources = record.get("sources", {"": record}).values()
+    parts = [
+        f"{record['split']} ({record['annotations_sha256'][:8]}): "
+        f"{record['persons']} persons in {record['images']} images",
+        " and ".join(_boxes(source) for source in sources),
+        _flip(record),
+        _sigmas(record),
+        _code(record),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _sigmas(record: dict[str, Any]) -> str:
+    """Whose sigmas, and how far AP hangs on them where nobody gave any."""
+    if record.get("sigma_source", "given") == "given":
+        return f"sigmas of {record['skeleton']}"
+    figures = [record["AP_half_sigma"], record["AP_double_sigma"]]
+    half, double = ("n/a" if ap is None else f"{100 * ap:.1f}" for ap in figures)
+    return f"{record['sigma_source']} sigmas (AP {half} at half, {double} at double of them)"
+
+
+def _boxes(record: dict[str, Any]) -> str:
+    if "predictions" in record:
+        name = Path(record["predictions"]).name
+        return f"{record['results']} results of {name} ({record['predictions_sha256'][:8]})"
+    if record["box_source"] == "gt":
+        return "ground-truth boxes"
+    return f"boxes of {Path(record['box_source']).name} ({record['boxes_sha256'][:8]})"
+
+
+def _flip(record: dict[str, Any]) -> str:
+    if record["flip"] is None:
+        return ""  # whoever made the file knows
+    shift = record["flip_shift_bins"]
+    return f"flip test on (shift {shift:g})" if record["flip"] else "flip test off"
+
+
+def _code(record: dict[str, Any]) -> str:
+    commit = "" if record["commit"] is None else f" {record['commit'][:8]}"
+    return f"kdpose {record['version']}{commit}{'+' if record['dirty'] else ''}"
+
+
+def _short(label: str, longest: int = 26) -> str:
+    """A label that leaves the figures room on a line of 80 signs; its two ends tell most."""
+    return label if len(label) <= longest else f"{label[: longest - 14]}…{label[-13:]}"

@@ -1,0 +1,134 @@
+"""An AP with all that it depends on, for poses of a network or of any file of COCO results."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kdpose.data.annotations import count, read_json
+from kdpose.metrics.keypoint_ap import MAX_DETECTIONS, has_boxes, keypoint_ap
+from kdpose.runtime.provenance import code_version, sha256
+from kdpose.skeletons.files import named_skeleton
+from kdpose.skeletons.skeleton import Skeleton
+
+_log = logging.getLogger(__name__)
+
+
+def score(
+    annotations: Path,
+    results: Sequence[Mapping[str, Any]],
+    *,
+    protocol: str,
+    skeleton: Skeleton,
+    crowd_cuts: tuple[float, float] = (0.2, 0.8),
+) -> dict[str, Any]:
+    """AP of results, and what makes the figure comparable.
+
+    Args:
+        annotations: annotation file; without persons, as test-dev's, every figure is None.
+        results: COCO keypoint results.
+        protocol: ``coco`` or ``crowdpose``.
+        skeleton: of the annotations; gives the sigmas.
+        crowd_cuts: see :func:`keypoint_ap`.
+
+    Returns:
+        The figures of :func:`keypoint_ap`, and: ``protocol``, ``split``, ``annotations`` and their
+        ``annotations_sha256``, ``images`` and ``persons`` (those that count), ``results``,
+        ``skeleton``, ``sigmas``, ``sigma_source``, ``max_detections``, ``crowd_cuts`` (None but for
+        crowds), ``areas`` (whence the results' areas come), and :func:`code_version`. Where nobody
+        gave the sigmas, also ``AP_half_sigma`` and ``AP_double_sigma``, AP at half and double.
+    """
+    rules: Any = {"protocol": protocol, "crowd_cuts": crowd_cuts}
+    figures = keypoint_ap(annotations, results, sigmas=skeleton.sigmas, **rules)
+    if skeleton.sigma_source != "given":
+        for name, factor in (("AP_half_sigma", 0.5), ("AP_double_sigma", 2.0)):
+            sigmas = [factor * sigma for sigma in skeleton.sigmas]
+            figures[name] = keypoint_ap(annotations, results, sigmas=sigmas, **rules)["AP"]
+    images, persons = count(annotations)
+    return {
+        **figures,
+        "protocol": protocol,
+        "split": annotations.stem,
+        "annotations": str(annotations.absolute()),
+        "annotations_sha256": sha256(annotations),
+        "images": images,
+        "persons": persons,
+        "results": len(results),
+        "skeleton": skeleton.name,
+        "sigmas": list(skeleton.sigmas),
+        "sigma_source": skeleton.sigma_source,
+        "max_detections": MAX_DETECTIONS,
+        "crowd_cuts": list(crowd_cuts) if protocol == "crowdpose" else None,
+        "areas": "bbox" if has_boxes(results) else "keypoints",
+        **code_version(),
+    }
+
+
+def score_file(
+    predictions: str | Path,
+    annotations: str | Path,
+    *,
+    protocol: str,
+    skeleton: str | None = None,
+    crowd_cuts: tuple[float, float] = (0.2, 0.8),
+) -> dict[str, Any]:
+    """Score a file of COCO keypoint results, whoever made it.
+
+    Args:
+        predictions: JSON list of ``{image_id, category_id, keypoints, score}``. As pycocotools
+            does, areas are taken from the results' own ``bbox`` where the first has one, with a
+            warning: it moves APM and APL away from published figures, which have none.
+        annotations: annotation file.
+        protocol: ``coco`` or ``crowdpose``.
+        skeleton: ``coco``, ``crowdpose`` or a JSON whose category names the joints; None is the
+            annotations' own.
+        crowd_cuts: see :func:`keypoint_ap`.
+
+    Returns:
+        :func:`score`'s record and the file's path and hash; boxes and flip test are None, since a
+        file does not tell them.
+
+    Raises:
+        FileNotFoundError: a file is not there.
+        ValueError: a file is of another kind, or they do not fit one another.
+    """
+    path, truth = Path(predictions), Path(annotations)
+    known = named_skeleton(skeleton or truth)
+    results = read_results(path, truth)
+    if not results:
+        _log.warning("%s holds no predictions: nothing was found, AP is 0", path.absolute())
+    if has_boxes(results) and protocol == "coco":
+        _log.warning(
+            "%s has boxes, which COCO's evaluator takes the areas from: APM and APL do not compare "
+            "with those of results without 'bbox'",
+            path.absolute(),
+        )
+    record = score(truth, results, protocol=protocol, skeleton=known, crowd_cuts=crowd_cuts)
+    unknown = ("box_source", "boxes_sha256", "flip", "flip_shift_bins")
+    return {
+        **record,
+        "predictions": str(path.absolute()),
+        "predictions_sha256": sha256(path),
+        **dict.fromkeys(unknown),
+    }
+
+
+def read_results(path: Path, annotations: Path) -> list[dict[str, Any]]:
+    """The results of the annotations' person category; those of others are left out, as in COCO."""
+    results = read_json(path, "predictions")
+    where = f"{path.absolute()} (from predictions)"
+    if not isinstance(results, list) or not all(isinstance(r, dict) for r in results):
+        raise ValueError(
+            f"{where} must be a list of {{image_id, category_id, keypoints, score}}, "
+            f"got a {type(results).__name__}"
+        )
+    categories = read_json(annotations, "annotations").get("categories") or []
+    persons = {c["id"] for c in categories if c.get("keypoints")} or {1}
+    kept = [r for r in results if r.get("category_id") in {None, *persons}]
+    if results and not kept:
+        found = sorted({str(r["category_id"]) for r in results})[:5]
+        raise ValueError(
+            f"0 of {len(results)} results of {where} are persons: category_id must be one of "
+            f"{sorted(persons)}, it has {', '.join(found)}"
+        )
+    return kept

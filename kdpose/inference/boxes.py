@@ -1,0 +1,108 @@
+"""Where the persons are: a detector, a file of boxes, or the whole picture."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from kdpose.data.annotations import read_json
+from kdpose.inference.detector import cached_weights, load_detector
+
+_log = logging.getLogger(__name__)
+_PERSON = 1  # COCO's and CrowdPose's category
+Boxes = tuple[NDArray[np.float32], NDArray[np.float32]]
+# tells boxes (P, 4) x, y, width, height, image pixels, and scores (P,) of a picture and its id
+BoxSource = Callable[[Image.Image, int], Boxes]
+
+
+def whole_image(picture: Image.Image, image_id: int) -> Boxes:
+    """One box: the picture."""
+    box = np.array([[0, 0, picture.width, picture.height]], np.float32)
+    return box, np.ones(1, np.float32)
+
+
+class FileBoxes:
+    """The boxes of a detections JSON, or the labelled ones of a COCO annotation file.
+
+    Args:
+        path: ``[{image_id, bbox, score}]``, or a file whose ``annotations`` are such; a video's
+            frames are counted from 0.
+        ids: of the pictures, one of which must have a box; None where they are not known.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: it has no boxes, or none of these pictures.
+    """
+
+    def __init__(self, path: str, ids: Collection[int] | None = None) -> None:
+        content = read_json(path, "boxes")
+        rows = content.get("annotations") if isinstance(content, dict) else content
+        where = f"{Path(path).absolute()} (from boxes)"
+        if not isinstance(rows, list) or not all(
+            isinstance(row, dict) and {"image_id", "bbox"} <= row.keys() for row in rows
+        ):
+            raise ValueError(f"{where} must be a list of {{image_id, bbox, score}}")
+        self._rows: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+        for row in rows:
+            if _is_person(row):
+                self._rows[int(row["image_id"])].append(row)
+        if ids is not None and not self._rows.keys() & set(ids):
+            raise ValueError(
+                f"no box of {where} belongs to the {len(ids)} images of source: their ids are "
+                f"{sorted(ids)[:3]} ..."
+            )
+
+    def __call__(self, picture: Image.Image, image_id: int) -> Boxes:
+        """Its boxes, none where the file has none."""
+        rows = self._rows.get(image_id, [])
+        boxes = np.array([row["bbox"] for row in rows], np.float32).reshape(-1, 4)
+        return boxes, np.array([row.get("score", 1.0) for row in rows], np.float32)
+
+
+def _is_person(row: dict[str, Any]) -> bool:
+    person = row.get("category_id", _PERSON) == _PERSON and not row.get("iscrowd")
+    return person and min(row["bbox"][2:]) > 0
+
+
+def box_source(
+    boxes: str,
+    name: str,
+    weights: str | None,
+    threshold: float,
+    device: torch.device,
+    ids: Collection[int] | None = None,
+) -> BoxSource:
+    """The boxes that are asked for.
+
+    Args:
+        boxes: ``detector``, ``whole``, a JSON file's path, or ``auto``: the detector where its
+            weights are at hand, the whole picture where they would have to be downloaded first.
+        name: of the detector, torchvision's.
+        weights: its local file, or None.
+        threshold: on the detector's scores.
+        device: of the detector.
+        ids: of the pictures, None where they are not known.
+
+    Raises:
+        FileNotFoundError: a file is not there.
+        ValueError: a file does not fit.
+    """
+    if boxes == "auto":
+        boxes = "detector" if weights or cached_weights(name).is_file() else "whole"
+        if boxes == "whole":
+            _log.warning(
+                "each picture is taken as one person: there are no detector's weights yet, "
+                "boxes=detector downloads them once (boxes=whole silences this)"
+            )
+    if boxes == "whole":
+        return whole_image
+    if boxes == "detector":
+        detector = load_detector(name, weights, device, threshold)
+        return lambda picture, image_id: detector(picture)
+    return FileBoxes(boxes, ids)

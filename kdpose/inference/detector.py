@@ -1,0 +1,94 @@
+"""A torchvision person detector: weights by torchvision's own mechanism, or from a local file."""
+
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+from torch.hub import get_dir
+from torchvision.models import detection as detectors
+from torchvision.models import get_model, get_model_weights, list_models
+from torchvision.transforms.functional import pil_to_tensor
+
+from kdpose.checkpoints.tensors import read_checkpoint, tensors
+
+_PERSON = 1  # COCO's category in torchvision's labels
+_CLASSES = 91  # COCO's categories with their gaps, and the background
+
+
+class PersonDetector:
+    """Finds persons' boxes.
+
+    Args:
+        model: takes a list of ``(3, H, W)`` pictures in 0..1 and gives for each a dict of
+            ``boxes (N, 4)`` as corners, ``labels (N,)`` and ``scores (N,)``, as torchvision's do.
+        device: to run on.
+        threshold: boxes with a lower score are left out.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, threshold: float = 0.5) -> None:
+        self.model = model.to(device).eval()
+        self.device = device
+        self.threshold = threshold
+
+    @torch.inference_mode()
+    def __call__(self, picture: Image.Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Boxes ``(P, 4)`` x, y, width, height in image pixels, best first, and scores ``(P,)``."""
+        image = pil_to_tensor(picture).to(self.device).float() / 255
+        found = self.model([image])[0]
+        kept = (found["labels"] == _PERSON) & (found["scores"] >= self.threshold)
+        boxes = found["boxes"][kept].float().cpu()
+        boxes[:, 2:] -= boxes[:, :2]
+        solid = (boxes[:, 2:] > 0).all(dim=1)
+        return boxes[solid].numpy(), found["scores"][kept].float().cpu()[solid].numpy()
+
+
+def cached_weights(name: str) -> Path:
+    """Where torchvision keeps a detector's weights once they were downloaded.
+
+    Raises:
+        ValueError: torchvision has no such detector, with those that it has.
+    """
+    known = list_models(module=detectors)
+    if name not in known:
+        raise ValueError(f"detector.name must be one of {', '.join(sorted(known))}, got '{name}'")
+    return Path(get_dir()) / "checkpoints" / Path(get_model_weights(name).DEFAULT.url).name
+
+
+def load_detector(
+    name: str, weights: str | None, device: torch.device, threshold: float = 0.5
+) -> PersonDetector:
+    """A detector of torchvision's.
+
+    Args:
+        name: as torchvision calls it.
+        weights: a local file; None downloads torchvision's default weights once.
+        device: to run on.
+        threshold: boxes with a lower score are left out.
+
+    Raises:
+        FileNotFoundError: the file is not there, or the weights cannot be downloaded.
+        ValueError: there is no such detector, or the file does not fit it.
+    """
+    cached = cached_weights(name)
+    if weights is None:
+        try:
+            model = get_model(name, weights="DEFAULT")
+        except (URLError, OSError) as error:
+            url = get_model_weights(name).DEFAULT.url
+            raise FileNotFoundError(
+                f"the weights of {name} cannot be downloaded ({error}): put {url} at {cached} or "
+                "at detector.weights=FILE, or take boxes=whole or boxes=DETECTIONS.json"
+            ) from None
+        return PersonDetector(model, device, threshold)
+    model = get_model(name, weights=None, weights_backbone=None, num_classes=_CLASSES)
+    where = f"{Path(weights).absolute()} (from detector.weights)"
+    try:
+        model.load_state_dict(tensors(read_checkpoint(weights, "detector.weights"), where))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()[:120]
+        raise ValueError(f"{where} does not fit {name}: {reason}") from None
+    return PersonDetector(model, device, threshold)

@@ -1,0 +1,97 @@
+"""What was found in one image, drawn or written as others want it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kdpose.display.drawing import PERSON_COLORS, draw_boxes, draw_poses
+from kdpose.skeletons.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    import supervision
+
+
+@dataclass(frozen=True)
+class ImagePoses:
+    """Poses of the P persons of one image.
+
+    Attributes:
+        keypoints: ``(P, K, 2)``, (x, y), image pixels.
+        scores: ``(P, K)``.
+        boxes: ``(P, 4)`` x, y, width, height, image pixels.
+        box_scores: ``(P,)``.
+        skeleton: names and joins the joints.
+        image: ``(H, W, 3)`` uint8 RGB, what was looked at.
+    """
+
+    keypoints: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    box_scores: NDArray[np.float32]
+    skeleton: Skeleton
+    image: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        """Number of persons."""
+        return len(self.keypoints)
+
+    def draw(
+        self,
+        threshold: float = 0.0,
+        colors: Sequence[str] = PERSON_COLORS,
+        boxes: bool = False,
+    ) -> NDArray[np.uint8]:
+        """The image ``(H, W, 3)`` with the poses on it; weaker joints are left out."""
+        canvas = torch.from_numpy(self.image).permute(2, 0, 1)
+        if boxes:
+            canvas = draw_boxes(canvas, torch.from_numpy(self.boxes), colors)
+        joints, scores = torch.from_numpy(self.keypoints), torch.from_numpy(self.scores)
+        drawn = draw_poses(canvas, joints, scores, self.skeleton, threshold, colors)
+        return drawn.permute(1, 2, 0).numpy()
+
+    def crops(self) -> list[NDArray[np.uint8]]:
+        """What of the image lies in each person's box ``(h, w, 3)``; empty for one outside it."""
+        corners = np.concatenate([self.boxes[:, :2], self.boxes[:, :2] + self.boxes[:, 2:]], axis=1)
+        low, high = np.floor(corners[:, :2]).clip(0), np.ceil(corners[:, 2:]).clip(0)
+        return [
+            self.image[y1:y2, x1:x2]
+            for x1, y1, x2, y2 in np.concatenate([low, high], axis=1).astype(int).tolist()
+        ]
+
+    def to_supervision(self) -> "supervision.KeyPoints":
+        """The poses as ``supervision.KeyPoints``, for its annotators and metrics.
+
+        Raises:
+            ImportError: supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError:
+            raise ImportError("to_supervision needs: pip install 'kdpose[video]'") from None
+        persons = len(self)
+        return supervision.KeyPoints(
+            xy=self.keypoints,
+            class_id=np.zeros(persons, dtype=int),
+            keypoint_confidence=self.scores,
+            detection_confidence=self.box_scores,
+        )
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """COCO keypoint results, with the boxes the persons were found in."""
+        triplets = np.concatenate([self.keypoints, self.scores[..., None]], axis=-1)
+        return [
+            {
+                "image_id": image_id,
+                "category_id": 1,
+                "keypoints": [round(float(v), 3) for v in person.ravel()],
+                "score": round(float(box_score * scores.mean()), 5),
+                "bbox": [round(float(v), 3) for v in box],
+            }
+            for person, scores, box, box_score in zip(
+                triplets, self.scores, self.boxes, self.box_scores, strict=True
+            )
+        ]

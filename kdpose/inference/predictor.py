@@ -1,0 +1,216 @@
+"""A checkpoint ready to use: images in, poses out."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, overload
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from kdpose.checkpoints.load import Loaded, chosen, load_net
+from kdpose.data.transforms import box_region, crop_matrix, warp
+from kdpose.inference.images import ImageLike, open_image
+from kdpose.inference.poses import ImagePoses
+from kdpose.metrics.rescoring import image_joints
+from kdpose.pose_net import RefinedPoseNet
+
+Tag = TypeVar("Tag")
+_HELD = 2**28  # bytes of the images whose persons wait for a full batch
+
+
+class Predictor:
+    """Finds poses in images.
+
+    Args:
+        loaded: from :func:`kdpose.checkpoints.load.load_net`.
+        device: ``auto`` is a GPU where there is one.
+        flip: average with the mirrored crop: slower, a little better.
+        batch_size: persons at once.
+    """
+
+    def __init__(
+        self, loaded: Loaded, device: str = "auto", flip: bool = False, batch_size: int = 32
+    ) -> None:
+        self.device = pick_device(device)
+        self.net = loaded.net.to(self.device)
+        self.description = loaded.description
+        self.skeleton = loaded.net.skeleton
+        self.flip = flip
+        self.batch_size = batch_size
+
+    def stage1(self) -> "Predictor":
+        """The same without its refiner: the poses that stage 2 starts from.
+
+        Raises:
+            ValueError: the network has no refiner.
+        """
+        if not isinstance(self.net, RefinedPoseNet):
+            raise ValueError(
+                "stage 1 is compared with refined poses, and this checkpoint has no refiner: "
+                "take one of stage 2"
+            )
+        student = Loaded(self.net.student, self.description)
+        return Predictor(student, str(self.device), self.flip, self.batch_size)
+
+    @overload
+    def __call__(
+        self, image: ImageLike, boxes: ArrayLike | None = None, box_scores: ArrayLike | None = None
+    ) -> ImagePoses: ...
+
+    @overload
+    def __call__(
+        self,
+        image: list[Any] | tuple[Any, ...],
+        boxes: Sequence[ArrayLike | None] | None = None,
+        box_scores: Sequence[ArrayLike | None] | None = None,
+    ) -> list[ImagePoses]: ...
+
+    def __call__(self, image: Any, boxes: Any = None, box_scores: Any = None) -> Any:
+        """Poses of the persons in the boxes.
+
+        Args:
+            image: a path, a Pillow image, or an ``(H, W, 3)`` uint8 RGB array; or a list of
+                these, whose persons share the network's batches.
+            boxes: ``(P, 4)`` x, y, width, height, image pixels; None is the whole image. One such
+                per image where there are several, as is the next.
+            box_scores: ``(P,)``, 1 where not given.
+
+        Raises:
+            OSError: the path is no image that can be read.
+            ValueError: a box has no area, or there is not one score per box, or one of these per
+                image.
+        """
+        if not isinstance(image, list | tuple):
+            return next(self.stream([(None, image, boxes, box_scores)]))[1]
+        none = [None] * len(image)
+        boxes, box_scores = boxes or none, box_scores or none
+        if not len(image) == len(boxes) == len(box_scores):
+            raise ValueError(
+                f"{len(image)} images need as many lists of boxes and of box_scores, "
+                f"got {len(boxes)} and {len(box_scores)}"
+            )
+        rows = zip(none, image, boxes, box_scores, strict=True)
+        return [poses for _, poses in self.stream(rows)]
+
+    def stream(
+        self, images: Iterable[tuple[Tag, ImageLike, ArrayLike | None, ArrayLike | None]]
+    ) -> Iterator[tuple[Tag, ImagePoses]]:
+        """Poses of any number of images, in their order; their persons share full batches.
+
+        An image waits for its answer until a batch is full, or 256 MB of images wait.
+
+        Args:
+            images: what an answer is to be known by, then what a call takes: image, boxes and
+                their scores.
+
+        Yields:
+            What the image is known by, and its poses.
+
+        Raises:
+            OSError: a path is no image that can be read.
+            ValueError: a box has no area, or there is not one score per box.
+        """
+        width, height = self.net.codec.input_size
+        waiting: deque[tuple[Tag, _Look]] = deque()
+        crops: list[NDArray[np.uint8]] = []
+        found: deque[_Pose] = deque()
+        for tag, image, boxes, box_scores in images:
+            look = _look(image, boxes, box_scores, width / height)
+            waiting.append((tag, look))
+            for center, size in zip(look.centers, look.sizes, strict=True):
+                crops.append(
+                    warp(look.image, crop_matrix(center, size, (width, height)), (width, height))
+                )
+                if len(crops) == self.batch_size:
+                    found += self._network(crops)
+                    crops.clear()
+            if sum(look.image.nbytes for _, look in waiting) > _HELD:
+                found += self._network(crops)
+                crops.clear()
+            while waiting and len(waiting[0][1].boxes) <= len(found):
+                yield self._answer(*waiting.popleft(), found)
+        found += self._network(crops)
+        while waiting:
+            yield self._answer(*waiting.popleft(), found)
+
+    @torch.inference_mode()
+    def _network(self, crops: Sequence[NDArray[np.uint8]]) -> list["_Pose"]:
+        """Joints ``(K, 2)``, crop pixels, and scores ``(K,)`` of each crop ``(H, W, 3)``."""
+        if not crops:
+            return []
+        batch = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+        pose = self.net.pose(batch.to(self.device), self.flip)
+        joints, scores = pose.joints.float().cpu().numpy(), pose.scores.float().cpu().numpy()
+        return list(zip(joints, scores, strict=True))
+
+    def _answer(self, tag: Tag, look: "_Look", found: deque["_Pose"]) -> tuple[Tag, ImagePoses]:
+        """Take the image's persons from the front of what was found."""
+        count = len(self.skeleton)
+        rows = [found.popleft() for _ in look.boxes]
+        joints = np.array([row[0] for row in rows], np.float32).reshape(-1, count, 2)
+        scores = np.array([row[1] for row in rows], np.float32).reshape(-1, count)
+        joints = image_joints(joints, look.centers, look.sizes, self.net.codec.input_size)
+        return tag, ImagePoses(
+            joints, scores, look.boxes, look.box_scores, self.skeleton, look.image
+        )
+
+
+_Pose = tuple[NDArray[np.float32], NDArray[np.float32]]  # of one person: joints and scores
+
+
+class _Look(NamedTuple):
+    """An image ``(H, W, 3)``, its boxes ``(P, 4)``, their scores, and the regions they ask for."""
+
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    box_scores: NDArray[np.float32]
+    centers: NDArray[np.float32]
+    sizes: NDArray[np.float32]
+
+
+def _look(
+    image: ImageLike, boxes: ArrayLike | None, box_scores: ArrayLike | None, aspect: float
+) -> _Look:
+    pixels = np.array(open_image(image))
+    where = _boxes(boxes, pixels)
+    return _Look(pixels, where, _scores(box_scores, where), *box_region(where, aspect))
+
+
+def _boxes(boxes: ArrayLike | None, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    height, width = picture.shape[:2]
+    whole = [[0, 0, width, height]]
+    where = np.asarray(whole if boxes is None else boxes, dtype=np.float32).reshape(-1, 4)
+    if len(where) and not where[:, 2:].min() > 0:
+        raise ValueError(f"boxes must be x, y, width, height with an area, got {where.tolist()}")
+    return where
+
+
+def _scores(scores: ArrayLike | None, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    trust = np.asarray(np.ones(len(boxes)) if scores is None else scores, np.float32)
+    if trust.shape != (len(boxes),):
+        raise ValueError(f"box_scores must be one per box, ({len(boxes)},), got {trust.shape}")
+    return trust
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is a GPU where there is one."""
+    return torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    )
+
+
+def load(path: str | Path | None = None, device: str = "auto", flip: bool = False) -> Predictor:
+    """The predictor of a checkpoint: ``kdpose.load()("photo.jpg").draw()``.
+
+    Args:
+        path: of the checkpoint; None takes the student that comes with kdpose.
+        device: ``auto`` is a GPU where there is one.
+        flip: average with the mirrored crop: slower, a little better.
+
+    Raises:
+        FileNotFoundError: the checkpoint is not there.
+        ValueError: it is none of kdpose's and none of another project that is known.
+    """
+    return Predictor(load_net(chosen(path)), device, flip)

@@ -1,0 +1,108 @@
+"""Shards predicted by the workers of a Ray cluster; a lost worker's shard goes to another one."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from kdpose.inference.shards import Count, Predict, Shard, write
+
+
+def _ray() -> Any:  # noqa: ANN401
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # or Ray reports home
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its remarks to developers
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # 30 s is little where others work
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise ValueError("engine=ray needs the extra: pip install 'kdpose[ray]'") from None
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False  # ours tells persons
+    context.print_on_execution_start = False
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return ray
+
+
+class _Writer:
+    """A worker process: built once, then a shard at a time."""
+
+    def __init__(self, build: Callable[[], Predict]) -> None:
+        self._predict = build()
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return write(row["item"], self._predict)._asdict()
+
+
+def write_on_ray(
+    shards: Sequence[Shard],
+    build: Callable[[], Predict],
+    address: str | None = None,
+    workers: int | None = None,
+    cpus: float = 1,
+    gpus: float | None = None,
+) -> Iterator[Count]:
+    """Write the shards, whoever comes to it first, and tell what each holds.
+
+    All machines must find images, checkpoint and output under the same paths.  A worker that is
+    lost is replaced, and what it was at is done again; a shard appears whole, so that nothing is
+    lost or doubled.
+
+    Args:
+        shards: to be written.
+        build: makes a worker's predictor, there.
+        address: of a cluster; None is the one in ``$RAY_ADDRESS``, or this machine.
+        workers: processes; None is as many as the cluster has room for.
+        cpus: of a worker.
+        gpus: of a worker; None is 1 where the cluster has any.
+
+    Raises:
+        ValueError: the extra ``ray`` is not installed, the cluster cannot be reached or has no
+            room for a worker.
+        OSError: as ``build`` or writing raised it.
+    """
+    ray = _ray()
+    own = not ray.is_initialized()
+    if own:
+        _connect(ray, address)
+    try:
+        has = ray.cluster_resources()
+        gpus = float(has.get("GPU", 0) > 0) if gpus is None else gpus
+        room = [has.get("CPU", 0) // cpus] if cpus else []
+        room += [has.get("GPU", 0) // gpus] if gpus else []
+        workers = int(min(room, default=1)) if workers is None else workers
+        if not 1 <= workers <= min(room, default=workers):
+            raise ValueError(
+                f"{workers} workers of {cpus:g} CPUs and {gpus:g} GPUs (from ray.workers, ray.cpus "
+                f"and ray.gpus) have no room in a cluster of {has.get('CPU', 0):g} CPUs and "
+                f"{has.get('GPU', 0):g} GPUs"
+            )
+        pool = ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2)
+        data = ray.data.from_items(list(shards), override_num_blocks=len(shards)).map(
+            _Writer, fn_constructor_args=(build,), compute=pool, num_cpus=cpus, num_gpus=gpus
+        )
+        for row in data.iter_rows():
+            yield Count(**row)
+    except ray.exceptions.RayTaskError as error:
+        raise _cause(error) from None
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _connect(ray: Any, address: str | None) -> None:  # noqa: ANN401
+    try:
+        ray.init(address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
+    except (ConnectionError, ValueError) as error:
+        raise ValueError(f"no Ray cluster (from ray.address, {address}): {error}") from None
+
+
+def _cause(error: Any) -> Exception:  # noqa: ANN401
+    """What a worker raised, out of what Ray wraps around it."""
+    found = error
+    while isinstance(getattr(found, "cause", None), Exception) and found.cause is not found:
+        found = found.cause
+    while found.__cause__ is not None:
+        found = found.__cause__
+    return found if isinstance(found, ValueError | OSError) else error

@@ -1,0 +1,109 @@
+"""Results that outlive an interruption: a line per picture as it is done, one JSON at the end."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdpose.inference.poses import ImagePoses
+from kdpose.inference.video import Frame, VideoWriter
+
+
+class ImageResults:
+    """Writes ``predictions.json`` of many pictures, and goes on where an earlier run stopped.
+
+    Until the end each picture's results are a line of ``predictions.part.jsonl``, whose first line
+    holds the settings; a part of other settings is not continued.
+
+    Args:
+        folder: for both files.
+        settings: plain values that decide the results.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self.path = folder / "predictions.json"
+        self._part = folder / "predictions.part.jsonl"
+        self.done = self._earlier(settings)
+        self._file = self._part.open("w")
+        self._write(settings)
+        for name, persons in self.done.items():
+            self._write([name, persons])
+
+    def _earlier(self, settings: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+        """Results by picture of an interrupted run; a line that was cut off does not count."""
+        if not self._part.is_file():
+            return {}
+        lines = []
+        for line in self._part.read_text().splitlines():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                break
+        return dict(lines[1:]) if lines and lines[0] == settings else {}
+
+    def _write(self, value: Any) -> None:  # noqa: ANN401
+        self._file.write(json.dumps(value) + "\n")
+        self._file.flush()
+
+    def add(self, name: str, persons: list[dict[str, Any]]) -> None:
+        """Keep the results of a picture."""
+        self.done[name] = persons
+        self._write([name, persons])
+
+    def finish(self) -> int:
+        """Write the JSON, in the order of the pictures, and count the persons."""
+        persons = [person for found in self.done.values() for person in found]
+        self._file.close()
+        self.path.write_text(json.dumps(persons))
+        self._part.unlink()
+        return len(persons)
+
+    def close(self) -> None:
+        """Keep the part for the run that goes on, where it was not finished."""
+        self._file.close()
+
+
+class FrameResults:
+    """Writes ``predictions.jsonl``, a line per frame of a video, and ``drawn.mp4``.
+
+    Args:
+        folder: for both files.
+        rate: of the video, frames per second.
+        draw: whether frames are drawn.
+    """
+
+    def __init__(self, folder: Path, rate: float, draw: bool) -> None:
+        self.path = folder / "predictions.jsonl"
+        self._lines = self.path.open("w")
+        self._video = VideoWriter(folder / "drawn.mp4", rate) if draw else None
+
+    def add(self, frame: Frame, poses: ImagePoses, identities: NDArray[np.int64]) -> None:
+        """Write the COCO results of a frame, whose number is their image id.
+
+        Args:
+            frame: which it is.
+            poses: of P persons.
+            identities: ``(P,)``, -1 for none, which is written as null.
+        """
+        persons = [
+            {**person, "track_id": identity if identity >= 0 else None}
+            for person, identity in zip(
+                poses.to_coco(frame.number), identities.tolist(), strict=True
+            )
+        ]
+        line = {"frame": frame.number, "time": round(frame.time, 6), "persons": persons}
+        self._lines.write(json.dumps(line) + "\n")
+        self._lines.flush()
+
+    def draw(self, picture: NDArray[np.uint8]) -> None:
+        """Append a frame ``(H, W, 3)`` to the video."""
+        if self._video is not None:
+            self._video.write(picture)
+
+    def close(self) -> None:
+        """End both files."""
+        self._lines.close()
+        if self._video is not None:
+            self._video.close()

@@ -1,0 +1,94 @@
+"""What one process does with images: read, find persons and poses, write what is drawn."""
+
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from PIL import Image
+
+from kdpose.checkpoints.load import chosen, load_net
+from kdpose.inference.boxes import BoxSource, box_source
+from kdpose.inference.images import ImageFile, open_image
+from kdpose.inference.pictures import Painter, save_crops, save_drawn
+from kdpose.inference.predictor import Predictor
+
+_PIXELS = 500_000_000  # a user's own pictures are no attack, as Pillow's lower limit suspects
+_Opened = tuple[tuple[int, ImageFile], Image.Image, NDArray[np.float32], NDArray[np.float32]]
+
+
+class ImageResult(NamedTuple):
+    """The COCO results of an image's persons, or why it cannot be read."""
+
+    image: ImageFile
+    persons: list[dict[str, Any]]
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class ImageWorker:
+    """Predicts images.
+
+    Attributes:
+        predictor: finds poses.
+        boxes: tells where persons are.
+        out: folder for what is drawn.
+        painter: None draws nothing.
+        crops: also write what lies in each box.
+    """
+
+    predictor: Predictor
+    boxes: BoxSource
+    out: Path
+    painter: Painter | None
+    crops: bool
+
+    def __call__(self, images: Iterable[ImageFile]) -> Iterator[ImageResult]:
+        """The results of each, in order; the network's batches reach over images."""
+        broken: deque[tuple[int, ImageResult]] = deque()
+        for (number, image), poses in self.predictor.stream(self._open(images, broken)):
+            while broken and broken[0][0] < number:
+                yield broken.popleft()[1]
+            if self.painter is not None:
+                save_drawn(poses, self.painter, self.out, image.name)
+            if self.crops:
+                save_crops(poses, self.out, image.name)
+            found = poses.to_coco(image.image_id)
+            yield ImageResult(image, [{**p, "file_name": image.path.name} for p in found])
+        yield from (result for _, result in broken)
+
+    def _open(
+        self, images: Iterable[ImageFile], broken: deque[tuple[int, ImageResult]]
+    ) -> Iterator[_Opened]:
+        for number, image in enumerate(images):
+            try:
+                picture = open_image(image.path)
+            except OSError as error:
+                broken.append((number, ImageResult(image, [], str(error))))
+                continue
+            yield (number, image), picture, *self.boxes(picture, image.image_id)
+
+
+def build_worker(cfg: DictConfig, ids: Collection[int] | None = None) -> ImageWorker:
+    """The worker that ``conf/predict.yaml`` describes.
+
+    Args:
+        cfg: the configuration.
+        ids: of the images, one of which must have a box; None where they are not known.
+
+    Raises:
+        FileNotFoundError: a file is not there.
+        ValueError: a file does not fit.
+    """
+    Image.MAX_IMAGE_PIXELS = _PIXELS
+    options = {key: cfg[key] for key in ("skeleton", "input_size", "label")}
+    loaded = load_net(chosen(cfg.ckpt), **options)
+    predictor = Predictor(loaded, cfg.device, cfg.flip, cfg.batch_size)
+    painter = Painter(cfg.threshold, predictor.stage1() if cfg.compare else None)
+    boxes = box_source(str(cfg.boxes), **cfg.detector, device=predictor.device, ids=ids)
+    out = Path(cfg.out)
+    return ImageWorker(predictor, boxes, out, painter if cfg.draw else None, cfg.crops)

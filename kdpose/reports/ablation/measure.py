@@ -1,0 +1,196 @@
+"""A table row from its runs: means over seeds, differences from the baseline, breakdowns."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdpose.data.annotations import Persons, load_persons
+from kdpose.data.transforms import box_region
+from kdpose.metrics.keypoint_ap import (
+    crowd_subsets,
+    ground_truth,
+    mean_defined,
+    precision_recall,
+    read_detections,
+)
+from kdpose.metrics.matches import Matches, average_precision, match_persons
+from kdpose.metrics.pck import torso_pck
+from kdpose.reports.ablation.collect import Run
+from kdpose.skeletons.skeleton import Skeleton
+
+_SAME_REGION = 0.01  # pixels: results carry three decimals
+_CUTS = (0.2, 0.8)  # of crowdIndex, CrowdPose's own
+
+
+@dataclass(frozen=True)
+class Split:
+    """The validation split that all runs were scored on.
+
+    Attributes:
+        path: of the annotation file.
+        images: of the file, by id.
+        truth: its persons as evaluators take them.
+        persons: those that have a ground-truth box to find a pose in.
+        skeleton: of the persons.
+    """
+
+    path: Path
+    images: dict[int, dict[str, Any]]
+    truth: list[dict[str, Any]]
+    persons: Persons
+    skeleton: Skeleton
+
+    @cached_property
+    def image_ids(self) -> list[int]:
+        """Ascending, as :class:`Matches` has them."""
+        return sorted(self.images)
+
+    @cached_property
+    def joint_by_joint(self) -> dict[str, list[dict[str, Any]]]:
+        """The persons with one joint alone, for each joint."""
+        names = self.skeleton.joints
+        return {n: _with(self.truth, np.arange(len(names)) == k) for k, n in enumerate(names)}
+
+    @cached_property
+    def by_visibility(self) -> dict[str, list[dict[str, Any]]]:
+        """The persons with their visible (v = 2) and with their hidden (v = 1) joints alone."""
+        return {n: _with(self.truth, visible=v) for n, v in (("visible", 2), ("hidden", 1))}
+
+
+def _with(
+    truth: list[dict[str, Any]],
+    joints: NDArray[np.bool_] | None = None,
+    visible: int | None = None,
+) -> list[dict[str, Any]]:
+    """Persons with some labels alone; one who has none left is ignored, not missed."""
+    persons = []
+    for person in truth:
+        keypoints = np.array(person["keypoints"], dtype=np.float64).reshape(-1, 3)
+        kept = keypoints[:, 2] > 0 if visible is None else keypoints[:, 2] == visible
+        if joints is not None:
+            kept &= joints
+        keypoints[~kept, 2] = 0
+        counts = int(kept.sum()) if person["num_keypoints"] else 0
+        persons.append(person | {"keypoints": keypoints.ravel().tolist(), "num_keypoints": counts})
+    return persons
+
+
+def read_split(run: Run, skeleton: Skeleton) -> Split:
+    """The split of a run's ``metrics.json``.
+
+    Raises:
+        FileNotFoundError: its annotation file is no longer there.
+        ValueError: the file has changed since.
+    """
+    path = Path(run.metrics["annotations"])
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no annotations at {path}, on which {run.folder.absolute()} was scored"
+        )
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != run.metrics["annotations_sha256"]:
+        raise ValueError(f"{path} has changed since {run.folder.absolute()} was scored on it")
+    data = json.loads(content)
+    return Split(
+        path,
+        images={int(image["id"]): image for image in data["images"]},
+        truth=ground_truth(data, path, run.metrics["protocol"], len(skeleton)),
+        persons=load_persons(path, skeleton, "annotations"),
+        skeleton=skeleton,
+    )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one run's poses say.
+
+    Attributes:
+        matches: for resampling.
+        joints: AP by the OKS of each joint alone.
+        occlusion: AP by the OKS of the visible (v = 2) and of the hidden (v = 1) joints alone.
+        crowding: AP on easy, medium and hard images; empty where none has a crowdIndex.
+        pck: at 0.2 of the torso, and of how many persons; None where not defined.
+    """
+
+    matches: Matches
+    joints: dict[str, float | None]
+    occlusion: dict[str, float | None]
+    crowding: dict[str, float | None] = field(default_factory=dict)
+    pck: tuple[float, int] | None = None
+
+
+def measure(run: Run, split: Split) -> Measured:
+    """Match and break down a run's poses.
+
+    Raises:
+        ValueError: the poses do not give the AP that ``metrics.json`` states.
+    """
+    sigmas, ids = split.skeleton.sigmas, split.image_ids
+    found = read_detections(run.results, split.images, split.path, len(sigmas))
+    matches = match_persons(split.truth, found, ids, sigmas)
+    stated, again = run.metrics["AP"], average_precision(matches)
+    if stated is not None and again is not None and abs(stated - again) > 1e-4:
+        raise ValueError(
+            f"{run.folder.absolute()}: predictions.json gives AP {again:.4f} and metrics.json "
+            f"states {stated:.4f}: they are of different runs"
+        )
+
+    def ap(truth: Sequence[Mapping[str, Any]]) -> float | None:
+        return mean_defined(precision_recall(truth, found, set(ids), sigmas)[0][..., 0])
+
+    subsets = crowd_subsets(list(split.images.values()), _CUTS)
+    crowding = {
+        name: average_precision(matches, np.isin(ids, list(subset)).astype(np.int64))
+        for name, subset in subsets.items()
+    }
+    return Measured(
+        matches,
+        joints={name: ap(truth) for name, truth in split.joint_by_joint.items()},
+        occlusion={name: ap(truth) for name, truth in split.by_visibility.items()},
+        crowding=crowding if any(subsets.values()) else {},
+        pck=_pck(run, split),
+    )
+
+
+def _pck(run: Run, split: Split) -> tuple[float, int] | None:
+    """PCK needs to know whose pose is whose, which ground-truth boxes tell."""
+    if run.metrics["box_source"] != "gt":
+        return None
+    persons = split.persons
+    width, height = run.metrics["input_size"]
+    poses = poses_of_persons(run.results, persons, width / height)
+    return torso_pck(poses, persons.joints, persons.visible, split.skeleton)
+
+
+def poses_of_persons(
+    results: Sequence[Mapping[str, Any]], persons: Persons, aspect: float
+) -> NDArray[np.float64]:
+    """The pose found in each person's ground-truth box.
+
+    Args:
+        results: COCO results with ``region``, the crop that a pose was found in.
+        persons: N of them.
+        aspect: width / height of the crops.
+
+    Returns:
+        ``(N, K, 2)``, image pixels; NaN where there is none, as of one suppressed for a better.
+    """
+    poses = np.full(persons.joints.shape, np.nan)
+    by_image: dict[int, list[Mapping[str, Any]]] = {}
+    for result in results:
+        by_image.setdefault(int(result["image_id"]), []).append(result)
+    for row, image in enumerate(persons.image_id.tolist()):
+        center, size = box_region(persons.box[row], aspect)
+        region = np.array([*(center - size / 2), *size])
+        for result in by_image.get(image, ()):
+            if np.abs(np.array(result["region"]) - region).max() <= _SAME_REGION:
+                poses[row] = np.reshape(result["keypoints"], (-1, 3))[:, :2]
+                break
+    return poses

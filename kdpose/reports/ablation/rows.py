@@ -1,0 +1,185 @@
+"""Table rows: means over seeds, and how sure a difference from the baseline is."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdpose.cli import CONF
+from kdpose.metrics.matches import draw_images, interval, resampled_ap
+from kdpose.reports.ablation.collect import Run
+from kdpose.reports.ablation.measure import Measured
+
+FIGURES = ("AP", "AP50", "AP75", "AR", "APM", "APL", "AP_easy", "AP_medium", "AP_hard")
+Shares = dict[str, dict[int, float]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """AP above the baseline's, as a fraction: over the seeds both have, and its interval."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table, over the seeds of its runs; figures are fractions.
+
+    Attributes:
+        label: of the runs.
+        runs: by seed.
+        means: of ``FIGURES`` and ``PCK``, where defined.
+        deviation: of AP over the seeds, sample standard deviation; None for a single one.
+        difference: from the baseline; None for itself and where no seed is shared.
+        joints: AP by joint.
+        occlusion: AP on visible and hidden joints.
+        crowding: AP by the images' crowding.
+        pck_persons: how many PCK counts.
+        shares: of the gradient by term and epoch.
+        paper: what the paper states for the scheme, in percent, and the scheme's number; or, of a
+            row that no scheme ends with, ``part_of``, the number of one that trains it as well.
+    """
+
+    label: str
+    runs: Sequence[Run]
+    means: dict[str, float]
+    deviation: float | None
+    difference: Difference | None
+    joints: dict[str, float | None]
+    occlusion: dict[str, float | None]
+    crowding: dict[str, float | None]
+    pck_persons: int | None
+    shares: Shares
+    paper: Mapping[str, Any]
+
+    @property
+    def command(self) -> str | None:
+        """What trains the row, where it is a scheme of an ablation that ships with kdpose."""
+        experiment, part, _ = str(self.runs[0].config.name).partition("/")
+        shipped = (Path(CONF) / "experiment" / f"{experiment}.yaml").is_file()
+        scheme = self.paper.get("scheme", self.paper.get("part_of"))
+        if not (part and shipped and scheme is not None):
+            return None
+        seeds = ",".join(str(run.seed) for run in self.runs)
+        return f"python -m kdpose.train -m +experiment={experiment} scheme={scheme} seed={seeds}"
+
+
+def make_rows(
+    runs: Mapping[str, Sequence[Run]],
+    measured: Mapping[str, Sequence[Measured]],
+    *,
+    baseline: str,
+    paper: Mapping[str, Mapping[str, Any]],
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> list[Row]:
+    """Rows in the order given.
+
+    Args:
+        runs: by label, one per seed.
+        measured: the same runs'.
+        baseline: the label that differences are taken from.
+        paper: by label.
+        resamples: bootstrap samples of the split's images.
+        confidence: of the intervals.
+        seed: of the samples.
+
+    Raises:
+        ValueError: no row is the baseline.
+    """
+    if baseline not in runs:
+        raise ValueError(f"baseline must be one of {list(runs)}, got {baseline}")
+    images = len(measured[baseline][0].matches.persons)
+    draws = draw_images(images, resamples, seed)
+    samples = {
+        label: {
+            run.seed: resampled_ap(one.matches, draws)
+            for run, one in zip(members, measured[label], strict=True)
+        }
+        for label, members in runs.items()
+    }
+    aps = {label: {run.seed: run.metrics["AP"] for run in runs[label]} for label in runs}
+    rows = []
+    for label, members in runs.items():
+        difference = None
+        if label != baseline:
+            difference = _difference(
+                aps[label], aps[baseline], samples[label], samples[baseline], confidence
+            )
+        rows.append(_row(label, members, measured[label], difference, paper.get(label, {})))
+    return rows
+
+
+def _difference(
+    ours: Mapping[int, float | None],
+    theirs: Mapping[int, float | None],
+    our_samples: Mapping[int, NDArray[np.float64]],
+    their_samples: Mapping[int, NDArray[np.float64]],
+    confidence: float,
+) -> Difference | None:
+    """Seed by seed on the same images, then averaged: what both share cancels out."""
+    pairs = [
+        (a, b, s) for s, a in ours.items() if (b := theirs.get(s)) is not None and a is not None
+    ]
+    if not pairs:
+        return None
+    sampled = np.mean([our_samples[s] - their_samples[s] for _, _, s in pairs], axis=0)
+    low, high = interval(sampled, confidence)
+    return Difference(float(np.mean([a - b for a, b, _ in pairs])), low, high, len(pairs))
+
+
+def _row(
+    label: str,
+    runs: Sequence[Run],
+    measured: Sequence[Measured],
+    difference: Difference | None,
+    paper: Mapping[str, Any],
+) -> Row:
+    means = _mean_by_key({k: run.metrics.get(k) for k in FIGURES} for run in runs)
+    pck = [one.pck for one in measured if one.pck is not None]
+    means["PCK"] = float(np.mean([share for share, _ in pck])) if pck else None
+    aps = [run.metrics["AP"] for run in runs if run.metrics["AP"] is not None]
+    return Row(
+        label=label,
+        runs=runs,
+        means={name: value for name, value in means.items() if value is not None},
+        deviation=float(np.std(aps, ddof=1)) if len(aps) > 1 else None,
+        difference=difference,
+        joints=_mean_by_key(one.joints for one in measured),
+        occlusion=_mean_by_key(one.occlusion for one in measured),
+        crowding=_mean_by_key(one.crowding for one in measured),
+        pck_persons=pck[0][1] if pck else None,
+        shares=_mean_shares([run.gradient_shares() for run in runs]),
+        paper=paper,
+    )
+
+
+def _mean_by_key(values: Iterable[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Means over the seeds, None where one of them is not defined."""
+    columns: dict[str, list[float | None]] = {}
+    for value in values:
+        for key, figure in value.items():
+            columns.setdefault(key, []).append(figure)
+    return {
+        key: None if None in column else float(np.mean([x for x in column if x is not None]))
+        for key, column in columns.items()
+    }
+
+
+def _mean_shares(runs: Sequence[Shares]) -> Shares:
+    """By term and epoch, over the runs that have the epoch."""
+    means: Shares = {}
+    for term in {term: None for run in runs for term in run}:
+        epochs = sorted({epoch for run in runs for epoch in run.get(term, {})})
+        means[term] = {
+            e: float(np.mean([run[term][e] for run in runs if e in run.get(term, {})]))
+            for e in epochs
+        }
+    return means

@@ -1,0 +1,163 @@
+"""The report as text: Markdown, CSV and the console."""
+
+import csv
+from collections.abc import Sequence
+from io import StringIO
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from kdpose.reports.ablation.collect import Run
+from kdpose.reports.ablation.rows import FIGURES, Row
+
+_TRAINING = ("epochs", "seconds", "device")
+_SHORT = {"AP_easy": "AP_E", "AP_medium": "AP_M", "AP_hard": "AP_H", "PCK": "PCK@0.2"}
+Cells = list[list[str]]
+
+
+def percent(value: float | None, sign: bool = False) -> str:
+    """A fraction in percent; ``n/a`` where not defined."""
+    return "n/a" if value is None else f"{100 * value:{'+' if sign else ''}.1f}"
+
+
+def main_table(rows: Sequence[Row], confidence: float) -> Cells:
+    """The rows' figures, header first; in percent."""
+    base = next((row for row in rows if row.difference is None and row.paper), None)
+    shown = [n for n in (*FIGURES[1:], "PCK") if any(n in row.means for row in rows)]
+    header = ["", "scheme", "seeds", "AP", f"gain [{100 * confidence:g} %]"]
+    header += [_SHORT.get(name, name) for name in shown] + ["paper AP", "paper gain"]
+    lines = [header]
+    for row in rows:
+        ap = percent(row.means.get("AP"))
+        ap += "" if row.deviation is None else f" ± {100 * row.deviation:.1f}"
+        gain = row.difference
+        lines.append(
+            [
+                row.label,
+                str(row.paper.get("scheme", "")),
+                str(len(row.runs)),
+                ap,
+                ""
+                if gain is None
+                else f"{percent(gain.mean, sign=True)} [{percent(gain.low, sign=True)}, "
+                f"{percent(gain.high, sign=True)}]",
+                *(percent(row.means.get(name)) for name in shown),
+                str(row.paper.get("AP", "")),
+                f"{row.paper['AP'] - base.paper['AP']:+.1f}"
+                if base is not None and row is not base and "AP" in row.paper
+                else "",
+            ]
+        )
+    return lines
+
+
+def narrow(cells: Cells) -> Cells:
+    """The main table for a terminal: AP, its gain and the paper's."""
+    return [[*line[:5], line[-1]] for line in cells]
+
+
+def breakdown_table(rows: Sequence[Row], part: str) -> Cells:
+    """AP by ``joints``, ``occlusion`` or ``crowding``, header first; [] where none has any."""
+    keys = list(dict.fromkeys(key for row in rows for key in getattr(row, part)))
+    if not any(value is not None for row in rows for value in getattr(row, part).values()):
+        return []
+    header = ["", *(key.replace("left_", "l. ").replace("right_", "r. ") for key in keys)]
+    return [header] + [
+        [row.label, *(percent(getattr(row, part).get(key)) for key in keys)] for row in rows
+    ]
+
+
+def shares_table(rows: Sequence[Row]) -> Cells:
+    """Each term's share of the gradient in the first and last epoch and over all; header first."""
+    taught = [row for row in rows if row.shares]
+    if not taught:
+        return []
+    lines = [["", "term", "first epoch", "last epoch", "mean"]]
+    for row in taught:
+        for term, by_epoch in row.shares.items():
+            values = list(by_epoch.values())
+            mean = sum(values) / len(values)
+            lines.append([row.label, term, *(percent(v) for v in (values[0], values[-1], mean))])
+    return lines
+
+
+def cost_table(rows: Sequence[Row]) -> Cells:
+    """What each row's network and its own last training cost, and the command that makes it."""
+    lines = [["", "params M", "GMACs", "epochs", "minutes", "device", "command"]]
+    for row in rows:
+        first, spent = row.runs[0].metrics, [run.metrics.get("training", {}) for run in row.runs]
+        seconds = [one["seconds"] for one in spent if "seconds" in one]
+        lines.append(
+            [
+                row.label,
+                f"{first['params'] / 1e6:.2f}" if "params" in first else "",
+                f"{first['gmacs']:.3f}" if "gmacs" in first else "",
+                str(spent[0].get("epochs", "")),
+                f"{sum(seconds) / len(seconds) / 60:.1f}" if seconds else "",
+                str(spent[0].get("device", "")),
+                f"`{command}`" if (command := row.command) else "",
+            ]
+        )
+    return lines
+
+
+def lineage_table(runs: Sequence[Run]) -> Cells:
+    """Where each run's AP comes from; header first, hashes shortened."""
+    lines = []
+    for run in runs:
+        line = dict(run.lineage)
+        commit = "n/a" if line["commit"] is None else str(line["commit"])[:10]
+        line["commit"] = f"{commit} + changes" if line.pop("dirty") else commit
+        line["AP"] = percent(line["AP"])
+        line["config"], line["annotations"] = line["config"][:12], line["annotations"][:12]
+        lines.append(line)
+    header = list(lines[0])
+    return [header] + [["" if x[k] is None else str(x[k]) for k in header] for x in lines]
+
+
+def as_markdown(cells: Cells) -> str:
+    """A Markdown table, first column to the left and the others to the right."""
+    rule = ["---", *["---:"] * (len(cells[0]) - 1)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (cells[0], rule, *cells[1:]))
+
+
+def as_console(title: str, cells: Cells) -> Table:
+    """A table for the terminal."""
+    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    for index, name in enumerate(cells[0]):
+        table.add_column(name, justify="right" if index else "left", no_wrap=True)
+    for line in cells[1:]:
+        table.add_row(*line)
+    return table
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """A line per row, unrounded fractions; the paper's figures in percent, as it prints them."""
+    lines: list[dict[str, Any]] = []
+    for row in rows:
+        gain = row.difference
+        lines.append(
+            {
+                "row": row.label,
+                "scheme": row.paper.get("scheme"),
+                "seeds": " ".join(str(run.seed) for run in row.runs),
+                **{name: row.means.get(name) for name in (*FIGURES, "PCK")},
+                "AP_deviation": row.deviation,
+                **{key: row.runs[0].metrics.get(key) for key in ("params", "gmacs")},
+                **{key: row.runs[0].metrics.get("training", {}).get(key) for key in _TRAINING},
+                "command": row.command,
+                "gain": gain and gain.mean,
+                "gain_low": gain and gain.low,
+                "gain_high": gain and gain.high,
+                **{f"AP_{part}": value for part, value in row.occlusion.items()},
+                **{f"crowd_{part}": value for part, value in row.crowding.items()},
+                **{f"joint_{part}": value for part, value in row.joints.items()},
+                **{f"paper_{k}_percent": row.paper.get(k) for k in ("AP", "AP50", "AP75")},
+            }
+        )
+    text = StringIO()
+    writer = csv.DictWriter(text, list(lines[0]))
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()

@@ -1,0 +1,29 @@
+"""The page itself: one file that asks nothing of any network."""
+
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from kdpose.reports.student.facts import read
+
+
+def write_page(run_dir: Path) -> Path:
+    """Write ``report.html`` from what lies in a distillation's folder.
+
+    Raises:
+        FileNotFoundError: the trainings have not come to their table.
+    """
+    if not (run_dir / "table.json").is_file():
+        raise FileNotFoundError(f"no table.json in {run_dir.absolute()}: the stages are unfinished")
+    templates = PackageLoader("kdpose.reports.student", ".")
+    environment = Environment(
+        loader=templates,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("page.html").render(read(run_dir))
+    path = run_dir / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path

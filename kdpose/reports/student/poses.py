@@ -1,0 +1,75 @@
+"""The same validation persons under each model, small pictures that stand in a page."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.io import encode_jpeg
+
+from kdpose.checkpoints.load import load_net
+from kdpose.data.annotations import load_persons
+from kdpose.data.dataset import PoseDataset, spread
+from kdpose.display.drawing import draw_poses
+from kdpose.skeletons.skeleton import Skeleton
+
+_HEIGHT = 256  # pixels that a crop is enlarged to, to draw on
+
+
+@torch.inference_mode()
+def pictures(models: Mapping[str, Mapping[str, Any]], persons: int) -> list[dict[str, str]]:
+    """Some fixed validation persons: the labels, then what each model finds.
+
+    Args:
+        models: by label; of each ``ckpt``, perhaps ``options`` of :func:`load_net`. The last is a
+            student of kdpose, whose validation split is shown.
+        persons: how many.
+
+    Returns:
+        For each person the pictures as ``data:`` addresses, by label.
+    """
+    nets = {k: load_net(m["ckpt"], **m.get("options", {})) for k, m in models.items()}
+    student = list(nets.values())[-1]
+    split, skeleton = student.description["dataset"], student.net.skeleton
+    everyone = load_persons(split["annotations"], skeleton)
+    shown: list[dict[str, str]] = []
+    for label, loaded in nets.items():
+        net = loaded.net
+        batch = spread(
+            PoseDataset(everyone, split["images"], skeleton, net.codec.input_size), persons
+        )
+        if not shown:
+            labels = _drawn(batch.image, batch.joints, batch.visible > 0, skeleton)
+            shown = [{"labels": picture} for picture in labels]
+        found = net.pose(batch.image).joints
+        seen = torch.ones(found.shape[:2], dtype=torch.bool)
+        drawn = _drawn(batch.image, found, seen, net.skeleton)
+        for row, picture in zip(shown, drawn, strict=True):
+            row[label] = picture
+    return shown
+
+
+def _drawn(crops: Tensor, joints: Tensor, seen: Tensor, skeleton: Skeleton) -> list[str]:
+    """Crops ``(B, 3, H, W)`` with poses ``(B, K, 2)``, of the joints that are seen ``(B, K)``."""
+    factor = max(1, round(_HEIGHT / crops.shape[-2]))
+    large = crops.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+    return [
+        as_address(draw_poses(crop, pose[None] * factor, s[None].float(), skeleton, threshold=0.5))
+        for crop, pose, s in zip(large, joints.cpu(), seen, strict=True)
+    ]
+
+
+def as_address(picture: Tensor) -> str:
+    """A picture ``(3, H, W)`` uint8 as a ``data:`` address."""
+    return _address(encode_jpeg(picture.contiguous(), quality=85).numpy().tobytes())
+
+
+def file_as_address(path: Path) -> str | None:
+    """A JPEG file as a ``data:`` address; None where it is not there."""
+    return _address(path.read_bytes()) if path.is_file() else None
+
+
+def _address(jpeg: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"

@@ -1,0 +1,1 @@
+"""What the process is: its rank, its code and files, its device."""

@@ -1,0 +1,1 @@
+"""Joints, limbs and the names that connect skeletons."""

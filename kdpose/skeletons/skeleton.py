@@ -1,0 +1,193 @@
+"""Skeletons: facts about joints, not hyper-parameters."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+_SIDES = (("left", "right"), ("l", "r"))
+SIGMA_SOURCES = ("given", "estimated", "default")
+
+
+def _plain(name: str) -> str:
+    """A joint's name however it was spelt: ``L-Ankle`` and ``l ankle`` are ``l_ankle``."""
+    return re.sub(r"[\W_]+", "_", name.lower())
+
+
+def _mirrored(name: str) -> str | None:
+    """The plain name of the joint on the other side, or None for one on the body's midline."""
+    words = _plain(name).split("_")
+    for left, right in _SIDES:
+        swap = {left: right, right: left}
+        if any(word in swap for word in words):
+            return "_".join(swap.get(word, word) for word in words)
+    return None
+
+
+def _is_left(name: str) -> bool:
+    return any(word in ("left", "l") for word in _plain(name).split("_"))
+
+
+def joint_key(name: str) -> str:
+    """What a joint is called in every skeleton: its side in full and in front.
+
+    ``L-Ankle``, ``l_ankle`` and ``ankle left`` are all ``left_ankle``; no other synonym is known.
+    """
+    words = [dict(l="left", r="right").get(word, word) for word in _plain(name).split("_")]
+    return "_".join(sorted(words, key=lambda word: word not in _SIDES[0]))
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Joints of one kind of body and what is known of them.
+
+    Attributes:
+        name: identifies the skeleton in configs, logs and checkpoints.
+        joints: K joint names; ``left_``/``right_`` (or ``l_``/``r_``) make flip pairs.
+        limbs: E joint-index pairs joined by a limb: the edge set of Eq. 3 and of the GCN.
+        sigmas: K OKS constants.
+        upper_body: joints that half-body augmentation treats as the upper half.
+        flip_pairs: (left, right) joint names that a flip exchanges; None derives them by name.
+        sigma_source: ``given``, ``estimated`` from repeated labels, or ``default``: nobody
+            measured them, so figures are shown at half and double of them too.
+
+    Raises:
+        ValueError: where the parts do not fit one another, naming the joint.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    limbs: tuple[tuple[int, int], ...]
+    sigmas: tuple[float, ...]
+    upper_body: tuple[int, ...] = ()
+    flip_pairs: tuple[tuple[str, str], ...] | None = None
+    sigma_source: str = "given"
+
+    def __post_init__(self) -> None:
+        if len({joint_key(joint) for joint in self.joints}) != len(self.joints):
+            raise ValueError(f"skeleton '{self.name}': joint names must differ, got {self.joints}")
+        if len(self.sigmas) != len(self.joints):
+            raise ValueError(
+                f"skeleton '{self.name}': needs one sigma per joint, "
+                f"got {len(self.sigmas)} sigmas and {len(self.joints)} joints"
+            )
+        if not all(0 < sigma < float("inf") for sigma in self.sigmas):
+            raise ValueError(f"skeleton '{self.name}': sigmas must be above 0, got {self.sigmas}")
+        if self.sigma_source not in SIGMA_SOURCES:
+            raise ValueError(
+                f"skeleton '{self.name}': sigma_source must be one of {', '.join(SIGMA_SOURCES)}, "
+                f"got '{self.sigma_source}'"
+            )
+        for a, b in self.limbs:
+            if not (0 <= a < len(self.joints) and 0 <= b < len(self.joints) and a != b):
+                raise ValueError(
+                    f"skeleton '{self.name}': limb ({a}, {b}) must join two of "
+                    f"{len(self.joints)} joints"
+                )
+        self._check_flip()
+
+    def _check_flip(self) -> None:
+        """A flip must undo itself: each joint has one partner, whose partner it is."""
+        if self.flip_pairs is None:
+            names = {_plain(joint) for joint in self.joints}
+            for joint in self.joints:
+                other = _mirrored(joint)
+                if other is not None and other not in names:
+                    raise ValueError(
+                        f"skeleton '{self.name}': '{joint}' has no partner '{other}' to flip with"
+                    )
+            return
+        paired = [joint for pair in self.flip_pairs for joint in pair]
+        for joint in paired:
+            if joint not in self.joints:
+                raise ValueError(f"skeleton '{self.name}': flip_pairs name no joint by '{joint}'")
+            if paired.count(joint) > 1:
+                raise ValueError(
+                    f"skeleton '{self.name}': flip_pairs must undo themselves, but '{joint}' has "
+                    "more than one partner"
+                )
+
+    def __len__(self) -> int:
+        """Number of joints K."""
+        return len(self.joints)
+
+    @cached_property
+    def flip_order(self) -> tuple[int, ...]:
+        """Joint order after a horizontal flip: ``flipped[k] = original[flip_order[k]]``."""
+        order = list(range(len(self)))
+        for left, right in self.sides:
+            order[left], order[right] = right, left
+        return tuple(order)
+
+    @cached_property
+    def sides(self) -> tuple[tuple[int, int], ...]:
+        """(left, right) joint indices of the pairs that a flip exchanges."""
+        if self.flip_pairs is not None:
+            index = {joint: k for k, joint in enumerate(self.joints)}
+            return tuple((index[left], index[right]) for left, right in self.flip_pairs)
+        plain = {_plain(joint): k for k, joint in enumerate(self.joints)}
+        return tuple(
+            (k, plain[other])
+            for k, joint in enumerate(self.joints)
+            if (other := _mirrored(joint)) is not None and _is_left(joint)
+        )
+
+    @cached_property
+    def lower_body(self) -> tuple[int, ...]:
+        """The joints that are not of the upper body."""
+        return tuple(k for k in range(len(self)) if k not in self.upper_body)
+
+    def limb_weights(self, scheme: str = "uniform") -> tuple[float, ...]:
+        """Edge weights omega of Eq. 3, of mean 1.
+
+        The paper takes them from a work that does not print them, so they are a choice:
+        ``uniform``, or ``oks``, where omega is proportional to 1/sqrt(sigma_i^2 + sigma_j^2).
+
+        Raises:
+            ValueError: the scheme is unknown.
+        """
+        if scheme == "uniform":
+            return (1.0,) * len(self.limbs)
+        if scheme == "oks":
+            raw = [(self.sigmas[a] ** 2 + self.sigmas[b] ** 2) ** -0.5 for a, b in self.limbs]
+            return tuple(float(w) for w in np.array(raw) / np.mean(raw))
+        raise ValueError(f"limb weight scheme must be 'uniform' or 'oks', got '{scheme}'")
+
+    def to_category(self) -> dict[str, Any]:
+        """The skeleton as a COCO category; its limbs count from 1."""
+        return {
+            "supercategory": "person",
+            "id": 1,
+            "name": "person",
+            "keypoints": list(self.joints),
+            "skeleton": [[a + 1, b + 1] for a, b in self.limbs],
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Rebuild what :meth:`to_dict` wrote."""
+        return cls(
+            values["name"],
+            tuple(values["joints"]),
+            tuple((int(a), int(b)) for a, b in values["limbs"]),
+            tuple(values["sigmas"]),
+            tuple(values["upper_body"]),
+            None if (flip := values.get("flip_pairs")) is None else tuple((a, b) for a, b in flip),
+            values.get("sigma_source", "given"),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for checkpoints and results."""
+        return {
+            "name": self.name,
+            "joints": list(self.joints),
+            "limbs": [list(limb) for limb in self.limbs],
+            "sigmas": list(self.sigmas),
+            "upper_body": list(self.upper_body),
+            "flip_pairs": None
+            if self.flip_pairs is None
+            else [list(pair) for pair in self.flip_pairs],
+            "sigma_source": self.sigma_source,
+        }

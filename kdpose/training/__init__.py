@@ -1,0 +1,1 @@
+"""One stage of training and the pipeline of stages."""

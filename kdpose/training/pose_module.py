@@ -1,0 +1,243 @@
+"""What both stages share: validation, optimizer and logging."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from kdpose.checkpoints.load import KEY
+from kdpose.losses.terms import LossTerm
+from kdpose.metrics.pose_results import PoseResults
+from kdpose.pose_net import PoseNet, RefinedPoseNet
+from kdpose.skeletons.shared import SkeletonBridge
+from kdpose.skeletons.skeleton import Skeleton
+from kdpose.training.fast_nets import compile_parts, folded, has_bfloat16
+from kdpose.types import PoseBatch
+
+_CHECK_EVERY = 20  # steps: the check waits for the device
+
+
+class FrozenTeacher:
+    """A teacher that is used and never trained.
+
+    It is no ``nn.Module``, so that it stays out of the student's checkpoints, parameters and
+    training mode; hence it must be moved to the device by hand.
+
+    Args:
+        net: put into eval mode, without gradients.
+        student: whose joints it is to speak of, where its own are others.
+
+    Attributes:
+        bridge: the joints that both skeletons have.
+        mask: ``(K,)``, 1 for each of the student's joints that the teacher knows.
+
+    Raises:
+        ValueError: the skeletons share too few joints.
+    """
+
+    def __init__(self, net: PoseNet, student: Skeleton) -> None:
+        self.net = net.requires_grad_(False).eval()
+        self.bridge = SkeletonBridge.between(student, net.skeleton)
+        self.mask = torch.tensor(self.bridge.mask)
+        self._ours = torch.tensor(self.bridge.student_joints)
+        self._its = torch.tensor(self.bridge.teacher_joints)
+
+    def to(self, device: torch.device) -> None:
+        """Move the teacher."""
+        self.net.to(device)
+        self.mask = self.mask.to(device)
+        self._ours, self._its = self._ours.to(device), self._its.to(device)
+
+    def in_student_joints(self, pose: Tensor, otherwise: Tensor) -> Tensor:
+        """What the teacher says of its joints, as said of the student's.
+
+        Args:
+            pose: ``(B, K_teacher, n)``: coordinates, or the bins' probabilities.
+            otherwise: ``(B, K, n)``, taken for the joints that the teacher does not know.
+
+        Returns:
+            ``(B, K, n)``.
+        """
+        return otherwise.to(pose.dtype).index_copy(1, self._ours, pose[:, self._its])
+
+
+class PoseModule(L.LightningModule):
+    """Validation by AP, optimisation and logging around one pose network.
+
+    Args:
+        net: what is trained and, at the end, used.
+        losses: the terms of the objective by the name they are logged under.
+        optimizer: builds the optimizer from the parameters that need gradients.
+        scheduler: builds the schedule from ``optimizer``, ``total_steps``, ``steps_per_epoch``.
+        teacher: None where no term needs one.
+        flip_test: validate on both the crop and its mirror image.
+        description: plain values that every checkpoint carries, see :mod:`kdpose.checkpoints.load`.
+        compile: options of ``torch.compile`` for the nets, see :func:`compile_parts`; None: eager.
+        fold_teacher: fold the teacher's batch norms, see :func:`folded`.
+
+    Raises:
+        ValueError: a loss needs a teacher and there is none, or the two skeletons share too few
+            joints.
+    """
+
+    def __init__(
+        self,
+        net: PoseNet | RefinedPoseNet,
+        losses: Mapping[str, LossTerm],
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler],
+        teacher: PoseNet | None = None,
+        flip_test: bool = True,
+        description: Mapping[str, Any] | None = None,
+        compile: Mapping[str, Any] | None = None,
+        fold_teacher: bool = False,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.description = dict(description or {})
+        self.losses = dict(losses)
+        self.needs = frozenset[str]().union(*(term.needs for term in self.losses.values()))
+        taught = sorted(name for name in self.needs if name.startswith("teacher_"))
+        if taught and teacher is None:
+            raise ValueError(
+                f"the losses {sorted(self.losses)} need {taught}: give a teacher "
+                "(teacher=checkpoint teacher.ckpt=PATH) or take losses without one"
+            )
+        self.teacher = None
+        if teacher is not None and taught:
+            teacher = folded(teacher.eval()) if fold_teacher else teacher
+            self.teacher = FrozenTeacher(teacher, net.skeleton)
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.flip_test = flip_test
+        self.compile_options = compile
+        self.results = PoseResults(net.codec.input_size)
+
+    def on_fit_start(self) -> None:
+        """Bring the teacher to the device that the student was moved to; compile both.
+
+        Raises:
+            ValueError: bfloat16 is asked for and would be emulated.
+        """
+        precision = str(self.trainer.precision)
+        if precision.startswith("bf16") and not has_bfloat16(self.device):
+            raise ValueError(
+                f"trainer.precision={precision} would be emulated on this {self.device.type}, ten "
+                "times as slow as float32: take trainer.precision=32-true"
+            )
+        if self.teacher is not None:
+            self.teacher.to(self.device)
+        if self.compile_options is not None:
+            compile_parts(self.net, self.compile_options)
+            if self.teacher is not None:
+                compile_parts(self.teacher.net, self.compile_options)
+
+    def on_train_batch_start(self, batch: PoseBatch, batch_idx: int) -> None:
+        """Let CUDA graphs write anew where they wrote.
+
+        Without a word on where a step begins, each call of a compiled net is taken for one, and
+        the teacher's would overwrite what the student's gave.
+        """
+        if self.compile_options is not None:
+            torch.compiler.cudagraph_mark_step_begin()
+
+    def on_after_backward(self) -> None:
+        """Name the parameters that several devices would wait for in vain.
+
+        Raises:
+            ValueError: a parameter has no gradient after the first step.
+        """
+        parallel = self.trainer.strategy.model
+        if self.global_step > 0 or not isinstance(parallel, DistributedDataParallel):
+            return
+        trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
+        unused = [name for name, p in trained if p.grad is None]
+        if unused and not parallel.find_unused_parameters:
+            raise ValueError(
+                f"{len(unused)} of {len(trained)} parameters, {unused[:3]}, have no part in the "
+                f"losses {sorted(self.losses)}, and several devices wait for the gradients of all: "
+                "take trainer.strategy=ddp_find_unused_parameters_true"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the description; a file without optimizer state keeps what inference needs."""
+        checkpoint[KEY] = self.description
+        if "optimizer_states" not in checkpoint:
+            weights = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {k: v for k, v in weights.items() if k.startswith("net.")}
+
+    def teacher_scale(self) -> float:
+        """Student crop pixels per teacher crop pixel."""
+        assert self.teacher is not None
+        return self.net.codec.input_size[0] / self.teacher.net.codec.input_size[0]
+
+    @staticmethod
+    def teacher_image(batch: PoseBatch) -> Tensor:
+        """The crop at the teacher's input size."""
+        return batch.image if batch.teacher_image is None else batch.teacher_image
+
+    def log_losses(self, loss: Tensor, parts: Mapping[str, Tensor], batch: PoseBatch) -> None:
+        """Log the weighted terms, and stop where one is no number.
+
+        Raises:
+            ValueError: naming the term, the step and the images.
+        """
+        if self.global_step % _CHECK_EVERY == 0 and not loss.isfinite():
+            bad = [name for name, part in parts.items() if not part.isfinite()]
+            raise ValueError(
+                f"loss {bad} is not finite in epoch {self.current_epoch}, step "
+                f"{self.global_step}, images {batch.image_id[:5].tolist()}: lower the learning "
+                "rate (optimizer.lr) or train in trainer.precision=32-true"
+            )
+        size = len(batch.image)
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=size)
+        self.log_dict({f"train/loss_{k}": part for k, part in parts.items()}, batch_size=size)
+
+    def validation_step(self, batch: PoseBatch, batch_idx: int) -> None:
+        """Decode the batch's poses and keep them.
+
+        Eager: nets in evaluation mode, and a last batch that is not full, are graphs of their own,
+        which take longer to compile than many validations take.
+        """
+        with torch.compiler.set_stance("force_eager"):
+            pose = self.net.pose(batch.image, self.flip_test)
+        self.results.update(
+            batch.image_id,
+            batch.person,
+            pose.joints,
+            pose.scores,
+            batch.box_score,
+            batch.center,
+            batch.size,
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the split's poses by OKS; subsets without ground truth log nothing."""
+        predictions = self.results.compute()
+        self.results.reset()
+        scores = self.trainer.datamodule.score(predictions)  # type: ignore[attr-defined]
+        logged = {f"val/{name}": value for name, value in scores.items() if value is not None}
+        self.log_dict(logged, rank_zero_only=False)
+        if "val/AP" in logged:
+            self.log("AP", logged["val/AP"], prog_bar=True, logger=False)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """The optimizer over what is trained, its schedule stepped every step."""
+        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
+        total = int(self.trainer.estimated_stepping_batches)
+        per_epoch = max(1, total // max(1, self.trainer.max_epochs or 1))
+        schedule = self.scheduler(optimizer, total_steps=total, steps_per_epoch=per_epoch)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def lr_scheduler_step(self, scheduler: LRScheduler, metric: Any) -> None:  # noqa: ANN401
+        """Step the schedule; plain, so that any scheduler will do."""
+        scheduler.step()

@@ -1,0 +1,55 @@
+"""The brief look at the data before a training: seconds, even at COCO's size."""
+
+import logging
+import shlex
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig
+
+from kdpose.checks.findings import exit_code
+from kdpose.checks.inspect import inspect
+from kdpose.skeletons.skeleton import Skeleton
+
+_log = logging.getLogger(__name__)
+_OPENED = 8  # images of each split
+
+
+@rank_zero_only
+def check_data(cfg: DictConfig, skeleton: Skeleton) -> None:
+    """Check both splits' annotations and open a few images.
+
+    Warnings are logged in one line, by kind and count; :mod:`kdpose.doctor` shows all.
+
+    Raises:
+        ValueError: annotations cannot be read, or errors would make training or figures wrong.
+    """
+    where = {name: dict(cfg.dataset[name]) for name in ("train", "val")}
+    for paths in where.values():
+        if not Path(paths["images"]).is_dir():
+            paths["images"] = None  # a pack stands in, or the loader says what is missing
+    found = inspect(where, skeleton, open_images=_OPENED, look_for_all=False).findings
+    if exit_code(found):
+        first = found[0]
+        if first.kind == "annotations":
+            raise ValueError(first.message)
+        case = f"; the first: {first.examples[0]}" if first.examples else ""
+        raise ValueError(
+            f"the {first.split or 'data'} split has {first.kind} ({first.count}): {first.message}"
+            f"{case}. See all by `{_command(cfg)}`, or go on all the same with doctor=false"
+        )
+    warned = [f"{f.split} {f.kind} {f.count}".strip() for f in found if f.severity == "warning"]
+    if warned:
+        _log.warning("data: %s; `%s` shows them", ", ".join(warned), _command(cfg))
+
+
+def _command(cfg: DictConfig) -> str:
+    """The doctor's command line for a run's data."""
+    words = ["python", "-m", "kdpose.doctor"]
+    if not HydraConfig.initialized():
+        return " ".join([*words, f"dataset={cfg.dataset.name}"])
+    hydra_cfg = HydraConfig.get()
+    chosen = hydra_cfg.runtime.choices.get("dataset", cfg.dataset.name)
+    given = [o for o in hydra_cfg.overrides.task if o.startswith(("dataset.", "data_dir="))]
+    return " ".join([*words, f"dataset={chosen}", *map(shlex.quote, given)])

@@ -1,0 +1,138 @@
+"""A run's folder: made, continued or kept aside."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from kdpose.runtime.ranks import rank
+
+# what may differ between a run and its continuation: where and how fast it runs, not what it does
+_FREE = (
+    "resume",
+    "run_dir",
+    "data.num_workers",
+    "data.cache_images",
+    "data.crop",
+    "data.resident",
+    "logger",
+    "callbacks",
+    "debug",
+    "doctor",
+    "group",
+    "hparams_search",
+    "module.compile",
+    "module.fold_teacher",
+    "optimizer.fused",
+    "teacher.check",
+    "teacher.force",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.plugins",
+    "trainer.strategy",
+    "trainer.default_root_dir",
+)
+
+
+def finished(run_dir: Path) -> bool:
+    """Whether a run came to its end and was scored."""
+    return (run_dir / "metrics.json").is_file()
+
+
+def open_run(cfg: DictConfig) -> tuple[Path, str | None]:
+    """Make the run's folder and write its configuration there.
+
+    Where several processes train together, only the first touches the folder.
+
+    With ``resume=auto`` an earlier run of the same configuration is continued; otherwise it is
+    kept aside as ``<folder>.1``, ``.2``, ..., so that nothing is ever overwritten.
+
+    Returns:
+        The folder, and the checkpoint to continue from, or None to begin.
+
+    Raises:
+        ValueError: the earlier run had another configuration, with the keys that differ.
+        FileNotFoundError: ``resume=PATH`` is not there.
+    """
+    run_dir = Path(cfg.run_dir)
+    last = run_dir / "last.ckpt"
+    saved = run_dir / "config.yaml"
+    checkpoint = None
+    if rank() > 0:
+        return run_dir, _continued(cfg, last, saved)
+    if cfg.resume == "auto" and last.is_file() and saved.is_file():
+        changed = changes(OmegaConf.load(saved), cfg)
+        if changed:
+            raise ValueError(
+                f"{run_dir.absolute()} was trained otherwise: {'; '.join(changed[:6])}. "
+                "Take resume=false to start anew (the old run is kept aside) or another name=NAME"
+            )
+        checkpoint = str(last)
+    elif cfg.resume not in (False, None, "auto"):
+        if not Path(cfg.resume).is_file():
+            raise FileNotFoundError(f"no checkpoint at {Path(cfg.resume).absolute()} (from resume)")
+        checkpoint = str(cfg.resume)
+    elif any(run_dir.glob("*.ckpt")):
+        _keep_aside(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(cfg, saved, resolve=True)
+    _log_to(run_dir / "train.log")
+    return run_dir, checkpoint
+
+
+def _continued(cfg: DictConfig, last: Path, saved: Path) -> str | None:
+    """The checkpoint that the first process will continue from."""
+    if cfg.resume == "auto":
+        return str(last) if last.is_file() and saved.is_file() else None
+    return None if cfg.resume in (False, None) else str(cfg.resume)
+
+
+def _keep_aside(run_dir: Path) -> None:
+    number = 1
+    while (run_dir.parent / f"{run_dir.name}.{number}").exists():
+        number += 1
+    run_dir.rename(run_dir.parent / f"{run_dir.name}.{number}")
+
+
+def _log_to(path: Path) -> None:
+    """Send the log of this process to the run's file, and to no earlier run's."""
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
+        root.removeHandler(handler)
+        handler.close()
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root.addHandler(handler)
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401
+    if isinstance(node, dict):
+        return {k: v for name, x in node.items() for k, v in _flat(x, f"{prefix}{name}.").items()}
+    return {prefix[:-1]: node}
+
+
+def changes(before: Any, after: Any, but: tuple[str, ...] = ()) -> list[str]:  # noqa: ANN401
+    """Keys whose values differ, as ``key: old -> new``.
+
+    Args:
+        before: a configuration, resolved or resolvable.
+        after: another.
+        but: beginnings of keys that may differ, besides those of where and how fast a run goes.
+    """
+    old, new = (_flat(OmegaConf.to_container(cfg, resolve=True)) for cfg in (before, after))
+    return [
+        f"{key} {old.get(key)} -> {new.get(key)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not key.startswith((*_FREE, *but))
+    ]
+
+
+def config_hash(cfg: Any) -> str:  # noqa: ANN401
+    """SHA-256 of what a configuration does, apart from where and how fast it runs."""
+    flat = _flat(OmegaConf.to_container(cfg, resolve=True))
+    kept = {key: flat[key] for key in sorted(flat) if not key.startswith(_FREE)}
+    return hashlib.sha256(json.dumps(kept, default=str).encode()).hexdigest()

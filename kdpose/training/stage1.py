@@ -1,0 +1,160 @@
+"""Stage 1: a SimCC student under a teacher, or a SimCC network on its own."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from kdpose.losses.terms import LossTerm, distill_decay, gradient_norms, total, weighted_terms
+from kdpose.pose_net import PoseNet
+from kdpose.training.pose_module import PoseModule
+from kdpose.types import PoseBatch, PoseOutput, SimCCTarget
+
+_GRADIENTS_EVERY = 50  # steps, from each epoch's first: rare enough to cost no time
+
+
+class DistillStage1Module(PoseModule):
+    """Trains a SimCC network with the terms of Eq. 5; without a teacher, by L_KL alone.
+
+    The student's feature is aligned to the teacher's by the learned 1x1 convolution of Eq. 1,
+    which is dropped after training.  Both poses of Eq. 2 and 3 are soft-argmaxes of one
+    temperature: labels that are smoothed bias them alike, so they agree where the nets do.
+    Under a teacher of another skeleton, Eq. 2 counts the joints that both have and Eq. 3 the limbs
+    between such joints; L_KL and Eq. 1 are as ever.
+
+    Args:
+        net: the student.
+        losses: may ask for ``logits, target, student_feature, teacher_feature, student_pose,
+            teacher_pose, teacher_target, joint_mask, limbs, limb_weight``; poses are in the
+            student's pixels, ``teacher_target`` is what the teacher says, in ``target``'s form.
+        optimizer: see :class:`PoseModule`.
+        scheduler: see there.
+        teacher: see there.
+        flip_test: see there.
+        description: see there.
+        compile: see there.
+        fold_teacher: see there.
+        joint_mask: joints that Eq. 2 and 3 count: ``all`` (the teacher knows hidden ones too),
+            or the ``labelled`` ones.
+        limb_weights: omega of Eq. 3, see :meth:`Skeleton.limb_weights`.
+        temperature: of the soft-argmax.
+
+    Raises:
+        ValueError: see :class:`PoseModule`; or Eq. 3 is asked for and no limb has both its ends
+            in the teacher's skeleton; or ``teacher_target`` is, and the two nets' bins differ.
+    """
+
+    limbs: Tensor
+    limb_weight: Tensor
+
+    def __init__(
+        self,
+        net: PoseNet,
+        losses: Mapping[str, LossTerm],
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler],
+        teacher: PoseNet | None = None,
+        flip_test: bool = True,
+        description: Mapping[str, Any] | None = None,
+        compile: Mapping[str, Any] | None = None,
+        fold_teacher: bool = False,
+        joint_mask: Literal["all", "labelled"] = "all",
+        limb_weights: str = "uniform",
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__(
+            net,
+            losses,
+            optimizer,
+            scheduler,
+            teacher,
+            flip_test,
+            description,
+            compile,
+            fold_teacher,
+        )
+        self.net: PoseNet = net
+        skeleton = net.skeleton
+        self.joint_mask = joint_mask
+        self.temperature = temperature
+        self.register_buffer(
+            "limbs", torch.tensor(skeleton.limbs, dtype=torch.long).reshape(-1, 2), persistent=False
+        )
+        weight = torch.tensor(skeleton.limb_weights(limb_weights))
+        self.register_buffer("limb_weight", weight, persistent=False)
+        if self.teacher is not None and "student_feature" in self.needs:
+            taught = self.teacher.net.backbone.channels[0]
+            self.align = nn.Conv2d(net.backbone.channels[0], taught, kernel_size=1)
+        if self.teacher is not None and {"limbs", "teacher_pose"} <= self.needs:
+            bridge = self.teacher.bridge
+            if not bridge.shared_limbs:
+                raise ValueError(
+                    f"no limb of skeleton '{skeleton.name}' has both its ends in the teacher's "
+                    f"'{bridge.teacher.name}', so Eq. 3 compares nothing: take loss without "
+                    "limb_length"
+                )
+
+        if self.teacher is not None and "teacher_target" in self.needs:
+            ours, its = net.codec.bins, self.teacher.net.codec.bins
+            if ours != its:
+                raise ValueError(
+                    f"loss simcc_teacher compares bins, and the student has {ours}, the teacher "
+                    f"{its}: give both one codec.input_size and codec.split_ratio, or take loss "
+                    "without simcc_teacher"
+                )
+
+    def training_step(self, batch: PoseBatch, batch_idx: int) -> Tensor:
+        """One step of Eq. 5."""
+        output = self.net(batch.image)
+        target = self.net.codec.encode(batch.joints, batch.visible)
+        context: dict[str, Any] = {"logits": output.logits, "target": target}
+        if self.teacher is not None:
+            context |= self._lessons(batch, output, target)
+        gamma = distill_decay(self.current_epoch, self.trainer.max_epochs or 1)
+        loss, parts = total(self.losses, context, gamma)
+        self.log_losses(loss, parts, batch)
+        if self.teacher is not None and batch_idx % _GRADIENTS_EVERY == 0:
+            norms = gradient_norms(weighted_terms(self.losses, context, gamma), output.features[0])
+            named = {f"train/grad_{name}": norm for name, norm in norms.items()}
+            self.log_dict(named, on_step=False, on_epoch=True, batch_size=len(batch.image))
+        if self.teacher is not None:
+            # a tensor made on the device: one made of a number would wait for it
+            self.log("train/gamma", loss.new_full((), gamma), batch_size=len(batch.image))
+        return loss
+
+    def _lessons(self, batch: PoseBatch, output: PoseOutput, target: SimCCTarget) -> dict[str, Any]:
+        """What the distillation terms compare."""
+        assert self.teacher is not None
+        teacher = self.teacher.net
+        with torch.no_grad():
+            taught = teacher(self.teacher_image(batch))
+            teacher_pose = teacher.codec.expectation(taught.logits, self.temperature)
+        student_pose = self.net.codec.expectation(output.logits, self.temperature)
+        counted = torch.ones_like(target.weight) if self.joint_mask == "all" else target.weight
+        lessons: dict[str, Any] = {
+            "student_pose": student_pose,
+            "teacher_pose": self.teacher.in_student_joints(
+                teacher_pose * self.teacher_scale(), otherwise=student_pose.detach()
+            ),
+            "joint_mask": counted * self.teacher.mask,
+            "limbs": self.limbs,
+            "limb_weight": self.limb_weight,
+        }
+        if "teacher_target" in self.needs:
+            x, y = (scores.float().softmax(-1) for scores in taught.logits)
+            lessons["teacher_target"] = SimCCTarget(
+                self.teacher.in_student_joints(x, otherwise=target.x),
+                self.teacher.in_student_joints(y, otherwise=target.y),
+                lessons["joint_mask"],
+            )
+        if "student_feature" in self.needs:
+            feature = taught.features[0]
+            aligned = self.align(output.features[0])
+            if aligned.shape[-2:] != feature.shape[-2:]:
+                aligned = F.interpolate(aligned, feature.shape[-2:], mode="bilinear")
+            lessons |= {"student_feature": aligned, "teacher_feature": feature}
+        return lessons

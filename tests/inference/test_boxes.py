@@ -1,0 +1,47 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kdpose.inference.boxes import FileBoxes, box_source, whole_image
+
+PICTURE = Image.new("RGB", (80, 60))
+ROWS = [
+    {"image_id": 3, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.9},
+    {"image_id": 3, "category_id": 2, "bbox": [5, 5, 30, 40], "score": 0.9},
+    {"image_id": 3, "bbox": [4, 2, 30, 0]},
+    {"image_id": 3, "bbox": [7, 2, 30, 10]},
+    {"image_id": 3, "bbox": [0, 0, 80, 60], "iscrowd": 1},
+]
+
+
+def test_the_whole_picture():
+    boxes, scores = whole_image(PICTURE, 1)
+    assert (boxes.tolist(), scores.tolist()) == ([[0, 0, 80, 60]], [1])
+
+
+@pytest.mark.parametrize("wrap", [lambda rows: rows, lambda rows: {"annotations": rows}])
+def test_detections_and_annotations(tmp_path, wrap):
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(wrap(ROWS)))
+    source = box_source(str(path), "none", None, 0.5, torch.device("cpu"), ids=[3, 9])
+    boxes, scores = source(PICTURE, 3)
+    assert boxes.tolist() == [[1, 2, 30, 40], [7, 2, 30, 10]]
+    np.testing.assert_allclose(scores, [0.9, 1.0])
+    assert [part.shape for part in source(PICTURE, 9)] == [(0, 4), (0,)]  # nobody there
+
+
+def test_files_that_do_not_fit(tmp_path):
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(ROWS))
+    with pytest.raises(
+        ValueError, match=r"belongs to the 2 images of source: their ids are \[1, 2"
+    ):
+        FileBoxes(str(path), [1, 2])
+    path.write_text('[{"box": [1, 2, 3, 4]}]')
+    with pytest.raises(ValueError, match=r"boxes\.json \(from boxes\) must be a list of {image_id"):
+        FileBoxes(str(path))
+    with pytest.raises(FileNotFoundError, match=r"none\.json \(from boxes\)"):
+        FileBoxes(str(tmp_path / "none.json"))

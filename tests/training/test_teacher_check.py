@@ -1,0 +1,324 @@
+"""A teacher that knows nothing is refused, one that knows something is not; both stages train."""
+
+import json
+import logging
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from kdpose.cli import CONF
+from kdpose.data.datamodule import CocoKeypointDataModule
+from kdpose.data.dataset import collate
+from kdpose.evaluation.shared_joints import SharedSplit
+from kdpose.losses.simcc_kl import simcc_kl
+from kdpose.pose_net import RefinedPoseNet
+from kdpose.refiners.igp_gcn import IGPGCN
+from kdpose.skeletons.known import COCO, CROWDPOSE
+from kdpose.skeletons.shared import SkeletonBridge
+from kdpose.skeletons.skeleton import Skeleton
+from kdpose.train import train
+from kdpose.training.teacher_check import TeacherCheck, start_from_teacher
+
+# CrowdPose's body under other names, in another order, without head and neck
+BODY = Skeleton(
+    "body",
+    tuple(f"{name[0]}-{name.split('_')[1].title()}" for name in reversed(CROWDPOSE.joints[:12])),
+    (),
+    (0.08,) * 12,
+)
+
+
+def recipe(skeleton):
+    return {
+        "_target_": "kdpose.pose_net.PoseNet",
+        "backbone": {
+            "_target_": "kdpose.backbones.timm_pyramid.TimmPyramid",
+            "name": "resnet10t",
+            "neck_channels": 16,
+            "model_args": {"channels": [16, 24, 32, 48], "stem_width": 8},
+        },
+        "head": {
+            "_target_": "kdpose.heads.simcc.SimCCHead",
+            "_partial_": True,
+            "init": "projection",
+        },
+        "codec": {
+            "_target_": "kdpose.codecs.simcc.SimCC",
+            "input_size": [48, 64],
+            "label": "gaussian",
+        },
+        "skeleton": {
+            "_target_": "kdpose.skeletons.skeleton.Skeleton.from_dict",
+            "values": skeleton.to_dict(),
+        },
+    }
+
+
+def build(skeleton):
+    torch.manual_seed(1)
+    return instantiate(recipe(skeleton), _convert_="all")
+
+
+def save(net, path):
+    weights = {f"net.{name}": value for name, value in net.state_dict().items()}
+    torch.save({"state_dict": weights, "kdpose": {"net": recipe(net.skeleton)}}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(crowd):
+    files = {
+        name: {
+            "annotations": str(crowd / "annotations" / f"crowdpose_{stem}.json"),
+            "images": str(crowd / "images"),
+        }
+        for name, stem in (("train", "trainval"), ("val", "test"))
+    }
+    module = CocoKeypointDataModule(
+        **files, skeleton=CROWDPOSE, protocol="crowdpose", input_size=(48, 64), num_workers=0
+    )
+    module.setup("fit")
+    return module
+
+
+@pytest.fixture(scope="module")
+def good(data):
+    """A teacher of the twelve joints of BODY that has learned the validation persons by heart."""
+    everyone = collate([data.datasets["val"][row] for row in range(len(data.datasets["val"]))])
+    bridge = SkeletonBridge.between(BODY, CROWDPOSE)
+    order = list(bridge.teacher_joints)
+    net = build(BODY)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=4e-3)
+    target = net.codec.encode(everyone.joints[:, order], everyone.visible[:, order])
+    for _ in range(60):
+        optimizer.zero_grad()
+        simcc_kl(net(everyone.image).logits, target).backward()
+        optimizer.step()
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def constant():
+    net = build(COCO)
+    with torch.no_grad():
+        net.head.final_layer.weight.zero_()
+        net.head.mlp_head_x.bias.copy_(torch.arange(96.0))
+    return net.eval()
+
+
+def checked(data, teacher, record, force=False, identity=None, student=None):
+    bridge = SkeletonBridge.between(CROWDPOSE, teacher.skeleton)
+    check = TeacherCheck(SharedSplit(data, bridge), "best.ckpt", force, "cpu")
+    check.before(teacher, record, identity or {"ckpt_sha256": "a"}, student)
+    return check
+
+
+def test_a_good_teacher_passes(data, good, tmp_path):
+    state = torch.get_rng_state()
+    checked(data, good, tmp_path / "teacher.json")
+    assert torch.equal(torch.get_rng_state(), state)  # the training is the same with a check
+    assert not any(p.is_inference() for p in good.parameters())
+    figures = json.loads((tmp_path / "teacher.json").read_text())
+    assert figures["mean_oks"] > figures["chance_oks"] + 0.1
+    assert 0 < figures["AP"] <= 1
+    assert figures["persons"] == len(data.datasets["val"])
+    assert figures["images"] == 6
+    assert figures["of"]["ckpt_sha256"] == "a"
+
+
+def test_a_constant_teacher_is_refused(data, constant, tmp_path):
+    wanted = r"gives the same pose whatever the image \(its joints move by 0\.\d\d % of the crop\)"
+    with pytest.raises(ValueError, match=wanted):
+        checked(data, constant, tmp_path / "teacher.json")
+
+
+def test_an_untrained_teacher_is_refused_with_both_figures(data, tmp_path):
+    wanted = (
+        r"teacher best\.ckpt is no better than chance: AP 0\.\d{3}, mean OKS 0\.\d{3}, that of the "
+        r"mean training pose 0\.\d{3}, on \d+ boxes of crowdpose_test; .*teacher\.force=true"
+    )
+    with pytest.raises(ValueError, match=wanted):
+        checked(data, build(COCO).eval(), tmp_path / "teacher.json")
+
+
+def test_force_makes_it_a_warning(data, constant, tmp_path, caplog):
+    checked(data, constant, tmp_path / "teacher.json", force=True)
+    assert "trained under it all the same" in caplog.text
+
+
+def test_what_was_measured_is_not_measured_again(data, good, constant, tmp_path):
+    record = tmp_path / "teacher.json"
+    checked(data, good, record)
+    before = record.read_bytes()
+    # told that it is the same file, it does not look; told of another, it does
+    bridge = SkeletonBridge.between(CROWDPOSE, good.skeleton)
+    again = TeacherCheck(SharedSplit(data, bridge), "best.ckpt", device="cpu")
+    again.before(constant, record, {"ckpt_sha256": "a"})
+    assert record.read_bytes() == before
+    with pytest.raises(ValueError, match="the same pose whatever the image"):
+        checked(data, constant, record, identity={"ckpt_sha256": "b"})
+
+
+def test_a_better_student_is_told_of(data, good, tmp_path, caplog):
+    """Before stage 2, and after training, by its results; and silence the other way round."""
+    caplog.set_level(logging.WARNING)
+    poor = build(CROWDPOSE).eval()
+    checked(data, good, tmp_path / "one.json", student=poor)
+    assert "teacher below student" not in caplog.text
+    check = checked(data, poor, tmp_path / "two.json", force=True, student=good_as_crowdpose(good))
+    assert "the student's before stage 2 is" in caplog.text
+    caplog.clear()
+    people = json.loads(check.split.annotations.read_bytes())["annotations"]
+    results = [
+        {"image_id": p["image_id"], "keypoints": p["keypoints"], "score": 1.0} for p in people
+    ]
+    (tmp_path / "predictions.json").write_text(json.dumps(results))
+    check.after(tmp_path / "predictions.json")
+    assert "the student's is 1.000 (14 shared joints, crowdpose_test)" in caplog.text
+    (tmp_path / "predictions.json").write_text("[]")
+    caplog.clear()
+    check.after(tmp_path / "predictions.json")
+    assert not caplog.text
+
+
+def good_as_crowdpose(good):
+    """The good teacher's weights in CrowdPose's joints, head and neck left as they begin."""
+    net = build(CROWDPOSE)
+    bridge = SkeletonBridge.between(CROWDPOSE, good.skeleton)
+    theirs = good.state_dict()
+    last = {name: net.state_dict()[name] for name in theirs if "final_layer" in name}
+    for name, value in last.items():
+        value[list(bridge.student_joints)] = theirs[name][list(bridge.teacher_joints)]
+    net.load_state_dict({**theirs, **last})
+    return net.eval()
+
+
+TINY = (
+    "backbone=mobilenetv4_tiny",
+    "head.init=projection",
+    "codec.input_size=[48,64]",
+    "data.batch_size=8",
+    "data.num_workers=0",
+    "trainer=cpu",
+    "trainer.max_epochs=1",
+    "trainer.log_every_n_steps=1",
+)
+
+
+def run(crowd, runs, stage, *overrides):
+    with initialize_config_dir(CONF, version_base="1.3"):
+        experiment = f"+experiment=synthetic_{stage}"
+        where = (f"dataset.root={crowd}", f"runs={runs}")
+        return train(compose("train", overrides=[experiment, *where, *TINY, *overrides]))
+
+
+def test_17_joints_teach_14_in_both_stages(crowd, tmp_path, capsys, caplog):
+    """Untrained weights: refused as they are, and under force enough to take real steps."""
+    teacher = save(build(COCO), tmp_path / "coco.ckpt")
+    given = f"teacher.ckpt={teacher}"
+    with pytest.raises(ValueError, match=r"coco\.ckpt is no better than chance"):
+        run(crowd, tmp_path, "stage1", given)
+    assert not list((tmp_path / "synthetic_stage1").glob("*.ckpt"))
+    run(crowd, tmp_path, "stage1", given, "teacher.force=true")
+    run(crowd, tmp_path, "stage2", given, "teacher.force=true")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "12 of 14 joints and 12 of 15 limbs taught by 'coco': left_shoulder " in said
+    assert "right_ankle; from labels: head neck" in said
+    for stage, terms in (("stage1", ("kl", "fea", "pos", "cst")), ("stage2", ("gcn_1", "gcn_3"))):
+        folder = Path(tmp_path / f"synthetic_{stage}")
+        figures = json.loads((folder / "teacher.json").read_text())
+        assert figures["of"]["joints"] == list(CROWDPOSE.joints[:12])
+        assert figures["of"]["ckpt"] == str(teacher)
+        assert ("student" in figures) == (stage == "stage2")
+        log = (folder / "csv" / "version_0" / "metrics.csv").read_text().splitlines()
+        rows = [dict(zip(log[0].split(","), row.split(","), strict=True)) for row in log[1:]]
+        for term in terms:
+            values = [float(v) for row in rows if (v := row.get(f"train/loss_{term}"))]
+            assert values
+            assert min(values) > 0
+
+
+def test_detected_boxes_are_matched_to_the_persons_they_show(data, good, crowd, tmp_path):
+    """The labelled boxes as detections, in another order and with one that shows nobody."""
+    gt = checked(data, good, tmp_path / "gt.json").figures
+    people = json.loads((crowd / "annotations" / "crowdpose_test.json").read_text())["annotations"]
+    boxes = [
+        {"image_id": p["image_id"], "category_id": 1, "bbox": p["bbox"], "score": 0.9}
+        for p in reversed(people)
+    ]
+    boxes.append({**boxes[0], "bbox": [0.0, 0.0, 3.0, 3.0], "score": 0.01})
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    detected = CocoKeypointDataModule(
+        **data.splits,
+        skeleton=CROWDPOSE,
+        protocol="crowdpose",
+        input_size=(48, 64),
+        num_workers=0,
+        boxes=str(tmp_path / "boxes.json"),
+    )
+    detected.setup("fit")
+    det = checked(detected, good, tmp_path / "det.json").figures
+    assert det["persons"] == len(boxes)
+    assert det["mean_oks"] == pytest.approx(gt["mean_oks"], abs=0.05)  # boxes differ by a pixel
+    assert det["chance_oks"] == pytest.approx(gt["chance_oks"], abs=0.05)
+    of = json.loads((tmp_path / "det.json").read_text())["of"]
+    assert of["box_source"] == str(tmp_path / "boxes.json")
+    assert len(of["boxes_sha256"]) == 64
+
+
+def test_no_check_where_none_is_wanted(crowd, tmp_path):
+    given = f"teacher.ckpt={save(build(CROWDPOSE), tmp_path / 'teacher.ckpt')}"
+    run(crowd, tmp_path, "stage1", given, "teacher.check=false")
+    assert not (tmp_path / "synthetic_stage1" / "teacher.json").exists()
+    # nor where no term asks the teacher
+    run(crowd, tmp_path, "stage1", given, "loss=[simcc_kl]", "name=alone")
+    assert not (tmp_path / "alone" / "teacher.json").exists()
+
+
+def asks(inherit):
+    return OmegaConf.create({"teacher": {"inherit": inherit}})
+
+
+def test_a_student_starts_with_what_its_teacher_has_of_its_shape(caplog):
+    teacher = build(CROWDPOSE)
+    narrow = recipe(CROWDPOSE)
+    narrow["backbone"]["model_args"]["channels"] = [16, 24, 32, 40]
+    torch.manual_seed(2)
+    student = instantiate(narrow, _convert_="all")
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    start_from_teacher(asks(False), student, teacher)
+    assert all(value.equal(before[name]) for name, value in student.state_dict().items())
+    with caplog.at_level(logging.INFO, "kdpose.checkpoints.tensors"):
+        start_from_teacher(asks(True), student, teacher)
+    for name, value in student.state_dict().items():
+        own = value.shape != teacher.state_dict()[name].shape
+        assert own == ("layer4" in name or "inner_blocks.3.0" in name) or value.ndim == 0
+        assert value.equal(before[name] if own else teacher.state_dict()[name])
+    value = next(student.parameters())
+    assert value.data_ptr() != next(teacher.parameters()).data_ptr()  # a copy, which is trained
+    assert "teacher.inherit: " in caplog.text
+
+
+def test_a_student_of_other_joints_inherits_the_backbone_alone():
+    teacher, student = build(COCO), build(CROWDPOSE)
+    torch.nn.init.zeros_(student.head.mlp_head_x.weight)
+    start_from_teacher(asks(True), student, teacher)
+    assert not student.head.mlp_head_x.weight.any()
+    ours, its = student.backbone.state_dict(), teacher.backbone.state_dict()
+    assert all(ours[name].equal(its[name]) for name in its)
+
+
+def test_what_cannot_be_inherited(good):
+    refined = RefinedPoseNet(build(CROWDPOSE), partial(IGPGCN, hidden=8, widths=(8, 8, 8)))
+    with pytest.raises(ValueError, match="stage 2's student is stage1_ckpt's, and frozen"):
+        start_from_teacher(asks(True), refined, build(CROWDPOSE))
+    other = recipe(CROWDPOSE)
+    other["backbone"] = {"_target_": "kdpose.backbones.hrnet.HRNet", "name": "hrnet_w18_small"}
+    other["skeleton"]["values"] = BODY.to_dict()
+    with pytest.raises(ValueError, match=r"teacher.inherit: none of the network's \d+ tensors"):
+        start_from_teacher(asks(True), instantiate(other, _convert_="all"), build(CROWDPOSE))
