@@ -200,5 +200,5 @@ def quiet() -> None:
     if rank() > 0:  # what the first process says holds for all
         handler.setLevel(logging.ERROR)
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s", force=True)
-    for name in ("lightning.pytorch", "faster_coco_eval", "wandb", "tensorboard"):
+    for name in ("lightning.pytorch", "wandb", "tensorboard"):
         logging.getLogger(name).setLevel(logging.WARNING)

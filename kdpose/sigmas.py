@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from kdpose.cli import console, entry_point
 from kdpose.data.annotations import Persons, load_persons
-from kdpose.metrics.keypoint_ap import BOX_TO_BODY
+from kdpose.metrics.people import BOX_TO_BODY
 from kdpose.skeletons.files import named_skeleton, write_skeleton
 from kdpose.skeletons.known import default_sigmas
 from kdpose.skeletons.skeleton import Skeleton

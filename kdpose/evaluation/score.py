@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from kdpose.data.annotations import count, read_json
-from kdpose.metrics.keypoint_ap import MAX_DETECTIONS, has_boxes, keypoint_ap
+from kdpose.metrics.keypoint_ap import keypoint_ap
+from kdpose.metrics.matching import MAX_DETECTIONS
+from kdpose.metrics.people import has_boxes
 from kdpose.runtime.provenance import code_version, sha256
 from kdpose.skeletons.files import named_skeleton
 from kdpose.skeletons.skeleton import Skeleton

@@ -17,8 +17,9 @@ from kdpose.data.datamodule import CocoKeypointDataModule
 from kdpose.data.dataset import PoseDataset
 from kdpose.evaluate import predict_poses
 from kdpose.inference.predictor import pick_device
-from kdpose.metrics.keypoint_ap import BOX_TO_BODY, keypoint_ap
+from kdpose.metrics.keypoint_ap import keypoint_ap
 from kdpose.metrics.oks import best_boxes, mean_pose, person_oks
+from kdpose.metrics.people import BOX_TO_BODY
 from kdpose.metrics.pose_results import Predictions, to_results
 from kdpose.pose_net import PoseNet
 from kdpose.runtime.provenance import sha256

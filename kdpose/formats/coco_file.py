@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from kdpose.metrics.keypoint_ap import BOX_TO_BODY
+from kdpose.metrics.people import BOX_TO_BODY
 from kdpose.skeletons.skeleton import Skeleton
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")

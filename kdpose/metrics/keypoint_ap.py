@@ -1,18 +1,15 @@
-"""Keypoint AP by the protocols of COCO and CrowdPose, over faster-coco-eval's evaluator."""
+"""Keypoint AP by the protocols of COCO and CrowdPose."""
 
-import json
-import logging
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
 
-MAX_DETECTIONS = 20  # of an image, the best; COCO's and CrowdPose's
-_log = logging.getLogger(__name__)
-BOX_TO_BODY = 0.53  # CrowdPose's share of a box that a body covers, in lieu of a segmented area
+from kdpose.metrics.matches import average_precision, precision_recall
+from kdpose.metrics.matching import ALL, LARGE, MEDIUM, Matches, match_persons
+from kdpose.metrics.people import check_known, ground_truth, read_detections
 
 
 def keypoint_ap(
@@ -57,27 +54,29 @@ def keypoint_ap(
     path = Path(annotations).absolute()
     data = _read(path, protocol, crowd_cuts)
     images = {int(image["id"]): image for image in data["images"]}
-    chosen = sorted(images if image_ids is None else {int(i) for i in image_ids})
-    _check_known("image_ids", chosen, images, path)
+    chosen = np.unique(np.fromiter(images if image_ids is None else map(int, image_ids), np.int64))
+    check_known("image_ids", chosen, images, path)
     truth = ground_truth(data, path, protocol, len(sigmas))
     found = read_detections(results, images, path, len(sigmas))
-
-    precision, recall = precision_recall(truth, found, set(chosen), sigmas)
-    figures = {
-        "AP": mean_defined(precision[..., 0]),
-        "AP50": mean_defined(precision[0, :, 0]),
-        "AP75": mean_defined(precision[5, :, 0]),
-        "AR": mean_defined(recall[..., 0]),
-    }
+    areas = (ALL, MEDIUM, LARGE) if protocol == "coco" else (ALL,)
+    every, *sized = match_persons(truth, found, chosen.tolist(), sigmas, areas)
+    figures = _figures(every)
     if protocol == "coco":
-        return figures | {
-            "APM": mean_defined(precision[..., 1]),
-            "APL": mean_defined(precision[..., 2]),
-        }
-    for name, subset in crowd_subsets([images[i] for i in chosen], crowd_cuts).items():
-        value = mean_defined(precision_recall(truth, found, subset, sigmas)[0][..., 0])
+        names = ("APM", "APL")
+        return figures | {n: average_precision(m) for n, m in zip(names, sized, strict=True)}
+    for name, subset in crowd_subsets([images[i] for i in chosen.tolist()], crowd_cuts).items():
+        value = average_precision(every, np.isin(chosen, list(subset)).astype(np.int64))
         figures[f"AP_{name}"] = None if value is None else round(value, 4)
     return figures
+
+
+def _figures(matches: Matches) -> dict[str, float | None]:
+    curves = precision_recall(matches)
+    if curves is None:
+        return dict.fromkeys(("AP", "AP50", "AP75", "AR"))
+    precision, recall = curves
+    values = precision, precision[0], precision[5], recall
+    return {n: float(v.mean()) for n, v in zip(("AP", "AP50", "AP75", "AR"), values, strict=True)}
 
 
 def _read(path: Path, protocol: str, crowd_cuts: tuple[float, float]) -> dict[str, Any]:
@@ -88,101 +87,10 @@ def _read(path: Path, protocol: str, crowd_cuts: tuple[float, float]) -> dict[st
         raise ValueError(f"crowd_cuts must be (easy below, medium below), got {crowd_cuts}")
     if not path.is_file():
         raise FileNotFoundError(f"no annotations at {path} to evaluate against")
-    return dict(json.loads(path.read_bytes()))
-
-
-def ground_truth(
-    data: Mapping[str, Any], path: Path, protocol: str, joints: int
-) -> list[dict[str, Any]]:
-    """The file's persons with all that the evaluator needs, numbered from 1.
-
-    The evaluator marks "unmatched" by 0, so a person of id 0 would be lost.
-    """
-    persons = [a for a in data.get("annotations") or () if a.get("keypoints")]
-    without_area = 0
-    truth = []
-    for number, person in enumerate(persons, start=1):
-        keypoints = person["keypoints"]
-        if len(keypoints) != 3 * joints:
-            raise ValueError(
-                f"{path}: person {person.get('id', number)} has {len(keypoints) / 3:g} joints, "
-                f"must be {joints} as there are sigmas"
-            )
-        if "bbox" not in person:
-            raise ValueError(f"{path}: person {person.get('id', number)} must have a 'bbox'")
-        area = person.get("area") if protocol == "coco" else None
-        without_area += area is None
-        _, _, width, height = person["bbox"]
-        labelled = sum(v > 0 for v in keypoints[2::3])
-        truth.append(
-            {
-                "id": number,
-                "image_id": int(person["image_id"]),
-                "category_id": 1,
-                "keypoints": keypoints,
-                "num_keypoints": person.get("num_keypoints", labelled),
-                "iscrowd": int(person.get("iscrowd", 0)),
-                "bbox": person["bbox"],
-                "area": width * height * BOX_TO_BODY if area is None else area,
-            }
-        )
-    if protocol == "coco" and without_area:
-        _log.warning(
-            "%s: %d of %d persons have no 'area'; %g of the box is taken, so the figures do not "
-            "compare with COCO's",
-            path, without_area, len(truth), BOX_TO_BODY,
-        )  # fmt: skip
-    return truth
-
-
-def read_detections(
-    results: Sequence[Mapping[str, Any]], images: Mapping[int, Any], path: Path, joints: int
-) -> list[dict[str, Any]]:
-    """The results as persons, checked; the caller's own dicts stay untouched."""
-    for index, result in enumerate(results):
-        lacking = [k for k in ("image_id", "keypoints", "score") if k not in result]
-        if lacking:
-            raise ValueError(f"result {index} lacks {lacking}: it has {sorted(result)[:8]}")
-    named = [int(result["image_id"]) for result in results]
-    _check_known("results", named, images, path)
-    boxed = has_boxes(results)
-    found = []
-    for index, result in enumerate(results):
-        keypoints, score = result["keypoints"], result["score"]
-        if len(keypoints) != 3 * joints:
-            raise ValueError(
-                f"result {index} must have {3 * joints} keypoint numbers (x, y, score for each of "
-                f"{joints} sigmas), got {len(keypoints)}"
-            )
-        # An OKS that is not a number passes every threshold: it would count as a perfect match.
-        # A sum is finite where all its parts are, but for some beyond all pixels: seen to apart.
-        if not (isfinite(sum(keypoints) + score) or np.isfinite([*keypoints, score]).all()):
-            raise ValueError(
-                f"result {index} (image {named[index]}) must have finite keypoints and score, "
-                "got nan or inf"
-            )
-        person = {"image_id": named[index], "category_id": 1, "keypoints": keypoints}
-        person["score"] = score
-        if boxed:
-            if not result.get("bbox"):
-                raise ValueError(f"result {index} must have a 'bbox' as the first result has")
-            person["bbox"] = result["bbox"]
-        found.append(person)
-    return found
-
-
-def has_boxes(results: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether COCO's evaluator takes the results' areas from their boxes: the first one decides."""
-    return bool(results) and bool(results[0].get("bbox"))
-
-
-def _check_known(what: str, named: Sequence[int], images: Mapping[int, Any], path: Path) -> None:
-    unknown = [image for image in named if image not in images]
-    if unknown:
-        raise ValueError(
-            f"{len(unknown)} of {len(named)} {what} name images that are not in {path}, "
-            f"e.g. id {unknown[0]}"
-        )
+    try:
+        return dict(msgspec.json.decode(path.read_bytes()))
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a JSON of annotations: {error}") from None
 
 
 def crowd_subsets(
@@ -197,60 +105,3 @@ def crowd_subsets(
             name = names[int(np.searchsorted(cuts, index, side="right"))]
             subsets[name].add(int(image["id"]))
     return subsets
-
-
-def precision_recall(
-    truth: Sequence[Mapping[str, Any]],
-    found: Sequence[Mapping[str, Any]],
-    images: set[int],
-    sigmas: Sequence[float],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Precision ``(10 OKS, 101 recalls, 3 sizes)`` and recall ``(10, 3)``; -1: nothing to find."""
-    # The evaluator annotates the dicts it is given, hence the copies.
-    persons = [dict(person) for person in truth if person["image_id"] in images]
-    if not any(person["num_keypoints"] and not person["iscrowd"] for person in persons):
-        return np.full((10, 101, 3), -1.0), np.full((10, 3), -1.0)
-    reference = COCO(
-        {
-            "images": [{"id": image} for image in sorted(images)],
-            "annotations": persons,
-            "categories": [{"id": 1, "name": "person"}],
-        }
-    )
-    chosen = [result for result in found if result["image_id"] in images]
-    candidates = COCO({**reference.dataset, "annotations": _numbered(chosen)})
-    evaluator = COCOeval_faster(reference, candidates, "keypoints", kpt_oks_sigmas=list(sigmas))
-    evaluator.params.maxDets = [MAX_DETECTIONS]
-    evaluator.evaluate()
-    evaluator.accumulate()
-    precision, recall = evaluator.eval["precision"], evaluator.eval["recall"]
-    return precision[:, :, 0, :, 0], recall[:, 0, :, 0]
-
-
-def _numbered(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Copies with ids, areas and boxes: what the evaluator's loader adds, but for all at once.
-
-    It takes a third of the whole evaluation's time to do it result by result.
-    """
-    if not found:
-        return []
-    if has_boxes(found):
-        boxes = np.array([result["bbox"] for result in found], dtype=float)
-    else:
-        points = np.array([result["keypoints"] for result in found], dtype=float)
-        points = points.reshape(len(found), -1, 3)[..., :2]
-        low, high = points.min(axis=1), points.max(axis=1)
-        boxes = np.hstack([low, high - low])
-    areas = (boxes[:, 2] * boxes[:, 3]).tolist()
-    return [
-        {**result, "id": number, "iscrowd": 0, "area": area, "bbox": box}
-        for number, (result, area, box) in enumerate(
-            zip(found, areas, boxes.tolist(), strict=True), start=1
-        )
-    ]
-
-
-def mean_defined(values: np.ndarray) -> float | None:
-    """Mean of what is defined, None if nothing is."""
-    defined = values[values > -1]
-    return float(defined.mean()) if defined.size else None

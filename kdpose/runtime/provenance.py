@@ -4,7 +4,6 @@ import functools
 import hashlib
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ def code_version() -> dict[str, Any]:
 
     Returns:
         ``version``, ``commit`` (None where the package lies in no git checkout), ``dirty`` (whether
-        tracked files differed from that commit), ``torch``, ``faster_coco_eval``, ``date`` (UTC).
+        tracked files differed from that commit), ``torch``, ``date`` (UTC).
     """
     commit, dirty = git_state(Path(kdpose.__file__).parent)
     return {
@@ -32,7 +31,6 @@ def code_version() -> dict[str, Any]:
         "commit": commit,
         "dirty": dirty,
         "torch": str(torch.__version__),
-        "faster_coco_eval": version("faster-coco-eval"),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

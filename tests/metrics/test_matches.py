@@ -5,14 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from kdpose.metrics.keypoint_ap import ground_truth, keypoint_ap, read_detections
-from kdpose.metrics.matches import (
-    average_precision,
-    draw_images,
-    interval,
-    match_persons,
-    resampled_ap,
-)
+from kdpose.metrics.keypoint_ap import keypoint_ap
+from kdpose.metrics.matches import average_precision, draw_images, interval, resampled_ap
+from kdpose.metrics.matching import match_persons
+from kdpose.metrics.people import ground_truth, read_detections
 from kdpose.skeletons.known import CROWDPOSE
 
 K = len(CROWDPOSE)
@@ -58,7 +54,7 @@ def matched(data, results, path):
     images = {i["id"]: i for i in data["images"]}
     truth = ground_truth(data, path, "coco", K)
     found = read_detections(results, images, path, K)
-    return match_persons(truth, found, sorted(images), SIGMAS)
+    return match_persons(truth, found, sorted(images), SIGMAS)[0]
 
 
 def repeated(data, results, counts):

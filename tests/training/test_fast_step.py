@@ -5,7 +5,6 @@ from functools import partial
 import lightning as L
 import pytest
 import torch
-from kdpose.training import pose_module as base
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -22,6 +21,7 @@ from kdpose.losses.terms import LossTerm
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.refiners.igp_gcn import IGPGCN
 from kdpose.skeletons.known import CROWDPOSE
+from kdpose.training import pose_module as base
 from kdpose.training.callbacks import ProgressBar
 from kdpose.training.fast_nets import has_bfloat16
 from kdpose.training.schedules import multi_step

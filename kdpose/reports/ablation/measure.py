@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,11 @@ from numpy.typing import NDArray
 
 from kdpose.data.annotations import Persons, load_persons
 from kdpose.data.transforms import box_region
-from kdpose.metrics.keypoint_ap import (
-    crowd_subsets,
-    ground_truth,
-    mean_defined,
-    precision_recall,
-    read_detections,
-)
-from kdpose.metrics.matches import Matches, average_precision, match_persons
+from kdpose.metrics.keypoint_ap import crowd_subsets
+from kdpose.metrics.matches import average_precision
+from kdpose.metrics.matching import Matches, match_persons
 from kdpose.metrics.pck import torso_pck
+from kdpose.metrics.people import LabelledPersons, ground_truth, read_detections
 from kdpose.reports.ablation.collect import Run
 from kdpose.skeletons.skeleton import Skeleton
 
@@ -43,7 +39,7 @@ class Split:
 
     path: Path
     images: dict[int, dict[str, Any]]
-    truth: list[dict[str, Any]]
+    truth: LabelledPersons
     persons: Persons
     skeleton: Skeleton
 
@@ -53,33 +49,31 @@ class Split:
         return sorted(self.images)
 
     @cached_property
-    def joint_by_joint(self) -> dict[str, list[dict[str, Any]]]:
+    def joint_by_joint(self) -> dict[str, LabelledPersons]:
         """The persons with one joint alone, for each joint."""
         names = self.skeleton.joints
         return {n: _with(self.truth, np.arange(len(names)) == k) for k, n in enumerate(names)}
 
     @cached_property
-    def by_visibility(self) -> dict[str, list[dict[str, Any]]]:
+    def by_visibility(self) -> dict[str, LabelledPersons]:
         """The persons with their visible (v = 2) and with their hidden (v = 1) joints alone."""
         return {n: _with(self.truth, visible=v) for n, v in (("visible", 2), ("hidden", 1))}
 
 
 def _with(
-    truth: list[dict[str, Any]],
+    truth: LabelledPersons,
     joints: NDArray[np.bool_] | None = None,
     visible: int | None = None,
-) -> list[dict[str, Any]]:
+) -> LabelledPersons:
     """Persons with some labels alone; one who has none left is ignored, not missed."""
-    persons = []
-    for person in truth:
-        keypoints = np.array(person["keypoints"], dtype=np.float64).reshape(-1, 3)
-        kept = keypoints[:, 2] > 0 if visible is None else keypoints[:, 2] == visible
-        if joints is not None:
-            kept &= joints
-        keypoints[~kept, 2] = 0
-        counts = int(kept.sum()) if person["num_keypoints"] else 0
-        persons.append(person | {"keypoints": keypoints.ravel().tolist(), "num_keypoints": counts})
-    return persons
+    kept = truth.visible > 0 if visible is None else truth.visible == visible
+    if joints is not None:
+        kept &= joints
+    return replace(
+        truth,
+        visible=np.where(kept, truth.visible, 0),
+        ignored=truth.ignored | ~kept.any(axis=1),
+    )
 
 
 def read_split(run: Run, skeleton: Skeleton) -> Split:
@@ -134,7 +128,7 @@ def measure(run: Run, split: Split) -> Measured:
     """
     sigmas, ids = split.skeleton.sigmas, split.image_ids
     found = read_detections(run.results, split.images, split.path, len(sigmas))
-    matches = match_persons(split.truth, found, ids, sigmas)
+    (matches,) = match_persons(split.truth, found, ids, sigmas)
     stated, again = run.metrics["AP"], average_precision(matches)
     if stated is not None and again is not None and abs(stated - again) > 1e-4:
         raise ValueError(
@@ -142,8 +136,8 @@ def measure(run: Run, split: Split) -> Measured:
             f"states {stated:.4f}: they are of different runs"
         )
 
-    def ap(truth: Sequence[Mapping[str, Any]]) -> float | None:
-        return mean_defined(precision_recall(truth, found, set(ids), sigmas)[0][..., 0])
+    def ap(truth: LabelledPersons) -> float | None:
+        return average_precision(match_persons(truth, found, ids, sigmas)[0])
 
     subsets = crowd_subsets(list(split.images.values()), _CUTS)
     crowding = {
