@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup lock test lint format demo clean
+.PHONY: help setup lock test test-fast lint format docs demo clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,12 +17,15 @@ $(READY): pyproject.toml requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-lock: setup ## pin anew what pyproject.toml asks for
+lock: setup ## update the pins of what pyproject.toml asks for
 	$(BIN)/uv pip compile --quiet --upgrade --extra dev --universal --python-version 3.11 \
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate pyproject.toml -o requirements.txt
 
 test: setup ## the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
+
+test-fast: setup ## the tests of a few seconds each, in about two minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 -m "not slow"
 
 lint: setup ## format, style, types and the direction of imports
 	$(BIN)/ruff format --check .
@@ -33,6 +36,9 @@ lint: setup ## format, style, types and the direction of imports
 format: setup ## rewrite the code as lint wants it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: setup ## the documentation site in site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 demo: setup ## the whole method on generated crowds, on the CPU
 	OMP_NUM_THREADS=2 GOMP_SPINCOUNT=20000 $(BIN)/python -m kdpose.train +experiment=synthetic_full

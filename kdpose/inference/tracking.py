@@ -21,8 +21,8 @@ class Tracker:
 
     Args:
         rate: frames per second.
-        gap: seconds for which a person may be lost and come back as the same.
-        threshold: a box with a lower score begins no track, but may continue one.
+        gap: seconds a person may be unseen and keep the identity.
+        threshold: a box with a lower score starts no track, but may continue one.
 
     Raises:
         ValueError: the extra ``video`` is not installed.
@@ -30,36 +30,39 @@ class Tracker:
 
     def __init__(self, rate: float, gap: float = 1.0, threshold: float = 0.5) -> None:
         try:
-            import supervision
-            import trackers
+            from edgefirst.tracker import ByteTrack
         except ImportError:
             raise ValueError("tracking needs the extra: pip install 'kdpose[video]'") from None
-        self._detections = supervision.Detections
-        self._tracker = trackers.ByteTrackTracker(
-            lost_track_buffer=round(30 * gap),  # counted in frames of 1/30 s whatever the rate
-            frame_rate=rate,
-            track_activation_threshold=threshold,
-            high_conf_det_threshold=threshold,
-            minimum_consecutive_frames=1,
+        self._tracker = ByteTrack(
+            high_conf=threshold,
+            iou=0.1,  # between a box and where its track is expected
+            update=1.0,  # the Kalman filter's own gain, as in the paper
+            lifespan_ns=round(gap * 1e9),
         )
+        self._frame_ns = 1e9 / rate
+        self._frames = 0
+        self._numbers: dict[str, int] = {}  # identities by the tracker's own names
 
     def __call__(
         self, boxes: NDArray[np.float32], scores: NDArray[np.float32]
     ) -> NDArray[np.int64]:
-        """Identities ``(P,)`` of the next frame's persons, -1 until one is seen a second time.
+        """Identities ``(P,)`` of the next frame's persons, -1 until a person is seen twice.
 
         Args:
             boxes: ``(P, 4)`` x, y, width, height, image pixels.
             scores: ``(P,)``.
         """
+        now = round(self._frames * self._frame_ns)
+        self._frames += 1
         corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-        rows: dict[str, Any] = {"row": np.arange(len(boxes))}  # the tracker changes the order
+        labels = np.zeros(len(boxes), np.uintp)  # all are persons
         found = self._tracker.update(
-            self._detections(xyxy=corners.reshape(-1, 4), confidence=scores, data=rows)
+            corners.reshape(-1, 4).astype(np.float32), scores.astype(np.float32), labels, now
         )
         identities = np.full(len(boxes), -1, dtype=np.int64)
-        if len(found):
-            identities[np.asarray(found.data["row"])] = np.asarray(found.tracker_id)
+        for person, track in enumerate(found):
+            if track is not None and track.created < now:
+                identities[person] = self._numbers.setdefault(track.uuid, len(self._numbers))
         return identities
 
 
@@ -71,8 +74,8 @@ class Smoother:
 
     Args:
         rate: frames per second.
-        cutoff: Hz; less of it removes more jitter.
-        beta: Hz per diagonal a second; more of it follows fast joints with less lag.
+        cutoff: Hz; lower removes more jitter.
+        beta: Hz per diagonal a second; higher follows fast joints with less lag.
         gap: seconds after which a lost person's filters are forgotten.
     """
 

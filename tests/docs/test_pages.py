@@ -25,7 +25,11 @@ from omegaconf import OmegaConf
 from kdpose.cli import CONF
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
+]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"\A# ([\w/]+\.(?:py|yaml))\n")  # a block's first line
 RUN = re.compile(r"runs/([\w/]+)/best\.ckpt")
@@ -165,7 +169,16 @@ def follow(reader, words, stdin):
             assert setting.partition("=")[0] in (ROOT / "tests/test_scale_out.py").read_text()
         case ["source", ".venv/bin/activate"]:
             assert "BIN := .venv/bin" in (ROOT / "Makefile").read_text()
-        case ["pip", "install", *wanted]:
+        case ["pip", "uninstall", "--yes", *packages]:
+            assert packages
+        case ["pip", "install", *wanted] | [
+            "uv",
+            "pip",
+            "install",
+            "--torch-backend",
+            "cpu",
+            *wanted,
+        ]:
             for extra in re.findall(r"[\w]+", "".join(re.findall(r"\[(.*?)\]", " ".join(wanted)))):
                 assert extra in project["optional-dependencies"]
         case ["python", "-m", "pytest", *files]:
@@ -269,4 +282,4 @@ def test_a_command_that_is_wrong_fails(reader, text, said):
 
 def test_pages_are_in_the_index():
     readme = (ROOT / "README.md").read_text()
-    assert [page for page in PAGES[1:] if f"]({page})" not in readme] == []
+    assert [page for page in PAGES if page != "README.md" and f"]({page})" not in readme] == []

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("trackers", reason="the extra kdpose[video] is not installed")
+pytest.importorskip("edgefirst.tracker", reason="the extra kdpose[video] is not installed")
 
 from kdpose.display.drawing import PERSON_COLORS
 from kdpose.inference.poses import ImagePoses
