@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdpose.data import images
+from kdpose.data.sources import images
 from kdpose.data.sources.images import ImageFiles, decode_jpeg, read_image
 
 

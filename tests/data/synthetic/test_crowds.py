@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdpose.data import synthetic
+from kdpose.data.synthetic import crowds as synthetic
 from kdpose.data.synthetic.crowds import crowd_index, generate
 from kdpose.skeletons.known import CROWDPOSE
 
