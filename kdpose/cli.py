@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
+from kdpose.runtime import moved
 from kdpose.runtime.ranks import met, rank, speaks
 
 _HERE = Path(__file__).parent
@@ -59,7 +60,7 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
             overrides = list(HydraConfig.get().overrides.task)
             ended.append((overrides, "failed"))
             try:
-                result = function(cfg)
+                result = function(moved.renamed(cfg))
             except Exception as error:
                 line = _misspelt(error, config_name) or one_line(error)
                 sweep = HydraConfig.get().mode == RunMode.MULTIRUN
@@ -144,6 +145,8 @@ def _misspelt(error: Exception, config_name: str) -> str | None:
     """A line on an override that Hydra refused, with the names that come nearest to it."""
     if isinstance(error, MissingConfigException):
         group, _, name = str(error.missing_cfg_file).rpartition("/")
+        if group == "experiment" and (now := moved.replacement(name)):
+            return f"{name} is now {now}"
         return f"conf/{group} has no '{name}'" + _nearest(name, error.options or [])
     if isinstance(error, OverrideParseException):
         name, _, value = error.override.partition("=")

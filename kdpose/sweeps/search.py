@@ -17,6 +17,7 @@ from optuna.trial import Trial, TrialState
 from optuna_integration import PyTorchLightningPruningCallback
 
 from kdpose.cli import console, one_line
+from kdpose.runtime.moved import renamed
 from kdpose.sweeps.jobs import keep_traceback
 from kdpose.sweeps.results import write_results
 from kdpose.sweeps.space import as_overrides, distributions, values_now
@@ -75,8 +76,8 @@ def run_search(
 def _check_kind(cfg: DictConfig) -> None:
     if cfg.pipeline is not None:
         raise ValueError(
-            "hparams_search tunes one stage: take its experiment, as +experiment="
-            f"{cfg.dataset.name}_stage1, with teacher.ckpt=PATH"
+            "hparams_search tunes one stage: take its experiment, as +experiment=stage1 "
+            f"dataset={cfg.dataset.name}, with teacher.ckpt=PATH"
         )
     if cfg.trainer.devices not in (1, "1"):
         raise ValueError(
@@ -116,7 +117,8 @@ def _run_trial(
     metric, folder = cfg.hparams_search.metric, shared.trial_folder(trial)
     console.rule(f"trial {folder.name[6:]}: {' '.join(as_overrides(trial.params))}")
     try:
-        composed = compose("train", overrides=_trial_overrides(cfg, shared, trial, given))
+        overrides = _trial_overrides(cfg, shared, trial, given)
+        composed = renamed(compose("train", overrides=overrides))
         pruning = PyTorchLightningPruningCallback(trial, f"val/{metric}")
         value = train(composed, callbacks=[pruning])[metric]
         shared.end(trial, TrialState.COMPLETE, value)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from hydra import compose
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torchvision.io import write_jpeg
@@ -21,9 +22,10 @@ from kdpose.data.dataset import PoseDataset, spread
 from kdpose.display.drawing import labelled, pose_grid
 from kdpose.display.tables import METRICS, caption, metrics_table, table_cells, table_header
 from kdpose.evaluate import evaluate_net
+from kdpose.runtime.moved import renamed
 from kdpose.runtime.ranks import rank
 
-_NOT_PASSED_ON = ("experiment=", "pipeline.", "name=", "scheme=", "run_dir=")
+_NOT_PASSED_ON = ("experiment=", "pipeline", "name=", "scheme=", "run_dir=")
 
 
 def run_pipeline(
@@ -45,6 +47,8 @@ def run_pipeline(
         ValueError: the pipeline has schemes, and ``scheme`` is none of them.
     """
     common = [o for o in overrides if not o.lstrip("+").startswith(_NOT_PASSED_ON)]
+    if not any(o.startswith("dataset=") for o in common):
+        common.insert(0, f"dataset={HydraConfig.get().runtime.choices['dataset']}")
     teacher_given = any(o.startswith("teacher.ckpt=") for o in common)
     run_dir = Path(cfg.run_dir)
     rows: dict[str, dict[str, Any]] = {}
@@ -55,7 +59,7 @@ def run_pipeline(
             rows[label] = _score_given(cfg) if rank() == 0 else {}
             ckpts[label] = str(cfg.teacher.ckpt)
             continue
-        composed = compose("train", overrides=_stage_overrides(cfg, stage, common, ckpts))
+        composed = renamed(compose("train", overrides=_stage_overrides(cfg, stage, common, ckpts)))
         rows[label] = train(composed)
         ckpts[label] = str(Path(composed.run_dir) / "best.ckpt")
     if rank() == 0:

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from kdpose.runtime.moved import present_name
 from kdpose.runtime.ranks import rank
 
 # what may differ between a run and its continuation: where and how fast it runs, not what it does
@@ -112,11 +113,13 @@ def _log_to(path: Path) -> None:
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401
     if isinstance(node, dict):
         return {k: v for name, x in node.items() for k, v in _flat(x, f"{prefix}{name}.").items()}
-    return {prefix[:-1]: node}
+    return {prefix[:-1]: present_name(node) if isinstance(node, str) else node}
 
 
 def changes(before: Any, after: Any, but: tuple[str, ...] = ()) -> list[str]:  # noqa: ANN401
-    """Keys whose values differ, as ``key: old -> new``.
+    """Keys whose values differ, as ``key: old -> new``; a class that moved is no difference.
+
+    A refiner's network is its student's, so there the configured one counts for nothing.
 
     Args:
         before: a configuration, resolved or resolvable.
@@ -124,6 +127,8 @@ def changes(before: Any, after: Any, but: tuple[str, ...] = ()) -> list[str]:  #
         but: beginnings of keys that may differ, besides those of where and how fast a run goes.
     """
     old, new = (_flat(OmegaConf.to_container(cfg, resolve=True)) for cfg in (before, after))
+    if all("refiner._target_" in flat for flat in (old, new)):
+        but = (*but, "backbone.", "head.", "codec.")
     return [
         f"{key} {old.get(key)} -> {new.get(key)}"
         for key in sorted(old.keys() | new.keys())

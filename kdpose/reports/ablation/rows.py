@@ -1,5 +1,6 @@
 """Table rows: means over seeds, and how sure a difference from the baseline is."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ from kdpose.cli import CONF
 from kdpose.metrics.matches import draw_images, interval, resampled_ap
 from kdpose.reports.ablation.collect import Run
 from kdpose.reports.ablation.measure import Measured
+from kdpose.runtime.moved import replacement
 
 FIGURES = ("AP", "AP50", "AP75", "AR", "APM", "APL", "AP_easy", "AP_medium", "AP_hard")
+_CHOICES = ("+experiment=", "dataset=", "pipeline=", "+scale=", "name=")
 Shares = dict[str, dict[int, float]]
 
 
@@ -60,14 +63,26 @@ class Row:
 
     @property
     def command(self) -> str | None:
-        """What trains the row, where it is a scheme of an ablation that ships with kdpose."""
-        experiment, part, _ = str(self.runs[0].config.name).partition("/")
-        shipped = (Path(CONF) / "experiment" / f"{experiment}.yaml").is_file()
-        scheme = self.paper.get("scheme", self.paper.get("part_of"))
-        if not (part and shipped and scheme is not None):
+        """What trains the row, where it is a scheme of an ablation."""
+        scheme, words = self.paper.get("scheme", self.paper.get("part_of")), _words(self.runs[0])
+        if words is None or scheme is None:
             return None
         seeds = ",".join(str(run.seed) for run in self.runs)
-        return f"python -m kdpose.train -m +experiment={experiment} scheme={scheme} seed={seeds}"
+        return f"python -m kdpose.train -m {words} scheme={scheme} seed={seeds}"
+
+
+def _words(run: Run) -> str | None:
+    """What chose the pipeline that a run is a stage of, in today's names; None without one."""
+    pipeline, part, _ = str(run.config.name).partition("/")
+    if not part:
+        return None
+    command = run.metrics.get("training", {}).get("command") or ""
+    words = [word for word in shlex.split(command) if word.startswith(_CHOICES)]
+    old = [word for word in words if word.startswith("+experiment=")]
+    if not old and (Path(CONF) / "experiment" / f"{pipeline}.yaml").is_file():
+        old = words = [f"+experiment={pipeline}"]
+    now = {word: replacement(word.partition("=")[2]) or word for word in old}
+    return " ".join(now.get(word, word) for word in words) if old else replacement(pipeline)
 
 
 def make_rows(
