@@ -30,7 +30,14 @@ TINY = (
 
 def ablation(root, runs, schemes="0,1,2,3,4,5,6"):
     """The command, as a user gives it."""
-    command = ["-m", "kdpose.train", "-m", "+experiment=synthetic_ablation", f"scheme={schemes}"]
+    command = [
+        "-m",
+        "kdpose.train",
+        "-m",
+        "+experiment=ablation",
+        "pipeline=ablation_synthetic",
+        f"scheme={schemes}",
+    ]
     return subprocess.run(
         [sys.executable, *command, "seed=0,1", f"dataset.root={root}", f"runs={runs}", *TINY],
         capture_output=True,
@@ -122,7 +129,8 @@ def test_report_has_the_table(first):
             for seed in (0, 1)
         ]
         assert float(line["AP"]) == pytest.approx(sum(aps) / 2)
-    command = "python -m kdpose.train -m +experiment=synthetic_ablation scheme=6 seed=0,1"
+    words = "+experiment=ablation pipeline=ablation_synthetic"
+    command = f"python -m kdpose.train -m {words} scheme=6 seed=0,1"
     assert lines[-1]["command"] == command
     assert lines[0]["command"] == command.replace("scheme=6 seed=0,1", "scheme=2 seed=0")
     assert f"| `{command}` |" in (runs / "report" / "report.md").read_text()

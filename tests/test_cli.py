@@ -28,7 +28,11 @@ def said(monkeypatch, capsys, main, *overrides):
     ("override", "line"),
     [
         ("data.batchsize=3", "error: Could not override 'data.batchsize'; did you mean data.batch"),
-        ("+experiment=lspet_stag1", "error: conf/experiment has no 'lspet_stag1'; did you mean ls"),
+        ("+experiment=stag1", "error: conf/experiment has no 'stag1'; did you mean stage1"),
+        (
+            "+experiment=lspet_stage1",
+            "error: lspet_stage1 is now +experiment=stage1 dataset=lspet",
+        ),
         ("backbone=hrnet_w23", "error: conf/backbone has no 'hrnet_w23'; did you mean hrnet_w32"),
         ("batch_size=3", "error: Could not override 'batch_size'; did you mean data.batch_size?"),
         ("qqqqqq=3", "error: Could not override 'qqqqqq'; --help lists what there is"),
@@ -52,9 +56,21 @@ def test_what_must_be_given_is_named(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("main", "overrides", "message"),
     [
-        (kdpose.train.main, ["+experiment=coco_baseline"], "from dataset.train.annotations"),
-        (kdpose.train.main, ["+experiment=lspet_stage2"], "+experiment=lspet_stage1"),
-        (kdpose.train.main, ["+experiment=lspet_stage1"], "+experiment=lspet_teacher"),
+        (
+            kdpose.train.main,
+            ["dataset=coco", "+experiment=baseline"],
+            "from dataset.train.annotations",
+        ),
+        (
+            kdpose.train.main,
+            ["dataset=lspet", "+experiment=stage2"],
+            "train it by `python -m kdpose.train +experiment=stage1 dataset=lspet`",
+        ),
+        (
+            kdpose.train.main,
+            ["dataset=lspet", "+experiment=stage1"],
+            "train it by `python -m kdpose.train +experiment=teacher dataset=lspet`",
+        ),
         (kdpose.evaluate.main, ["ckpt=/nowhere/best.ckpt"], "no checkpoint at /nowhere/best.ckpt"),
         (
             kdpose.predict.main,

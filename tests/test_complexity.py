@@ -26,9 +26,9 @@ def built(*overrides):
     [
         # HRNet's and SimCC's own files: 31.290 M and 7.692 G, 66.349 M and 15.739 G; the paper
         # prints 28.5 M and 7.8 G for W32, and 31 M and 8.1 G refined.
-        (["+experiment=coco_stage1"], (31.290, 7.692), (28.536, 7.779)),
-        (["+experiment=coco_teacher"], (66.349, 15.739), (63.595, 15.935)),
-        (["+experiment=coco_stage2"], (33.696, 7.972), (30.942, 8.059)),
+        (["+experiment=stage1", "dataset=coco"], (31.290, 7.692), (28.536, 7.779)),
+        (["+experiment=teacher", "dataset=coco"], (66.349, 15.739), (63.595, 15.935)),
+        (["+experiment=stage2", "dataset=coco"], (33.696, 7.972), (30.942, 8.059)),
     ],
 )
 def test_published_counts(overrides, honest, paper):

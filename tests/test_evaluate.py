@@ -21,7 +21,8 @@ from kdpose.skeletons.known import CROWDPOSE
 from kdpose.train import build_net, describe, train
 
 TINY = (
-    "+experiment=synthetic_baseline",
+    "+experiment=baseline",
+    "+scale=synthetic",
     "backbone=mobilenetv4_tiny",
     "head.init=projection",
     "codec=simcc",  # label smoothing, as published

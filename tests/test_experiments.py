@@ -14,10 +14,27 @@ from kdpose.checkpoints.load import load_net
 from kdpose.cli import CONF
 from kdpose.losses.terms import LossTerm
 from kdpose.pose_net import RefinedPoseNet
+from kdpose.runtime.moved import replacement
 from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.train import build_net, train
+from kdpose.training.pipeline import _stage_overrides
 
-EXPERIMENTS = sorted(path.stem for path in (Path(CONF) / "experiment").glob("*.yaml"))
+
+def options(group):
+    """The names of a group of the configuration."""
+    return sorted(path.stem for path in (Path(CONF) / group).glob("*.yaml"))
+
+
+EXPERIMENTS, DATASETS, PIPELINES = (options(g) for g in ("experiment", "dataset", "pipeline"))
+RECIPES = {"teacher", "baseline", "stage1", "stage2", "full", "ablation"}
+OF_OLD = sorted(
+    {
+        f"{data}_{recipe}"
+        for data in ("coco", "crowdpose", "lspet", "synthetic")
+        for recipe in RECIPES
+    }
+    | {"lspet_ablation_gpu", "lspet_full_cpu"}
+)
 
 
 def composed(*overrides):
@@ -25,26 +42,112 @@ def composed(*overrides):
         return compose("train", overrides=list(overrides))
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_experiment_composes(name, tmp_path):
-    cfg = composed(f"+experiment={name}", f"data_dir={tmp_path}", f"runs={tmp_path}")
+def stages_of(plain):
+    """The stages of a composed pipeline, each checked to be a recipe and to come in its turn."""
+    pipeline = plain["pipeline"]
+    stages, schemes = pipeline["stages"], pipeline.get("schemes")
+    assert {stage["experiment"] for stage in stages.values()} <= RECIPES
+    assert len(stages) == (10 if schemes else 4)
+    if schemes:  # a stage comes after those whose checkpoints it takes
+        assert list(schemes) == [*range(7), "searched"]
+    for labels in (schemes or {"all": list(stages)}).values():
+        for place, label in enumerate(labels):
+            sources = {stages[label][k] for k in ("teacher", "student") if k in stages[label]}
+            assert sources <= set(labels[:place])
+    return stages
+
+
+def check(*words, tmp_path):
+    """Compose words and build what they name, but for networks and data; the plain values."""
+    cfg = composed(*words, f"data_dir={tmp_path}", f"runs={tmp_path}")
     plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    assert plain["name"] == name
     terms = instantiate(cfg.loss, _convert_="all")
     assert terms
     assert all(isinstance(term, LossTerm) for term in terms.values())
+    for node in (cfg.codec, cfg.head, cfg.module, cfg.optimizer, cfg.schedule):
+        assert instantiate(node, _partial_=True, _convert_="all")
     if cfg.pipeline is not None:
-        stages = [stage["experiment"] for stage in plain["pipeline"]["stages"].values()]
-        assert set(stages) <= set(EXPERIMENTS)
-        schemes = plain["pipeline"].get("schemes")
-        assert len(stages) == (10 if schemes else 4)
-        if schemes:  # a stage comes after those whose checkpoints it takes
-            assert list(schemes) == [*range(7), "searched"]
-            for labels in schemes.values():
-                for place, label in enumerate(labels):
-                    stage = plain["pipeline"]["stages"][label]
-                    sources = {stage[k] for k in ("teacher", "student") if k in stage}
-                    assert sources <= set(labels[:place])
+        stages_of(plain)
+    return plain
+
+
+def test_experiments_are_few():
+    assert set(EXPERIMENTS) >= RECIPES
+    assert len(EXPERIMENTS) <= 16
+
+
+@pytest.mark.parametrize("name", sorted(set(EXPERIMENTS) - RECIPES))
+def test_experiment_composes(name, tmp_path):
+    assert check(f"+experiment={name}", tmp_path=tmp_path)["name"] == name
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_recipe_composes_on_every_data_set(recipe, dataset, tmp_path):
+    plain = check(f"+experiment={recipe}", f"dataset={dataset}", tmp_path=tmp_path)
+    assert plain["name"] == f"{dataset}_{recipe}"
+    assert plain["stage1_ckpt"] == (
+        f"{tmp_path}/{dataset}_stage1/best.ckpt" if recipe == "stage2" else None
+    )
+    if recipe not in ("teacher", "baseline"):
+        assert plain["teacher"]["ckpt"] == f"{tmp_path}/{dataset}_teacher/best.ckpt"
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_stages_of_a_pipeline_compose(pipeline):
+    recipe = "full" if pipeline.startswith("two_stage") else "ablation"
+    words = ["dataset=lspet", f"pipeline={pipeline}"]
+    cfg = composed(f"+experiment={recipe}", *words)
+    ckpts = {label: f"{label}.ckpt" for label in cfg.pipeline.stages}
+    names = set()
+    for stage in cfg.pipeline.stages.values():
+        plain = OmegaConf.to_container(
+            composed(*_stage_overrides(cfg, stage, words[:1], ckpts)), resolve=True
+        )
+        assert plain["dataset"]["name"] == "lspet"
+        assert plain["pipeline"] is None
+        assert (plain["refiner"] is not None) == (stage.experiment == "stage2")
+        if "teacher" in stage:
+            assert plain["teacher"]["ckpt"] == "teacher.ckpt"
+        names.add(plain["name"])
+    assert len(names) == len(ckpts)
+
+
+@pytest.mark.parametrize("name", OF_OLD)
+def test_an_earlier_name_is_replaced_by_words_that_compose(name, tmp_path):
+    words = replacement(name)
+    plain = check(*words.split(), tmp_path=tmp_path)
+    assert plain["name"] == name
+
+
+@pytest.mark.parametrize("dataset", ["coco", "crowdpose"])
+@pytest.mark.parametrize("recipe", ["stage1", "stage2", "full"])
+def test_the_papers_names_are_recipes(dataset, recipe):
+    short = composed(f"+experiment={dataset}_{recipe}")
+    assert short == composed(f"+experiment={recipe}", f"dataset={dataset}")
+
+
+def test_synthetic_stages_keep_their_scale():
+    cfg = composed("+experiment=synthetic_full")
+    ckpts = {label: f"{label}.ckpt" for label in cfg.pipeline.stages}
+    found = {}
+    for label, stage in cfg.pipeline.stages.items():
+        plain = composed(*_stage_overrides(cfg, stage, [], ckpts))
+        every = (plain.trainer.max_epochs, plain.trainer.check_val_every_n_epoch)
+        found[label] = (plain.name, *every, plain.data.batch_size, plain.data.cache_images)
+        assert list(plain.codec.input_size) == [48, 64]
+        if label != "stage2":
+            assert plain.codec.sigma == 2.0
+        channels = [32, 64, 128, 256] if label == "teacher" else [24, 48, 96, 160]
+        assert list(plain.backbone.model_args.channels) == channels
+    assert found == {
+        "teacher": ("synthetic_teacher", 8, 8, 32, 2000),
+        "baseline": ("synthetic_baseline", 9, 9, 32, 2000),
+        "stage1": ("synthetic_stage1", 9, 9, 32, 2000),
+        "stage2": ("synthetic_stage2", 3, 1, 32, 2000),
+    }
+    refiner = plain.refiner
+    assert (refiner.residual, refiner.hidden, list(refiner.widths)) == (True, 64, [96, 64, 64])
 
 
 @pytest.mark.parametrize("dataset", ["coco", "crowdpose"])
@@ -56,7 +159,7 @@ def test_schedule_is_the_papers(dataset):
     assert list(stage1.schedule.milestones) == [170, 200]
     assert stage1.optimizer.lr == stage2.optimizer.lr == 1e-3
     assert stage1.backbone.name == "hrnet_w32"
-    assert composed(f"+experiment={dataset}_teacher").backbone.name == "hrnet_w48"
+    assert composed("+experiment=teacher", f"dataset={dataset}").backbone.name == "hrnet_w48"
     weights = {name: term.weight for name, term in stage1.loss.items() if name != "kl"}
     assert weights == {"fea": 5e-5, "pos": 0.1, "cst": 0.1}
     assert [term.weight for term in stage2.loss.values()] == [0.3, 0.5, 1.0]
@@ -103,7 +206,7 @@ def real_overrides(dataset, real, runs):
 def test_paper_stages_run_on_real_photographs(dataset, skeleton, real_data, tmp_path):
     """W48 teaches W32 at 256x192: two real steps and a validation of each stage."""
     common = real_overrides(dataset, real_data, tmp_path)
-    teacher = composed(f"+experiment={dataset}_teacher", *common)
+    teacher = composed("+experiment=teacher", f"dataset={dataset}", *common)
     net, recipe = build_net(teacher, skeleton)
     assert sum(p.numel() for p in net.parameters()) == pytest.approx(66.35e6, rel=1e-3)
     folder = tmp_path / f"{dataset}_teacher"

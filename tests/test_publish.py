@@ -25,7 +25,7 @@ def ckpt(crowd, tmp_path_factory):
     """A run's checkpoint, of an untrained network, with what trained it left out."""
     tiny = ("backbone=mobilenetv4_tiny", "codec.input_size=[48,64]", f"dataset.root={crowd}")
     with initialize_config_dir(CONF, version_base="1.3"):
-        cfg = compose("train", overrides=["+experiment=synthetic_baseline", *tiny])
+        cfg = compose("train", overrides=["+experiment=baseline", "+scale=synthetic", *tiny])
     torch.manual_seed(0)
     net, recipe = build_net(cfg, CROWDPOSE)
     state = {f"net.{name}": value for name, value in net.state_dict().items()}

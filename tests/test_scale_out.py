@@ -70,7 +70,15 @@ def logged(run, name="val/AP"):
 def test_a_pipeline_on_two_processes(crowd, tmp_path):
     where = (f"dataset.root={crowd}", f"runs={tmp_path}", "trainer.max_epochs=1", "scheme=1")
     file = tmp_path / "said.txt"
-    done = start(file, sys.executable, *TRAIN, "+experiment=synthetic_ablation", *TINY, *where)
+    done = start(
+        file,
+        sys.executable,
+        *TRAIN,
+        "+experiment=ablation",
+        "pipeline=ablation_synthetic",
+        *TINY,
+        *where,
+    )
     assert done.wait(timeout=900) == 0, file.read_text()
     said = file.read_text()
     table = (tmp_path / "synthetic_ablation" / "table.csv").read_text().splitlines()
@@ -97,7 +105,7 @@ def test_two_nodes_lose_a_worker_and_complete(crowd, tmp_path):
         f"--rdzv-endpoint=127.0.0.1:{free_port()}", "--rdzv-id=lost",
     )  # fmt: skip
     options = (
-        *TRAIN, "+experiment=synthetic_baseline", *TINY, f"dataset.root={crowd}",
+        *TRAIN, "+experiment=baseline", "+scale=synthetic", *TINY, f"dataset.root={crowd}",
         f"runs={tmp_path}", "name=lost", "resume=auto", f"trainer.max_epochs={epochs}",
     )  # fmt: skip
     files = [tmp_path / f"node_{n}.txt" for n in (0, 1)]
@@ -136,7 +144,7 @@ def test_what_devices_cannot_do_is_refused_before_they_start(crowd, tmp_path, ov
     where = (f"dataset.root={crowd}", f"runs={tmp_path}")
     if "sync" in overrides[0]:
         overrides = [f"+{overrides[0]}"]
-    cfg = composed("+experiment=synthetic_baseline", *TINY, *where, *overrides)
+    cfg = composed("+experiment=baseline", "+scale=synthetic", *TINY, *where, *overrides)
     with pytest.raises(ValueError, match=match):
         train(cfg)
 
@@ -144,7 +152,13 @@ def test_what_devices_cannot_do_is_refused_before_they_start(crowd, tmp_path, ov
 def test_a_sweep_over_several_devices_is_refused(crowd, tmp_path, monkeypatch):
     where = (f"dataset.root={crowd}", f"runs={tmp_path}")
     with initialize_config_dir(CONF, version_base="1.3"):
-        overrides = ["+experiment=synthetic_baseline", *TINY, *where, "hydra.mode=MULTIRUN"]
+        overrides = [
+            "+experiment=baseline",
+            "+scale=synthetic",
+            *TINY,
+            *where,
+            "hydra.mode=MULTIRUN",
+        ]
         cfg = compose("train", overrides=overrides, return_hydra_config=True)
     monkeypatch.setattr(HydraConfig.instance(), "cfg", cfg)
     with pytest.raises(

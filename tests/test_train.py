@@ -186,7 +186,7 @@ def test_interrupted_training_resumes_to_the_same_result(full, tmp_path):
     _, where, _ = full
     options = (*where[:1], *TINY, "trainer.max_epochs=3", f"runs={tmp_path}")
     teacher = f"teacher.ckpt={full[0]}/synthetic_teacher/best.ckpt"
-    stage = ("train", "+experiment=synthetic_stage1", teacher, UNCHECKED, *options)
+    stage = ("train", "+experiment=stage1", "+scale=synthetic", teacher, UNCHECKED, *options)
     kdpose(*stage, "name=whole")
     stopped = tmp_path / "parts"
     process = subprocess.Popen(
@@ -210,7 +210,7 @@ def test_interrupted_training_resumes_to_the_same_result(full, tmp_path):
 
 
 def test_another_run_of_the_same_name_keeps_the_first_aside(crowd, tmp_path):
-    options = ("+experiment=synthetic_baseline", f"dataset.root={crowd}", *TINY)
+    options = ("+experiment=baseline", "+scale=synthetic", f"dataset.root={crowd}", *TINY)
     options += (f"runs={tmp_path}", "trainer.max_epochs=1")
     kdpose("train", *options)
     first = (tmp_path / "synthetic_baseline" / "best.ckpt").read_bytes()
@@ -225,7 +225,7 @@ def test_another_run_of_the_same_name_keeps_the_first_aside(crowd, tmp_path):
 def test_a_sweep_outlives_a_failed_job(crowd, tmp_path):
     tiny = [o for o in TINY if not o.startswith("data.batch_size")]
     options = (f"dataset.root={crowd}", f"runs={tmp_path}", *tiny, "trainer.max_epochs=1")
-    sweep = ("-m", "+experiment=synthetic_baseline", "data.batch_size=0,8", *options)
+    sweep = ("-m", "+experiment=baseline", "+scale=synthetic", "data.batch_size=0,8", *options)
     done = kdpose("train", *sweep, check=False)
     assert done.returncode == 1
     assert done.stderr.count("error: batch_size should be a positive integer") == 2  # at once, end

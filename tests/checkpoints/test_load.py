@@ -104,7 +104,10 @@ def test_weights_that_do_not_fit_are_counted(written):
 def test_a_missing_stage_says_which_command_makes_it(tmp_path):
     missing = tmp_path / "crowdpose_stage1" / "best.ckpt"
     wanted = (
-        r"from stage1_ckpt\); make it by `python -m kdpose\.train \+experiment=crowdpose_stage1`"
+        r"from stage1_ckpt\); train it by "
+        r"`python -m kdpose\.train \+experiment=stage1 dataset=crowdpose` or set stage1_ckpt=PATH"
     )
     with pytest.raises(FileNotFoundError, match=wanted):
         load_made_by_run(missing, "stage1_ckpt")
+    with pytest.raises(FileNotFoundError, match=r"from stage1_ckpt\); set stage1_ckpt=PATH"):
+        load_made_by_run(tmp_path / "mine" / "best.ckpt", "stage1_ckpt")

@@ -141,11 +141,13 @@ def reader(crowd, tmp_path_factory):
     root = tmp_path_factory.mktemp("reader")
     lay_out(crowd, root)
     where = (f"data_dir={root}/data", f"runs={root}/trained", *TINY)
-    run_main("train", "+experiment=lspet_baseline", *where)
+    run_main("train", "+experiment=baseline", "dataset=lspet", *where)
     student = f"{root}/trained/lspet_baseline/best.ckpt"
     decide(student)
     labels = ("loss=[refine_label]", "~teacher")
-    run_main("train", "+experiment=lspet_stage2", f"stage1_ckpt={student}", *labels, *where)
+    run_main(
+        "train", "+experiment=stage2", "dataset=lspet", f"stage1_ckpt={student}", *labels, *where
+    )
     return Reader(root)
 
 

@@ -65,7 +65,7 @@ def test_a_job_begun_again_adds_to_its_seconds(tmp_path, monkeypatch):
 
 
 def test_several_devices_in_a_sweep_are_refused_and_named(monkeypatch, capsys, tmp_path):
-    words = ["-m", "+experiment=synthetic_baseline", "trainer.devices=2", "seed=3,4"]
+    words = ["-m", "+experiment=baseline", "+scale=synthetic", "trainer.devices=2", "seed=3,4"]
     monkeypatch.setattr(sys, "argv", ["kdpose.train", *words, f"runs={tmp_path}"])
     with pytest.raises(SystemExit):
         kdpose.train.main()
@@ -79,7 +79,7 @@ def test_several_devices_in_a_sweep_are_refused_and_named(monkeypatch, capsys, t
 @pytest.mark.slow
 def test_jobs_in_other_processes_have_their_names(tmp_path):
     """Sent by submitit to processes of its own; each is refused, which takes no training."""
-    words = ["-m", "+experiment=synthetic_baseline", "trainer.devices=2", "seed=3,4"]
+    words = ["-m", "+experiment=baseline", "+scale=synthetic", "trainer.devices=2", "seed=3,4"]
     launcher = "hydra/launcher=submitit_local"
     done = subprocess.run(
         [sys.executable, "-m", "kdpose.train", *words, launcher, f"runs={tmp_path}"],

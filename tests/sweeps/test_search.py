@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 import kdpose.train
 
 TINY = (
-    "+experiment=synthetic_stage1",
+    "+experiment=stage1",
+    "+scale=synthetic",
     "hparams_search=distill",
     "backbone=mobilenetv4_tiny",
     "codec.input_size=[48,64]",

@@ -114,8 +114,9 @@ def runs(crowd, tiny_checkpoints, tmp_path_factory):
         for name in ("WANDB_API_KEY", "WANDB_MODE"):
             patch.delenv(name, raising=False)
         patch.setenv("HOME", str(folder))  # no key there either
-        for stage in ("synthetic_stage1", "synthetic_stage2"):
-            patch.setattr(sys, "argv", ["kdpose.train", f"+experiment={stage}", *tiny])
+        for stage in ("stage1", "stage2"):
+            words = [f"+experiment={stage}", "+scale=synthetic", *tiny]
+            patch.setattr(sys, "argv", ["kdpose.train", *words])
             kdpose.train.main()
     return folder
 

@@ -212,9 +212,9 @@ TINY = (
 
 def run(crowd, runs, stage, *overrides):
     with initialize_config_dir(CONF, version_base="1.3"):
-        experiment = f"+experiment=synthetic_{stage}"
+        experiment = (f"+experiment={stage}", "+scale=synthetic")
         where = (f"dataset.root={crowd}", f"runs={runs}")
-        return train(compose("train", overrides=[experiment, *where, *TINY, *overrides]))
+        return train(compose("train", overrides=[*experiment, *where, *TINY, *overrides]))
 
 
 def test_17_joints_teach_14_in_both_stages(crowd, tmp_path, capsys, caplog):

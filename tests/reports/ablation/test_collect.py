@@ -46,7 +46,7 @@ def test_lineage_and_hash(make_run, tmp_path):
     make_run("a_s0")
     make_run("a_s1", seed=1)
     make_run("b_s0", overrides=["data.num_workers=3", "name=a_s0"])
-    taught = ["+experiment=synthetic_stage2", "teacher.ckpt=x/teacher/best.ckpt"]
+    taught = ["+experiment=stage2", "+scale=synthetic", "teacher.ckpt=x/teacher/best.ckpt"]
     make_run("c_s0", overrides=[*taught, "stage1_ckpt=x/stage1_s0/best.ckpt"])
     lines = {run.name: run.lineage for run in collect_runs([tmp_path / "runs"])}
     assert lines["a_s0"]["made from"] is None
