@@ -38,6 +38,7 @@ CONF = str(_HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf
 console = Console(quiet=rank() > 0)
 
 
+_NEWS = ("kdpose.checkpoints.tensors", "kdpose.data.taught")  # of what a training begins with
 _Job = Callable[[DictConfig], float | None] | Callable[[DictConfig], None]
 
 
@@ -197,9 +198,7 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning|torch|timm")
     handler = RichHandler(console=console, show_path=False)
     # which weights were used, and how many of them, is news to every user
-    handler.addFilter(
-        lambda r: r.levelno >= logging.WARNING or r.name == "kdpose.checkpoints.tensors"
-    )
+    handler.addFilter(lambda r: r.levelno >= logging.WARNING or r.name in _NEWS)
     if rank() > 0:  # what the first process says holds for all
         handler.setLevel(logging.ERROR)
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s", force=True)

@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from kdpose.checkpoints.load import load_made_by_run, load_net
+from kdpose.checkpoints.tensors import start_from
 from kdpose.cli import command, console, entry_point
 from kdpose.complexity import complexity
 from kdpose.data.datamodule import CocoKeypointDataModule
@@ -29,6 +30,7 @@ from kdpose.training import dashboards
 from kdpose.training.pipeline import run_pipeline
 from kdpose.training.preflight import check_data
 from kdpose.training.run_folder import finished, open_run
+from kdpose.training.stored_teacher import StoredTeacher
 from kdpose.training.teacher_check import build_teacher, check_teacher, start_from_teacher
 
 _log = logging.getLogger(__name__)
@@ -62,7 +64,8 @@ def build_net(cfg: DictConfig, skeleton: Skeleton) -> tuple[Net, dict[str, Any]]
         instantiate(cfg.codec, _convert_="all"),
         skeleton,
     )
-    parts["backbone"] |= {"pretrained": False, "pretrained_file": None}  # type: ignore[operator]
+    for key in ("pretrained", "pretrained_file"):  # a checkpoint brings its weights
+        parts["backbone"].pop(key, None)  # type: ignore[union-attr, call-arg, arg-type]
     described = {
         "_target_": "kdpose.skeletons.skeleton.Skeleton.from_dict",
         "values": skeleton.to_dict(),
@@ -72,9 +75,11 @@ def build_net(cfg: DictConfig, skeleton: Skeleton) -> tuple[Net, dict[str, Any]]
 
 def describe(cfg: DictConfig, recipe: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint says of itself."""
-    files = {
-        split: {name: str(Path(path).absolute()) for name, path in cfg.dataset[split].items()}
-        for split in ("train", "val")
+    train = cfg.dataset.train if OmegaConf.is_list(cfg.dataset.train) else [cfg.dataset.train]
+    parts = [_absolute(part) for part in train]
+    files: dict[str, Any] = {
+        "train": parts if OmegaConf.is_list(cfg.dataset.train) else parts[0],
+        "val": _absolute(cfg.dataset.val),
     }
     facts = {"name": cfg.dataset.name, "protocol": cfg.dataset.protocol}
     return {
@@ -83,6 +88,10 @@ def describe(cfg: DictConfig, recipe: dict[str, Any]) -> dict[str, Any]:
         "experiment": cfg.name,
         "seed": cfg.seed,
     }
+
+
+def _absolute(paths: DictConfig) -> dict[str, str]:
+    return {str(name): str(Path(path).absolute()) for name, path in paths.items()}
 
 
 def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, Any]:
@@ -104,7 +113,10 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
     skeleton = instantiate(cfg.dataset.skeleton, _convert_="all")
     net, recipe = build_net(cfg, skeleton)
     teacher = build_teacher(cfg)
-    if teacher is not None:
+    if cfg.start is not None:
+        start_from(net, cfg.start)
+    stored = teacher if isinstance(teacher, StoredTeacher) else None
+    if isinstance(teacher, PoseNet):
         start_from_teacher(cfg, net, teacher)
     module = instantiate(cfg.module, _partial_=True, _convert_="all")(
         net=net,
@@ -115,7 +127,8 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
     datamodule = data(
         skeleton=skeleton,
         input_size=net.codec.input_size,
-        teacher_size=teacher.codec.input_size if teacher is not None else None,
+        teacher_size=teacher.codec.input_size if isinstance(teacher, PoseNet) else None,
+        **({} if stored is None else {"taught": stored.skeleton, "answers": stored.files}),
     )
     loggers = list(instantiate(cfg.logger, _convert_="all").values())
     timer = Timer(verbose=False)  # its state is in last.ckpt: a resumed run counts all of it
@@ -193,7 +206,7 @@ def _cost(net: Net) -> dict[str, float]:
 
 def _sources(cfg: DictConfig) -> dict[str, str]:
     """The checkpoints that a run is made from."""
-    teacher = {} if cfg.teacher is None else {"teacher": str(cfg.teacher.ckpt)}
+    teacher = {} if cfg.teacher is None else {"teacher": str(cfg.teacher.get("ckpt", "stored"))}
     return teacher if cfg.refiner is None else {**teacher, "student": str(cfg.stage1_ckpt)}
 
 

@@ -24,6 +24,8 @@ class PoseBatch(NamedTuple):
             de-duplicated by.
         box_score: ``(B,)`` float32, the detector's score, 1 for ground-truth boxes.
         teacher_image: the same crop at the teacher's input size, or None where the sizes agree.
+        taught: ``(B, K, 2)`` float32, crop pixels, a teacher's stored joints, or None.
+        taught_score: ``(B, K)`` float32 in [0, 1], their scores, or None.
     """
 
     image: Tensor
@@ -35,6 +37,8 @@ class PoseBatch(NamedTuple):
     person: Tensor
     box_score: Tensor
     teacher_image: Tensor | None = None
+    taught: Tensor | None = None
+    taught_score: Tensor | None = None
 
 
 class SimCCLogits(NamedTuple):

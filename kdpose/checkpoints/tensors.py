@@ -119,6 +119,32 @@ def fit(module: nn.Module, weights: Mapping[str, Tensor], what: str, key: str, w
     announce(key, what, count, missing)
 
 
+def start_from(module: nn.Module, path: str, key: str = "start") -> None:
+    """Begin with the tensors of a file that names them as the network does.
+
+    Args:
+        module: what is to be trained; tensors that the file lacks stay as they are.
+        path: of the file.
+        key: config key that the path came from.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: a tensor of the file has no place in the network.
+    """
+    where = f"{Path(path).absolute()} (from {key})"
+    weights = tensors(read_checkpoint(path, key), where)
+    own = module.state_dict()
+    strange = [n for n, v in weights.items() if n not in own or own[n].shape != v.shape]
+    if strange:
+        raise ValueError(
+            f"{where}: {len(strange)} of {len(weights)} tensors have no place in the network, the "
+            f"first {strange[0]}: take the backbone and head that the file was made for"
+        )
+    count, missing = share(module, weights)
+    _copy(module, weights)
+    _log.info("%s: %d of %d tensors from %s", key, count, count + len(missing), path)
+
+
 def inherit(module: nn.Module, source: nn.Module, key: str) -> None:
     """Start a network with those of another's tensors that have the names and shapes of its own.
 

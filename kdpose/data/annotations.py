@@ -30,6 +30,9 @@ class Persons:
         box_score: ``(N,)``, 1 for ground truth.
         joints: ``(N, K, 2)`` image pixels; zeros for detections.
         visible: ``(N, K)`` COCO's v; zeros for detections.
+        annotation_id: ``(N,)`` ids in the annotation file; None for detections.
+        taught: ``(N, K, 2)`` image pixels, a teacher's stored joints; None without a teacher's.
+        taught_score: ``(N, K)`` in [0, 1], 0 where the teacher says nothing.
     """
 
     files: NDArray[np.str_]
@@ -39,6 +42,9 @@ class Persons:
     box_score: NDArray[np.float32]
     joints: NDArray[np.float32]
     visible: NDArray[np.float32]
+    annotation_id: NDArray[np.int64] | None = None
+    taught: NDArray[np.float32] | None = None
+    taught_score: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """Number of persons N."""
@@ -46,7 +52,8 @@ class Persons:
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> "Persons":
         """Some of the persons."""
-        return Persons(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Persons(**{n: None if v is None else v[rows] for n, v in columns.items()})
 
 
 class _Image(msgspec.Struct):
@@ -58,6 +65,7 @@ class _Image(msgspec.Struct):
 
 class _Person(msgspec.Struct):
     image_id: int
+    id: int = -1
     bbox: list[float] | None = None
     keypoints: list[float] | None = None
     iscrowd: float | bool = 0
@@ -143,7 +151,10 @@ def upright(
 
 
 def load_persons(
-    annotations: str | Path, skeleton: Skeleton, key: str = "dataset.annotations"
+    annotations: str | Path,
+    skeleton: Skeleton,
+    key: str = "dataset.annotations",
+    unlabelled: bool = False,
 ) -> Persons:
     """Read the persons that have a box and at least one labelled joint; crowds are left out.
 
@@ -151,6 +162,7 @@ def load_persons(
         annotations: COCO-keypoints JSON.
         skeleton: what the file's joints must agree with in number.
         key: config key of the path, for errors.
+        unlabelled: keep persons without a labelled joint too, for a teacher to label.
 
     Raises:
         FileNotFoundError: the file is not there.
@@ -163,10 +175,11 @@ def load_persons(
     names = np.array([image.file_name for image in file.images])
     size = np.array([(image.width, image.height) for image in file.images]).reshape(-1, 2)
     count = len(file.annotations)
-    place, boxes, triplets = _persons(file, skeleton, where)
+    place, boxes, triplets, number = _persons(file, skeleton, where)
     del file  # what was read of it is smaller
     size = upright(size, place, boxes, where)
-    rows = np.flatnonzero(triplets[..., 2].any(axis=1))
+    known = triplets[..., 2].any(axis=1)
+    rows = np.flatnonzero((known | (place >= 0)) & ~np.isnan(boxes[:, 0]) if unlabelled else known)
     boxes = _clean_boxes(boxes[rows], size[place[rows]])
     sized = (boxes[:, 2:] > 0).all(axis=1)
     rows, boxes = rows[sized], boxes[sized]
@@ -184,6 +197,7 @@ def load_persons(
         box_score=np.ones(len(rows), dtype=np.float32),
         joints=joints,
         visible=visible,
+        annotation_id=number[rows],
     )
 
 
@@ -204,18 +218,19 @@ def _parse(path: Path, where: str) -> _File:
 
 def _persons(
     file: _File, skeleton: Skeleton, where: str
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
-    """Each person's image, box and joints, as the file has them.
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32], NDArray[np.int64]]:
+    """Each person's image, box, joints and id, as the file has them.
 
     Returns:
-        ``(N,)`` places among the images, -1 for none; boxes ``(N, 4)``, NaN for none; joints
-        ``(N, K, 3)``, zeros for crowds and those without an image or a size.
+        ``(N,)`` places among the images, -1 for none and for crowds; boxes ``(N, 4)``, NaN for
+        none; joints ``(N, K, 3)``, zeros for those without an image or a size; ids ``(N,)``.
     """
     number = {image.id: place for place, image in enumerate(file.images)}
     count = len(file.annotations)
     place = np.full(count, -1, dtype=np.int64)
     boxes = np.full((count, 4), np.nan)
     joints = np.zeros((count, 3 * len(skeleton)), dtype=np.float32)
+    ids = np.full(count, -1, dtype=np.int64)
     decode = msgspec.json.Decoder(_Person).decode
     for row, text in enumerate(file.annotations):
         try:
@@ -227,17 +242,20 @@ def _persons(
                 f"{where} has {len(person.keypoints) / 3:g} joints per person and skeleton "
                 f"'{skeleton.name}' has {len(skeleton)}; take dataset=custom or another skeleton"
             )
+        ids[row] = person.id
         place[row] = number.get(person.image_id, -1)
         if person.bbox:
             boxes[row] = person.bbox
         if person.keypoints and place[row] >= 0 and not person.iscrowd and person.area > 0:
             joints[row] = person.keypoints
-    return place, boxes, joints.reshape(count, len(skeleton), 3)
+        if person.iscrowd:
+            place[row] = -1
+    return place, boxes, joints.reshape(count, len(skeleton), 3), ids
 
 
 def concatenate(*parts: Persons) -> Persons:
     """The persons of several lists as one, in order."""
-    names = [field.name for field in fields(Persons)]
+    names = [f.name for f in fields(Persons) if getattr(parts[0], f.name) is not None]
     return Persons(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
 
 

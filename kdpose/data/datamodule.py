@@ -1,7 +1,7 @@
 """The data module that both stages share."""
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from kdpose.data.detections import load_detections
 from kdpose.data.sources.device_crop import RowBatch, SourceBatch, SourceDataset, cut
 from kdpose.data.sources.packed import Pack, default_folder
 from kdpose.data.sources.resident import Resident, RowDataset
+from kdpose.data.taught import load_training
 from kdpose.data.transforms import Augmentation
 from kdpose.metrics.keypoint_ap import keypoint_ap
 from kdpose.metrics.pose_results import Predictions, to_results
@@ -37,7 +38,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
     """Persons of a COCO-format data set, cropped for a top-down network.
 
     Args:
-        train: ``annotations`` and ``images`` of the training split.
+        train: ``annotations`` and ``images`` of the training split, or a list of such.
         val: those of the validation split.
         skeleton: of the annotations.
         protocol: by which poses are scored, ``coco`` or ``crowdpose``.
@@ -56,13 +57,15 @@ class CocoKeypointDataModule(L.LightningDataModule):
         resident: keep the pack's pixels on the device; the host then sends row numbers.
         crop: where training crops are cut: ``host``, ``device``, or ``auto``, which is the
             device where that is a GPU.  Validation crops are always the host's, as evaluation's.
+        taught: skeleton of a teacher whose answers are stored; None without one.
+        answers: its results files, one for each training set.
         prepare: called once where the training annotations are missing; the synthetic data set
             generates itself this way.
     """
 
     def __init__(
         self,
-        train: Mapping[str, str],
+        train: Mapping[str, str] | Sequence[Mapping[str, str]],
         val: Mapping[str, str],
         skeleton: Skeleton,
         protocol: Literal["coco", "crowdpose"],
@@ -79,9 +82,21 @@ class CocoKeypointDataModule(L.LightningDataModule):
         resident: bool = False,
         crop: Literal["auto", "host", "device"] = "auto",
         prepare: Callable[[], None] | None = None,
+        taught: Skeleton | None = None,
+        answers: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.splits = {"train": train, "val": val}
+        several = not isinstance(train, Mapping)
+        self.parts = list(train) if isinstance(train, Sequence) else [train]
+        self.splits: dict[str, Mapping[str, str]] = {"train": self.parts[0], "val": val}
+        self.taught = taught
+        self.answers = list(answers)
+        self.mixed = several or bool(self.answers)
+        if self.mixed and (resident or pack is not None or shards is not None):
+            raise ValueError(
+                "several training sets and stored answers are read from image files: take "
+                "data.pack=null data.shards=null data.resident=false"
+            )
         self.skeleton = skeleton
         self.protocol = protocol
         self.input_size = input_size
@@ -132,6 +147,8 @@ class CocoKeypointDataModule(L.LightningDataModule):
     def _persons(self, split: str, annotations: str) -> Persons:
         if split == "val" and self.boxes != "gt":
             return load_detections(self.boxes, annotations, self.skeleton)
+        if split == "train" and self.mixed:
+            return load_training(self.parts, self.skeleton, self.answers, self.taught)
         return load_persons(annotations, self.skeleton, f"dataset.{split}.annotations")
 
     def _pixels(self, split: str, persons: Persons) -> str | Pixels:

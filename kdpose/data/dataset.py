@@ -142,7 +142,7 @@ class PoseDataset(Dataset[PoseBatch]):
             self._draws = (epoch, draw(self.seed, epoch, len(self)))
         assert self._draws[1] is not None
         draws = Draws(*(table[rows] for table in self._draws[1]))
-        joints, visible = persons.joints[rows], persons.visible[rows]
+        joints, visible = known_joints(persons, rows)
         return augmented(plan, joints, visible, self.skeleton, self.augmentation, draws)
 
     def source_matrix(
@@ -161,6 +161,11 @@ class PoseDataset(Dataset[PoseBatch]):
         flip = np.asarray(plan.flip)
         order = list(self.skeleton.flip_order)
         joints[flip], visible[flip] = joints[flip][:, order], visible[flip][:, order]
+        taught = score = None
+        if self.persons.taught is not None and self.persons.taught_score is not None:
+            taught = warp_joints(self.persons.taught[rows], plan.matrix(self.input_size))
+            score = self.persons.taught_score[rows]
+            taught[flip], score[flip] = taught[flip][:, order], score[flip][:, order]
         return PoseBatch(
             image=torch.empty(0, dtype=torch.uint8),
             joints=torch.from_numpy(joints),
@@ -170,7 +175,22 @@ class PoseDataset(Dataset[PoseBatch]):
             image_id=torch.from_numpy(self.persons.image_id[rows]),
             person=torch.from_numpy(rows),
             box_score=torch.from_numpy(self.persons.box_score[rows]),
+            taught=None if taught is None else torch.from_numpy(taught),
+            taught_score=None if score is None else torch.from_numpy(score),
         )
+
+
+def known_joints(
+    persons: Persons, rows: NDArray[np.int64], floor: float = 0.2
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Labelled joints ``(B, K, 2)`` and v ``(B, K)``, where nobody labelled them the teacher's."""
+    joints, visible = persons.joints[rows], persons.visible[rows]
+    if persons.taught is None or persons.taught_score is None:
+        return joints, visible
+    lacking = visible == 0
+    joints = np.where(lacking[..., None], persons.taught[rows], joints)
+    seen = np.where(persons.taught_score[rows] >= floor, 2, 0).astype(np.float32)
+    return joints, np.where(lacking, seen, visible)
 
 
 def split(indices: Sequence[Index]) -> tuple[int, NDArray[np.int64]]:

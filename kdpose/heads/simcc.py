@@ -77,8 +77,9 @@ class SimCCHead(nn.Module):
             raise ValueError(
                 f"the head's feature must be (B, C, {height}, {width}), got {tuple(feature.shape)}"
             )
-        maps = self.final_layer(feature).flatten(2)
-        return SimCCLogits(self.mlp_head_x(maps), self.mlp_head_y(maps))
+        with torch.autocast(feature.device.type, enabled=False):  # bfloat16 logits tie at the top
+            maps = self.final_layer(feature.float()).flatten(2)
+            return SimCCLogits(self.mlp_head_x(maps), self.mlp_head_y(maps))
 
     @torch.no_grad()
     def _start_as_projection(self) -> None:

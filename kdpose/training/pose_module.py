@@ -18,6 +18,7 @@ from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.training.fast_nets import compile_parts, folded, has_bfloat16
+from kdpose.training.stored_teacher import StoredTeacher
 from kdpose.types import PoseBatch
 
 _CHECK_EVERY = 20  # steps: the check waits for the device
@@ -80,6 +81,7 @@ class PoseModule(L.LightningModule):
         description: plain values that every checkpoint carries, see :mod:`kdpose.checkpoints.load`.
         compile: options of ``torch.compile`` for the nets, see :func:`compile_parts`; None: eager.
         fold_teacher: fold the teacher's batch norms, see :func:`folded`.
+        backbone_lr: the backbone's learning rate as a share of the other parameters'.
 
     Raises:
         ValueError: a loss needs a teacher and there is none, or the two skeletons share too few
@@ -92,11 +94,12 @@ class PoseModule(L.LightningModule):
         losses: Mapping[str, LossTerm],
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
-        teacher: PoseNet | None = None,
+        teacher: PoseNet | StoredTeacher | None = None,
         flip_test: bool = True,
         description: Mapping[str, Any] | None = None,
         compile: Mapping[str, Any] | None = None,
         fold_teacher: bool = False,
+        backbone_lr: float = 1.0,
     ) -> None:
         super().__init__()
         self.net = net
@@ -110,13 +113,20 @@ class PoseModule(L.LightningModule):
                 "(teacher=checkpoint teacher.ckpt=PATH) or take losses without one"
             )
         self.teacher = None
-        if teacher is not None and taught:
+        self.stored = isinstance(teacher, StoredTeacher)
+        if isinstance(teacher, StoredTeacher):
+            if "teacher_feature" in self.needs:
+                raise ValueError(
+                    "stored answers have no feature map for Eq. 1: take loss without feature_mse"
+                )
+        elif teacher is not None and taught:
             teacher = folded(teacher.eval()) if fold_teacher else teacher
             self.teacher = FrozenTeacher(teacher, net.skeleton)
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.flip_test = flip_test
         self.compile_options = compile
+        self.backbone_lr = backbone_lr
         self.results = PoseResults(net.codec.input_size)
 
     def on_fit_start(self) -> None:
@@ -229,7 +239,7 @@ class PoseModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer over what is trained, its schedule stepped every step."""
-        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
+        optimizer = self.optimizer(self._groups())
         total = int(self.trainer.estimated_stepping_batches)
         per_epoch = max(1, total // max(1, self.trainer.max_epochs or 1))
         schedule = self.scheduler(optimizer, total_steps=total, steps_per_epoch=per_epoch)
@@ -237,6 +247,16 @@ class PoseModule(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def _groups(self) -> Any:  # noqa: ANN401
+        """What is trained; the backbone apart where it has a learning rate of its own."""
+        trained = {n: p for n, p in self.named_parameters() if p.requires_grad}
+        if self.backbone_lr == 1:
+            return list(trained.values())
+        own = self.optimizer.keywords["lr"]  # type: ignore[attr-defined]
+        body = [p for n, p in trained.items() if n.startswith("net.backbone.")]
+        rest = [p for n, p in trained.items() if not n.startswith("net.backbone.")]
+        return [{"params": rest}, {"params": body, "lr": self.backbone_lr * own}]
 
     def lr_scheduler_step(self, scheduler: LRScheduler, metric: Any) -> None:  # noqa: ANN401
         """Step the schedule; plain, so that any scheduler will do."""

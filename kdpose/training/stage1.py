@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from kdpose.losses.terms import LossTerm, distill_decay, gradient_norms, total, weighted_terms
 from kdpose.pose_net import PoseNet
 from kdpose.training.pose_module import PoseModule
+from kdpose.training.stored_teacher import StoredTeacher, best_known, taught_weight
 from kdpose.types import PoseBatch, PoseOutput, SimCCTarget
 
 _GRADIENTS_EVERY = 50  # steps, from each epoch's first: rare enough to cost no time
@@ -38,6 +39,8 @@ class DistillStage1Module(PoseModule):
         description: see there.
         compile: see there.
         fold_teacher: see there.
+        backbone_lr: see there.
+        label_trust: under a stored teacher, see :func:`best_known`.
         joint_mask: joints that Eq. 2 and 3 count: ``all`` (the teacher knows hidden ones too),
             or the ``labelled`` ones.
         limb_weights: omega of Eq. 3, see :meth:`Skeleton.limb_weights`.
@@ -57,11 +60,13 @@ class DistillStage1Module(PoseModule):
         losses: Mapping[str, LossTerm],
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
-        teacher: PoseNet | None = None,
+        teacher: PoseNet | StoredTeacher | None = None,
         flip_test: bool = True,
         description: Mapping[str, Any] | None = None,
         compile: Mapping[str, Any] | None = None,
         fold_teacher: bool = False,
+        backbone_lr: float = 1.0,
+        label_trust: float | None = None,
         joint_mask: Literal["all", "labelled"] = "all",
         limb_weights: str = "uniform",
         temperature: float = 1.0,
@@ -76,7 +81,9 @@ class DistillStage1Module(PoseModule):
             description,
             compile,
             fold_teacher,
+            backbone_lr,
         )
+        self.label_trust = label_trust
         self.net: PoseNet = net
         skeleton = net.skeleton
         self.joint_mask = joint_mask
@@ -110,8 +117,10 @@ class DistillStage1Module(PoseModule):
     def training_step(self, batch: PoseBatch, batch_idx: int) -> Tensor:
         """One step of Eq. 5."""
         output = self.net(batch.image)
-        target = self.net.codec.encode(batch.joints, batch.visible)
+        target = self._target(batch)
         context: dict[str, Any] = {"logits": output.logits, "target": target}
+        if self.stored:
+            context |= self._stored_lessons(batch, output)
         if self.teacher is not None:
             context |= self._lessons(batch, output, target)
         gamma = distill_decay(self.current_epoch, self.trainer.max_epochs or 1)
@@ -125,6 +134,32 @@ class DistillStage1Module(PoseModule):
             # a tensor made on the device: one made of a number would wait for it
             self.log("train/gamma", loss.new_full((), gamma), batch_size=len(batch.image))
         return loss
+
+    def _target(self, batch: PoseBatch) -> SimCCTarget:
+        """The labels, and where there are none the stored answers, weighted by their scores."""
+        codec = self.net.codec
+        if batch.taught is None:
+            target: SimCCTarget = codec.encode(batch.joints, batch.visible)
+            return target
+        joints, weight = best_known(batch, self.label_trust)
+        encoded: SimCCTarget = codec.encode(joints, 2 * (weight > 0).float())
+        return encoded._replace(weight=encoded.weight * weight)
+
+    def _stored_lessons(self, batch: PoseBatch, output: PoseOutput) -> dict[str, Any]:
+        """What the distillation terms compare with stored answers."""
+        assert batch.taught is not None
+        weight, codec = taught_weight(batch), self.net.codec
+        taught: SimCCTarget = codec.encode(batch.taught, 2 * (weight > 0).float())
+        return {
+            "student_pose": codec.expectation(output.logits, self.temperature),
+            "teacher_pose": batch.taught,
+            "joint_mask": (taught.weight > 0).float()
+            if self.joint_mask == "all"
+            else taught.weight,
+            "teacher_target": taught._replace(weight=taught.weight * weight),
+            "limbs": self.limbs,
+            "limb_weight": self.limb_weight,
+        }
 
     def _lessons(self, batch: PoseBatch, output: PoseOutput, target: SimCCTarget) -> dict[str, Any]:
         """What the distillation terms compare."""

@@ -9,6 +9,7 @@ from kdpose.losses.terms import total
 from kdpose.pose_net import RefinedPoseNet
 from kdpose.runtime.ranks import mean_over_ranks
 from kdpose.training.pose_module import PoseModule
+from kdpose.training.stored_teacher import best_known, taught_weight
 from kdpose.types import PoseBatch
 
 
@@ -32,14 +33,20 @@ class RefineStage2Module(PoseModule):
         """One step of Eq. 7."""
         _, refined = self.net(batch.image)
         codec = self.net.codec
-        mask = codec.encode(batch.joints, batch.visible).weight
+        labels, visible = batch.joints, batch.visible
+        if batch.taught is not None:
+            labels, visible = best_known(batch, None)
+        mask = codec.encode(labels, visible).weight
         context: dict[str, Any] = {
             "refined": refined,
-            "label_pose": batch.joints,
+            "label_pose": labels,
             "joint_mask": mask,
             "count": mean_over_ranks(mask.sum()),
             "input_size": codec.input_size,
         }
+        if batch.taught is not None:
+            known = taught_weight(batch)[..., None] > 0
+            context["teacher_pose"] = torch.where(known, batch.taught, labels)
         if self.teacher is not None:
             with torch.no_grad():
                 pose = self.teacher.net.pose(self.teacher_image(batch))

@@ -18,6 +18,7 @@ from kdpose.evaluation.shared_joints import SharedSplit
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.runtime.provenance import sha256
 from kdpose.training.pose_module import PoseModule
+from kdpose.training.stored_teacher import StoredTeacher
 
 _log = logging.getLogger(__name__)
 _CONSTANT = 0.01  # crop sides; joints that scatter less over all crops are no answer to the images
@@ -139,11 +140,11 @@ class TeacherCheck:
         )  # fmt: skip
 
 
-def build_teacher(cfg: DictConfig) -> PoseNet | None:
+def build_teacher(cfg: DictConfig) -> PoseNet | StoredTeacher | None:
     """The teacher of a run, or None; ``teacher`` holds its loader's keys and those of the check."""
     if cfg.teacher is None:
         return None
-    teacher: PoseNet = instantiate(_loader(cfg.teacher), _convert_="all")
+    teacher: PoseNet | StoredTeacher = instantiate(_loader(cfg.teacher), _convert_="all")
     return teacher
 
 
