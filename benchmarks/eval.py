@@ -11,7 +11,7 @@ import numpy as np
 from pycocotools.coco import COCO as Annotations
 from pycocotools.cocoeval import COCOeval
 
-from benchmarks.frame import Case
+from kdpose.evaluation.timing import Case
 from kdpose.metrics.keypoint_ap import keypoint_ap
 from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.skeletons.skeleton import Skeleton

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.frame import Case
 from benchmarks.usual import MEAN, STD, UsualDataset
 from kdpose.codecs.simcc import SimCC
 from kdpose.data.annotations import Persons, load_persons
@@ -17,9 +16,10 @@ from kdpose.data.dataset import Pixels, PoseDataset, check_images, collate
 from kdpose.data.sources.device_crop import SourceDataset
 from kdpose.data.sources.images import decode_jpeg
 from kdpose.data.sources.packed import Pack
+from kdpose.data.sources.packing import write_pack
 from kdpose.data.sources.resident import Resident, RowDataset
 from kdpose.data.transforms import Augmentation
-from kdpose.pack import write_pack
+from kdpose.evaluation.timing import Case
 from kdpose.skeletons.skeleton import Skeleton
 
 USUAL = "usual pipeline"

@@ -12,12 +12,12 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from benchmarks.frame import Case
 from benchmarks.limits import convolution
 from benchmarks.runtimes import Run, exported
 from kdpose.checkpoints.load import Loaded
 from kdpose.cli import CONF
-from kdpose.complexity import complexity
+from kdpose.evaluation.cost import complexity
+from kdpose.evaluation.timing import Case
 from kdpose.inference.predictor import Predictor
 from kdpose.pose_net import Codec, PoseNet, RefinedPoseNet
 from kdpose.skeletons.skeleton import Skeleton

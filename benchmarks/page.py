@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.frame import Row, cells
+from kdpose.evaluation.timing import Row, cells
 
 
 def page(
@@ -14,7 +14,7 @@ def page(
     Args:
         title: of the table.
         rows: the figures.
-        figures: of :func:`benchmarks.frame.report`.
+        figures: of :func:`kdpose.evaluation.timing.report`.
         command: that made them.
         note: what a reader must know of the columns.
     """

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as torch_profile
 
-from benchmarks.frame import Case
 from kdpose.cli import console
+from kdpose.evaluation.timing import Case
 
 _SHOWN = 14  # operators that have a row; the others share one
 _COMPILED = "compiled graphs"
@@ -29,7 +29,7 @@ def profile(cases: Sequence[Case], folder: Path, name: str) -> None:
     limit are left out.
 
     Args:
-        cases: what :func:`benchmarks.frame.measure` took, so that all is warm.
+        cases: what :func:`kdpose.evaluation.timing.measure` took, so that all is warm.
         folder: made where it is not there.
         name: of what was measured.
     """

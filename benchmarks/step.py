@@ -12,8 +12,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.frame import Case
 from benchmarks.limits import product
+from kdpose.evaluation.timing import Case
 from kdpose.losses.terms import LossTerm
 from kdpose.pose_net import Backbone, Codec, PoseNet, RefinedPoseNet
 from kdpose.training.fast_nets import has_bfloat16

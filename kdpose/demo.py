@@ -1,140 +1,16 @@
-"""A local web page that shows what a network sees: ``python -m kdpose.demo``."""
+"""A local web page that shows what a network sees: ``kdpose demo``."""
 
-import json
-import os
-import tempfile
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from kdpose.checkpoints.load import chosen, load_net
-from kdpose.cli import console, entry_point
-from kdpose.inference.boxes import BoxSource, box_source, whole_image
-from kdpose.inference.images import open_image
-from kdpose.inference.poses import ImagePoses
-from kdpose.inference.predictor import Predictor
-from kdpose.pose_net import RefinedPoseNet
-
-_LARGEST = 1600  # pixels; what a browser is sent of a photograph
-
-
-class Demo:
-    """Answers the page.
-
-    Args:
-        predictor: of the network that is shown.
-        detect: finds the persons, or None where there is no detector: the picture is one person.
-    """
-
-    def __init__(self, predictor: Predictor, detect: BoxSource | None) -> None:
-        self.predictor = predictor
-        self.stage1 = None
-        if isinstance(predictor.net, RefinedPoseNet):
-            self.stage1 = predictor.stage1()
-        self.detect = detect
-        self._folder = tempfile.TemporaryDirectory(prefix="kdpose-demo-")
-
-    def answer(
-        self, path: str | None, detect: bool, threshold: float
-    ) -> tuple[Any, list[list[Any]], str | None]:
-        """What a picture shows.
-
-        Args:
-            path: of the picture, or None where there is none yet.
-            detect: look for persons first.
-            threshold: of the picture's best joint score, the least share in 0..1 that a drawn
-                joint has: what a good score is depends on the network.
-
-        Returns:
-            The drawn picture, or that of stage 1 and the refined one; a row of joint scores per
-            joint, after its name; the path of the COCO results.
-        """
-        if path is None:
-            return None, [], None
-        picture = open_image(path)
-        picture.thumbnail((_LARGEST, _LARGEST))
-        boxes = self.detect if detect and self.detect is not None else whole_image
-        poses = self.predictor(picture, *boxes(picture, 1))
-        least = threshold * float(poses.scores.max(initial=0))
-        drawn: Any = _drawn(poses, least)
-        if self.stage1 is not None:
-            initial = self.stage1(picture, poses.boxes, poses.box_scores)
-            drawn = (_drawn(initial, least), drawn)
-        result = Path(tempfile.mkdtemp(dir=self._folder.name)) / "poses.json"
-        result.write_text(json.dumps(poses.to_coco(image_id=1)))
-        scores = poses.scores.T.astype(float).round(3).tolist()
-        rows = [[name, *row] for name, row in zip(poses.skeleton.joints, scores, strict=True)]
-        return drawn, rows, str(result)
-
-
-def _drawn(poses: ImagePoses, threshold: float) -> NDArray[np.uint8]:
-    return poses.draw(threshold, boxes=True)
-
-
-def build_page(demo: Demo, title: str) -> Any:  # noqa: ANN401
-    """The page as Gradio blocks, every control of which asks :meth:`Demo.answer` anew.
-
-    Raises:
-        ValueError: Gradio is not installed.
-    """
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before it is imported
-    try:
-        import gradio
-    except ImportError:
-        raise ValueError("the demo needs the extra: pip install 'kdpose[demo]'") from None
-    with gradio.Blocks(title="kdpose") as page:
-        gradio.Markdown(f"# kdpose\n{title}")
-        with gradio.Row():
-            with gradio.Column():
-                picture = gradio.Image(
-                    label="picture", type="filepath", sources=["upload", "webcam"]
-                )
-                detect = gradio.Checkbox(
-                    demo.detect is not None,
-                    label="find persons first (otherwise the picture is one)",
-                    interactive=demo.detect is not None,
-                )
-                threshold = gradio.Slider(
-                    0, 1, 0.0, label="least score of a drawn joint, of the best"
-                )
-            with gradio.Column():
-                if demo.stage1 is None:
-                    drawn: Any = gradio.Image(label="poses", interactive=False)
-                else:
-                    drawn = gradio.ImageSlider(label="stage 1 | refined", interactive=False)
-                download = gradio.DownloadButton("COCO results (JSON)")
-        table = gradio.Dataframe(label="scores per joint", headers=["joint"], interactive=False)
-        inputs, outputs = [picture, detect, threshold], [drawn, table, download]
-
-        def answer(path: str | None, detect: bool, threshold: float) -> tuple[Any, Any, Any]:
-            try:
-                drawn, rows, result = demo.answer(path, detect, threshold)
-            except OSError as error:
-                raise gradio.Error(str(error)) from None
-            persons = len(rows[0]) - 1 if rows else 0
-            headers = ["joint", *(f"person {i + 1}" for i in range(persons))]
-            return drawn, gradio.Dataframe(rows, headers=headers), result
-
-        for control in (picture, detect, threshold):
-            event = control.release if control is threshold else control.change
-            event(answer, inputs, outputs)
-    return page
+from kdpose.cli import entry_point
 
 
 @entry_point("demo")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
-    ckpt = chosen(cfg.ckpt)
-    predictor = Predictor(load_net(ckpt), cfg.device, cfg.flip)
-    boxes = box_source(str(cfg.boxes), **cfg.detector, device=predictor.device)
-    demo = Demo(predictor, None if boxes is whole_image else boxes)
-    title = f"{predictor.description.get('experiment')}: {ckpt.absolute()}"
-    page = build_page(demo, title)
-    console.print(f"{title}\nstop by Ctrl+C", soft_wrap=True)
-    page.launch(server_name=cfg.host, server_port=cfg.port, inbrowser=cfg.open, quiet=False)
+    from kdpose.inference.demo_page import serve
+
+    serve(cfg)
 
 
 if __name__ == "__main__":

@@ -1,198 +1,19 @@
-"""Write a data set's person crops once: ``python -m kdpose.pack +experiment=coco_stage1``.
+"""Write a data set's person crops once: ``kdpose pack +experiment=coco_stage1``.
 
 Training then reads crops instead of whole photographs (``data.pack=auto``).
 """
 
-import importlib
-import json
-import shutil
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
-
-import cv2
-import numpy as np
-import simplejpeg
-from hydra.utils import instantiate
-from numpy.typing import NDArray
 from omegaconf import DictConfig
-from rich.progress import track
-from torch.utils.data import DataLoader, Dataset
 
 from kdpose.cli import console, entry_point
-from kdpose.data.annotations import Persons, load_persons
-from kdpose.data.dataset import check_images
-from kdpose.data.sources.images import ImageFiles
-from kdpose.data.sources.packed import FORMAT, HALF_BODY_ZOOM, Pack, default_folder, reach
-from kdpose.data.transforms import Augmentation
-from kdpose.runtime.provenance import code_version, sha256
-from kdpose.skeletons.skeleton import Skeleton
-
-Encoding = Literal["jpeg", "raw"]
-Crop = tuple[int, NDArray[np.uint8], tuple[int, int], tuple[float, float, float, float]]
-
-
-class _Cutter(Dataset[Crop]):
-    """Encoded crops by row: (row, bytes, (width, height), frame)."""
-
-    def __init__(
-        self,
-        images: ImageFiles,
-        bounds: NDArray[np.float64],
-        scale: NDArray[np.float64],
-        encoding: Encoding,
-        quality: int,
-    ) -> None:
-        self.images, self.bounds, self.scale = images, bounds, scale
-        self.encoding, self.quality = encoding, quality
-
-    def __getitem__(self, row: int) -> Crop:
-        image = self.images.read(row)
-        limit = np.array(image.shape[1::-1])
-        x1, y1 = np.clip(np.floor(self.bounds[row, :2]).astype(int), 0, limit - 1)
-        x2, y2 = np.clip(np.ceil(self.bounds[row, 2:]).astype(int) + 1, (x1 + 1, y1 + 1), limit)
-        crop = image[y1:y2, x1:x2]
-        width, height = np.maximum(1, np.ceil(np.array([x2 - x1, y2 - y1]) * self.scale[row]))
-        size = int(width), int(height)
-        if self.scale[row] < 1:
-            crop = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), np.uint8)
-        sx, sy = width / (x2 - x1), height / (y2 - y1)
-        frame = (sx, sy, sx * (0.5 - x1) - 0.5, sy * (0.5 - y1) - 0.5)  # centres at integers
-        return row, self._encode(np.ascontiguousarray(crop)), size, frame
-
-    def _encode(self, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if self.encoding == "raw":
-            return crop.reshape(-1)
-        jpeg = simplejpeg.encode_jpeg(crop, self.quality, "RGB", colorsubsampling="420")
-        return np.frombuffer(jpeg, np.uint8)
-
-
-def write_pack(
-    folder: str | Path,
-    persons: Persons,
-    images: str | Path,
-    skeleton: Skeleton,
-    size: tuple[int, int],
-    augmentation: Augmentation,
-    *,
-    encoding: Encoding = "jpeg",
-    quality: int = 90,
-    reduce: bool = True,
-    workers: int = 0,
-    about: dict[str, Any] | None = None,
-) -> Pack:
-    """Pack persons; ``folder`` appears only when complete.
-
-    A crop holds what :func:`reach` says that training can show.  It has the
-    image's own pixels unless these are finer than the smallest view needs at the input size: it
-    is then reduced to that by area averages, which larger views show smoother than crops of the
-    image itself, such as validation's.
-
-    Args:
-        folder: to create.
-        persons: of one annotation file, all of them, in its order.
-        images: folder of their images.
-        skeleton: of the persons.
-        size: W, H of the largest input that will read the pack.
-        augmentation: the widest that will read it.
-        encoding: ``jpeg`` or ``raw`` (5 to 10 times as large, without a decoder's work).
-        quality: of the JPEG, 4:2:0.
-        reduce: False keeps every image's own pixels; a raw pack then shows what the files show.
-        workers: processes that cut and encode.
-        about: further facts for ``pack.json``.
-
-    Raises:
-        FileExistsError: the folder is there already; nothing is overwritten.
-        ValueError: unknown encoding, or an image cannot be read.
-    """
-    folder = Path(folder).absolute()
-    if encoding not in ("jpeg", "raw"):
-        raise ValueError(f"encoding must be jpeg or raw, got {encoding}")
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists: remove it or name another (out=FOLDER)")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    bounds, smallest = reach(persons, skeleton, size[0] / size[1], augmentation)
-    scale = np.minimum(1, size[0] / smallest) if reduce else np.ones(len(persons))
-    cutter = _Cutter(ImageFiles(persons.files, images), bounds, scale, encoding, quality)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        _write(temporary, cutter, np.argsort(persons.files, kind="stable").tolist(), workers)
-        facts = {
-            "format": FORMAT,
-            "code": code_version(),
-            "encoding": encoding,
-            "quality": quality if encoding == "jpeg" else None,
-            "persons": len(persons),
-            "skeleton": skeleton.name,
-            "size": list(size),
-            "augmentation": vars(augmentation),
-            "half_body_zoom": HALF_BODY_ZOOM,
-            "reduced": float((scale < 1).mean()),
-            "images": str(Path(images).absolute()),
-        }
-        (temporary / "pack.json").write_text(json.dumps(facts | (about or {}), indent=2))
-        temporary.chmod(0o755)
-        temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return Pack(folder)
-
-
-def _write(folder: Path, cutter: _Cutter, order: Sequence[int], workers: int) -> None:
-    """Write crops in the images' order, so that each image is decoded once, and their index."""
-    count = len(order)
-    start, length = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    extent, frame = np.zeros((count, 2), np.int32), np.zeros((count, 4))
-    loader = DataLoader(
-        cutter, batch_size=64, sampler=order, num_workers=workers, collate_fn=_as_they_are
-    )
-    with (folder / "pixels.bin").open("wb") as file:
-        for batch in track(loader, "packing", console=console, transient=True):
-            for row, data, size, place in batch:
-                start[row], length[row] = file.tell(), len(data)
-                extent[row], frame[row] = size, place
-                file.write(data.tobytes())
-    np.savez(folder / "index.npz", start=start, length=length, extent=extent, frame=frame)
-
-
-def _as_they_are(items: list[Crop]) -> list[Crop]:
-    return items
 
 
 @entry_point("pack")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
-    if cfg.split not in ("train", "val"):
-        raise ValueError(f"split must be train or val, got {cfg.split}")
-    where = cfg.dataset[cfg.split]
-    skeleton = instantiate(cfg.dataset.skeleton, _convert_="all")
-    persons = load_persons(where.annotations, skeleton, f"dataset.{cfg.split}.annotations")
-    check_images(persons, where.images, f"dataset.{cfg.split}.images")
-    width, height = cfg.size
-    folder = Path(cfg.out or default_folder(where.annotations, (width, height)))
-    augmentation = instantiate(cfg.data.augmentation)
-    if cfg.shards and folder.exists():
-        pack = Pack(folder, "out")
-        pack.check(where.annotations, skeleton, (width, height), augmentation)
-    else:
-        pack = write_pack(
-            folder,
-            persons,
-            where.images,
-            skeleton,
-            (width, height),
-            augmentation,
-            encoding=cfg.encoding,
-            quality=cfg.quality,
-            reduce=cfg.reduce,
-            workers=cfg.workers,
-            about={
-                "annotations": str(Path(where.annotations).absolute()),
-                "annotations_sha256": sha256(where.annotations),
-            },
-        )
+    from kdpose.data.sources.packing import pack_split
+
+    pack = pack_split(cfg)
     stored = (pack.folder / "pixels.bin").stat().st_size
     console.print(
         f"{len(pack)} persons, {stored / 1e6:.1f} MB ({stored / len(pack) / 1e3:.1f} kB each; "
@@ -200,8 +21,9 @@ def main(cfg: DictConfig) -> None:
         f"reduced, in {pack.folder}"
     )
     if cfg.shards:
-        shards = importlib.import_module("kdpose.data.sources.streamed")  # an extra
-        cut = shards.write_shards(cfg.shards, pack, int(1e6 * cfg.shard_mb))
+        from kdpose.data.sources.streamed import write_shards  # an extra
+
+        cut = write_shards(cfg.shards, pack, int(1e6 * cfg.shard_mb))
         console.print(f"{len(list(cut.glob('*.bin')))} shards in {cut}")
 
 

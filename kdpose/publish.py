@@ -1,152 +1,19 @@
-"""A checkpoint to pass on: half precision and a model card: ``python -m kdpose.publish ckpt=C``."""
+"""Make a checkpoint to share, with a model card: ``kdpose publish ckpt=C``."""
 
-import json
-import os
-import shlex
-import sys
 from pathlib import Path
-from typing import Any
 
-import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from kdpose.checkpoints.load import KEY, load_net
-from kdpose.checkpoints.tensors import read_checkpoint
 from kdpose.cli import console, entry_point
-from kdpose.display.tables import METRICS, caption, table_cells, table_header
-from kdpose.evaluate import evaluate_net
-from kdpose.runtime.provenance import code_version, sha256
-
-_FILES = ("annotations", "images", "train")  # of a description's data set
-
-
-def in_half_precision(ckpt: str | Path) -> dict[str, Any]:
-    """What inference needs of a checkpoint, floats in half precision, paths as seen from here.
-
-    Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: it is none of kdpose's.
-    """
-    content = read_checkpoint(ckpt, "ckpt")
-    if KEY not in content:
-        raise ValueError(f"{Path(ckpt).absolute()} (from ckpt) is no checkpoint of kdpose")
-    weights = {
-        name: value.half() if value.is_floating_point() else value
-        for name, value in content["state_dict"].items()
-        if name.startswith("net.")
-    }
-    description = dict(content[KEY])
-    description["dataset"] = _from_here(description["dataset"])
-    return {KEY: description, "state_dict": weights}
-
-
-def _from_here(dataset: Any) -> Any:  # noqa: ANN401
-    """Absolute paths below the working directory become relative: others have their own places."""
-    if isinstance(dataset, dict):
-        return {key: _from_here(value) for key, value in dataset.items()}
-    if not (isinstance(dataset, str) and os.path.isabs(dataset)):
-        return dataset
-    path = Path(dataset)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
-
-
-def _record(path: Path) -> dict[str, Any] | None:
-    """A JSON or YAML record of the run, where it left one."""
-    if not path.is_file():
-        return None
-    if path.suffix == ".yaml":
-        content: Any = OmegaConf.to_container(OmegaConf.load(path))
-        return content
-    record: dict[str, Any] = json.loads(path.read_text())
-    return record
-
-
-def model_card(
-    ckpt: Path, published: Path, before: dict[str, Any], after: dict[str, Any], cfg: DictConfig
-) -> str:
-    """The card, in Markdown: every figure measured now or read from the run's own records."""
-    run = _record(ckpt.parent / "config.yaml") or {}
-    trained = _record(ckpt.parent / "metrics.json") or {}
-    shown = [metric for metric in METRICS if metric in after]
-    rows = {"as published": after, "the checkpoint it was made of": before}
-    lines = [["", *table_header(shown)], ["---"] + ["---:"] * len(table_header(shown))]
-    lines += [[label, *table_cells(row, shown)] for label, row in rows.items()]
-    described = load_net(published).description
-    training, version = trained.get("training", {}), code_version()
-    facts = {
-        "File": f"`{published.name}`, {published.stat().st_size / 1e6:.2f} MB, half precision, "
-        f"sha256 `{sha256(published)}`",
-        "Network": _network(described["net"]),
-        "Input": f"{'x'.join(map(str, after['input_size']))} pixels (width x height)",
-        "Joints": ", ".join(load_net(published).net.skeleton.joints),
-        "Trained on": f"{described['dataset'].get('name')}, experiment "
-        f"`{described.get('experiment')}`, seed {described.get('seed')}, "
-        f"{(run.get('trainer') or {}).get('max_epochs')} epochs in its last stage",
-        "Trained by": f"`{cfg.command or training.get('command') or 'not recorded'}`",
-        "Code that trained it": f"kdpose {trained['version']}, commit {trained['commit']}"
-        + (" and changes to it" if trained.get("dirty") else "")
-        if trained
-        else "not recorded",
-        "Teacher": _teacher(ckpt),
-        "Made by": f"`{shlex.join(['python', '-m', 'kdpose.publish', *sys.argv[1:]])}`, kdpose "
-        f"{version['version']}, commit {version['commit']}",
-        "Terms": str(cfg.terms),
-        "Limits": str(cfg.limits),
-    }
-    return "\n".join(
-        [
-            f"# {described.get('experiment')}",
-            "",
-            *(f"- **{name}**: {fact}" for name, fact in facts.items()),
-            "",
-            caption(after),
-            "",
-            *("| " + " | ".join(line) + " |" for line in lines),
-            "",
-        ]
-    )
-
-
-def _network(net: dict[str, Any]) -> str:
-    student = net.get("student", net)
-    refined = " refined by an image-guided graph network" if "refiner" in net else ""
-    return f"{student['backbone'].get('name', student['backbone']['_target_'])} with SimCC{refined}"
-
-
-def _teacher(ckpt: Path) -> str:
-    record = _record(ckpt.parent / "teacher.json")
-    if record is None:
-        return "none"
-    path = Path(record["of"]["ckpt"])
-    net = load_net(path, "teacher.ckpt").description["net"] if path.is_file() else None
-    name = f"{_network(net)} of " if net else ""
-    score = "n/a" if record["AP"] is None else f"{100 * record['AP']:.1f}"
-    return (
-        f"{name}`{path.parent.name}/{path.name}`, sha256 `{record['of']['ckpt_sha256']}`, "
-        f"AP {score} on {record['persons']} persons of the split below"
-    )
 
 
 @entry_point("publish")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
-    ckpt, out = Path(cfg.ckpt), Path(cfg.out)
-    content = in_half_precision(ckpt)
-    out.mkdir(parents=True, exist_ok=True)
-    waiting = out / "rejected.ckpt"  # until it scores as it should
-    torch.save(content, waiting)
-    before, after = (evaluate_net(load_net(path), device=cfg.device) for path in (ckpt, waiting))
-    lost = 100 * (before["AP"] - after["AP"])
-    if lost > cfg.budget:
-        raise ValueError(
-            f"{waiting.absolute()} loses {lost:.2f} AP in half precision, budget is {cfg.budget}"
-        )
-    published = out / "student.ckpt"
-    waiting.replace(published)
-    card = model_card(ckpt, published, before, after, cfg)
-    (out / "MODEL_CARD.md").write_text(card)
-    console.print(card, markup=False, soft_wrap=True)
-    console.print(f"written to {out.absolute()}", soft_wrap=True)
+    from kdpose.deploy.publish import publish
+
+    console.print(publish(cfg), markup=False, soft_wrap=True)
+    console.print(f"written to {Path(cfg.out).absolute()}", soft_wrap=True)
 
 
 if __name__ == "__main__":

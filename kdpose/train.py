@@ -1,249 +1,14 @@
-"""Train one stage, or a whole pipeline: ``python -m kdpose.train +experiment=synthetic_full``."""
+"""Train one stage, or a whole pipeline: ``kdpose train +experiment=synthetic_full``."""
 
-import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import lightning as L
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Timer
-from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from kdpose.checkpoints.load import load_made_by_run, load_net
-from kdpose.checkpoints.tensors import start_from
-from kdpose.cli import command, console, entry_point
-from kdpose.complexity import complexity
-from kdpose.data.datamodule import CocoKeypointDataModule
-from kdpose.display.tables import caption, metrics_table
-from kdpose.evaluate import evaluate_net
-from kdpose.pose_net import PoseNet, RefinedPoseNet
-from kdpose.runtime.ranks import rank
-from kdpose.skeletons.skeleton import Skeleton
+from kdpose.cli import entry_point
 from kdpose.sweeps.jobs import recorded
-from kdpose.training import dashboards
-from kdpose.training.pipeline import run_pipeline
-from kdpose.training.preflight import check_data
-from kdpose.training.run_folder import finished, open_run
-from kdpose.training.stored_teacher import StoredTeacher
-from kdpose.training.teacher_check import build_teacher, check_teacher, start_from_teacher
-
-_log = logging.getLogger(__name__)
-Net = PoseNet | RefinedPoseNet
-
-
-def build_net(cfg: DictConfig, skeleton: Skeleton) -> tuple[Net, dict[str, Any]]:
-    """The network to train, and the plain configuration that rebuilds it without any download."""
-    if cfg.refiner is not None:
-        stage1 = load_made_by_run(cfg.stage1_ckpt, "stage1_ckpt")
-        if not isinstance(stage1.net, PoseNet):
-            raise ValueError(f"{cfg.stage1_ckpt} (from stage1_ckpt) is refined already")
-        if stage1.net.skeleton.joints != skeleton.joints:
-            raise ValueError(
-                f"{cfg.stage1_ckpt} (from stage1_ckpt) has skeleton '{stage1.net.skeleton.name}' "
-                f"and dataset.skeleton is '{skeleton.name}'"
-            )
-        recipe = {
-            "_target_": "kdpose.pose_net.RefinedPoseNet",
-            "student": stage1.description["net"],
-            "refiner": OmegaConf.to_container(cfg.refiner, resolve=True),
-        }
-        return RefinedPoseNet(stage1.net, instantiate(cfg.refiner, _convert_="all")), recipe
-    parts = {
-        name: OmegaConf.to_container(cfg[name], resolve=True)
-        for name in ("backbone", "head", "codec")
-    }
-    net = PoseNet(
-        instantiate(cfg.backbone, _convert_="all"),
-        instantiate(cfg.head, _convert_="all"),
-        instantiate(cfg.codec, _convert_="all"),
-        skeleton,
-    )
-    for key in ("pretrained", "pretrained_file"):  # a checkpoint brings its weights
-        parts["backbone"].pop(key, None)  # type: ignore[union-attr, call-arg, arg-type]
-    described = {
-        "_target_": "kdpose.skeletons.skeleton.Skeleton.from_dict",
-        "values": skeleton.to_dict(),
-    }
-    return net, {"_target_": "kdpose.pose_net.PoseNet", **parts, "skeleton": described}
-
-
-def describe(cfg: DictConfig, recipe: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says of itself."""
-    train = cfg.dataset.train if OmegaConf.is_list(cfg.dataset.train) else [cfg.dataset.train]
-    parts = [_absolute(part) for part in train]
-    files: dict[str, Any] = {
-        "train": parts if OmegaConf.is_list(cfg.dataset.train) else parts[0],
-        "val": _absolute(cfg.dataset.val),
-    }
-    facts = {"name": cfg.dataset.name, "protocol": cfg.dataset.protocol}
-    return {
-        "net": recipe,
-        "dataset": {**facts, **files["val"], "train": files["train"]},
-        "experiment": cfg.name,
-        "seed": cfg.seed,
-    }
-
-
-def _absolute(paths: DictConfig) -> dict[str, str]:
-    return {str(name): str(Path(path).absolute()) for name, path in paths.items()}
-
-
-def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, Any]:
-    """Train one stage as configured and score its best checkpoint.
-
-    Args:
-        cfg: of the run.
-        callbacks: besides those of the configuration.
-
-    Returns:
-        The metrics that ``metrics.json`` holds.
-    """
-    run_dir, resume = open_run(cfg)
-    if finished(run_dir) and resume:
-        console.print(f"{cfg.name}: finished already in {run_dir} (resume=auto)")
-        return dict(json.loads((run_dir / "metrics.json").read_text()))
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
-    data = instantiate(cfg.data, _partial_=True, _convert_="all")
-    skeleton = instantiate(cfg.dataset.skeleton, _convert_="all")
-    net, recipe = build_net(cfg, skeleton)
-    teacher = build_teacher(cfg)
-    if cfg.start is not None:
-        start_from(net, cfg.start)
-    stored = teacher if isinstance(teacher, StoredTeacher) else None
-    if isinstance(teacher, PoseNet):
-        start_from_teacher(cfg, net, teacher)
-    module = instantiate(cfg.module, _partial_=True, _convert_="all")(
-        net=net,
-        teacher=teacher,
-        losses=instantiate(cfg.loss, _convert_="all"),
-        description=describe(cfg, recipe),
-    )
-    datamodule = data(
-        skeleton=skeleton,
-        input_size=net.codec.input_size,
-        teacher_size=teacher.codec.input_size if isinstance(teacher, PoseNet) else None,
-        **({} if stored is None else {"taught": stored.skeleton, "answers": stored.files}),
-    )
-    loggers = list(instantiate(cfg.logger, _convert_="all").values())
-    timer = Timer(verbose=False)  # its state is in last.ckpt: a resumed run counts all of it
-    trainer = _trainer(cfg, loggers, [*callbacks, timer])
-    _check_devices(cfg, trainer, datamodule)
-    check = None
-    if rank() == 0:
-        if cfg.doctor:
-            datamodule.prepare_data()
-            check_data(cfg, skeleton)
-        check = check_teacher(cfg, module, datamodule, run_dir)
-    metrics: dict[str, Any] = {}
-    with dashboards.closing(loggers):
-        made_from = dashboards.begin(loggers, cfg, lambda: _cost(net), _sources(cfg))
-        console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
-        trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
-        if trainer.is_global_zero:
-            metrics = report(cfg, run_dir, _training(cfg, trainer, timer))
-            dashboards.end(loggers, cfg.name, metrics, made_from)
-    if check is not None:
-        check.after(run_dir / "predictions.json")
-    return trainer.strategy.broadcast(metrics)
-
-
-def _check_devices(cfg: DictConfig, trainer: L.Trainer, data: CocoKeypointDataModule) -> None:
-    """Refuse, before any other process is started, what several devices cannot do.
-
-    Raises:
-        ValueError: the data do not divide; or a sweep's job has several devices without a scheduler
-            that starts its ranks, so that Lightning would, by the sweep's own command line, and
-            each began the whole sweep again.
-    """
-    data.trainer = trainer
-    data.share()
-    if trainer.world_size > 1 and _is_sweep() and not _scheduled():
-        raise ValueError(
-            f"a sweep's job has one device, got {trainer.world_size} (trainer.devices): take "
-            "hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=DEVICES, or give one "
-            "command per job, without -m"
-        )
-    if cfg.trainer.get("sync_batchnorm"):
-        raise ValueError(
-            "trainer.sync_batchnorm=true would drop the activations that timm's batch norms hold: "
-            "trainer=ddp synchronises them with a plugin that keeps these"
-        )
-
-
-def _is_sweep() -> bool:
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def _scheduled() -> bool:
-    return str(HydraConfig.get().launcher._target_).endswith(".SlurmLauncher")
-
-
-def _trainer(
-    cfg: DictConfig, loggers: Sequence[Logger], callbacks: Sequence[L.Callback]
-) -> L.Trainer:
-    trainer: L.Trainer = instantiate(cfg.trainer, _partial_=True, _convert_="all")(
-        callbacks=[*instantiate(cfg.callbacks, _convert_="all").values(), *callbacks],
-        logger=list(loggers),
-    )
-    # a run shorter than the interval would end without a validation, so without a best checkpoint
-    every = cfg.trainer.check_val_every_n_epoch
-    trainer.check_val_every_n_epoch = min(every, trainer.max_epochs or every)
-    return trainer
-
-
-def _cost(net: Net) -> dict[str, float]:
-    """Parameters and multiply-adds; counting leaves the net as it would be used, not trained."""
-    cost = complexity(net)
-    net.train()
-    return cost
-
-
-def _sources(cfg: DictConfig) -> dict[str, str]:
-    """The checkpoints that a run is made from."""
-    teacher = {} if cfg.teacher is None else {"teacher": str(cfg.teacher.get("ckpt", "stored"))}
-    return teacher if cfg.refiner is None else {**teacher, "student": str(cfg.stage1_ckpt)}
-
-
-def _training(cfg: DictConfig, trainer: L.Trainer, timer: Timer) -> dict[str, Any]:
-    """What ``metrics.json`` says of the training itself."""
-    device = trainer.strategy.root_device
-    return {
-        "command": command(),
-        "seed": cfg.seed,
-        "epochs": trainer.current_epoch,
-        "seconds": round(timer.time_elapsed("train"), 1),
-        "devices": trainer.world_size,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-    }
-
-
-def report(cfg: DictConfig, run_dir: Path, training: dict[str, Any]) -> dict[str, Any]:
-    """Score the best checkpoint from its file; writes ``metrics.json`` and ``predictions.json``.
-
-    Args:
-        cfg: of the run.
-        run_dir: its folder.
-        training: what ``metrics.json`` is to say of the training itself.
-    """
-    best = run_dir / "best.ckpt"
-    metrics = evaluate_net(
-        load_net(best),
-        boxes=cfg.data.boxes,
-        flip=cfg.module.flip_test,
-        batch_size=cfg.data.batch_size,
-        num_workers=cfg.data.num_workers,
-        results_out=run_dir / "predictions.json",
-    )
-    metrics |= {"ckpt": str(best.absolute()), "training": training}
-    (run_dir / "metrics.json").write_text(json.dumps(metrics, indent=2))
-    console.print(metrics_table(caption(metrics), {cfg.name: metrics}))
-    return metrics
 
 
 def _search(cfg: DictConfig, overrides: Sequence[str]) -> float:
@@ -254,7 +19,7 @@ def _search(cfg: DictConfig, overrides: Sequence[str]) -> float:
         from kdpose.sweeps.search import run_search
     except ImportError:
         raise ValueError("hparams_search needs the extra: pip install 'kdpose[sweep]'") from None
-    return run_search(cfg, overrides, train)
+    return run_search(cfg, overrides)
 
 
 def _run(cfg: DictConfig, overrides: list[str]) -> float | None:
@@ -263,9 +28,13 @@ def _run(cfg: DictConfig, overrides: list[str]) -> float | None:
     if cfg.hparams_search is not None:
         return _search(cfg, overrides)
     if cfg.pipeline is not None:
+        from kdpose.training.pipeline import run_pipeline
+
         if multirun and "schemes" not in cfg.pipeline:
             overrides = [*overrides, f"runs='{cfg.run_dir}'"]  # each job has stages of its own
-        return run_pipeline(cfg, overrides, train)
+        return run_pipeline(cfg, overrides)
+    from kdpose.training.stage import train
+
     return train(cfg)["AP"]
 
 

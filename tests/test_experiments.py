@@ -16,8 +16,8 @@ from kdpose.losses.terms import LossTerm
 from kdpose.pose_net import RefinedPoseNet
 from kdpose.runtime.moved import replacement
 from kdpose.skeletons.known import COCO, CROWDPOSE
-from kdpose.train import build_net, train
 from kdpose.training.pipeline import _stage_overrides
+from kdpose.training.stage import build_net, train
 
 
 def options(group):

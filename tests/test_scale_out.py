@@ -19,8 +19,8 @@ from torch import nn
 from kdpose.cli import CONF
 from kdpose.refiners.igp_gcn import IGPGCN
 from kdpose.runtime.ranks import rank
-from kdpose.train import train
 from kdpose.training.run_folder import open_run
+from kdpose.training.stage import train
 from kdpose.training.synced_norms import SyncedNorms
 
 TINY = (

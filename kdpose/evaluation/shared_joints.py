@@ -15,13 +15,13 @@ import torch
 from kdpose.data.annotations import Persons, load_persons
 from kdpose.data.datamodule import CocoKeypointDataModule
 from kdpose.data.dataset import PoseDataset
-from kdpose.evaluate import predict_poses
-from kdpose.inference.predictor import pick_device
+from kdpose.evaluation.evaluate import predict_poses
 from kdpose.metrics.keypoint_ap import keypoint_ap
 from kdpose.metrics.oks import best_boxes, mean_pose, person_oks
 from kdpose.metrics.people import BOX_TO_BODY
 from kdpose.metrics.pose_results import Predictions, to_results
 from kdpose.pose_net import PoseNet
+from kdpose.runtime.devices import pick_device
 from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.shared import SkeletonBridge
 

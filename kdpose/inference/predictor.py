@@ -15,6 +15,7 @@ from kdpose.inference.images import ImageLike, open_image
 from kdpose.inference.poses import ImagePoses
 from kdpose.metrics.rescoring import image_joints
 from kdpose.pose_net import RefinedPoseNet
+from kdpose.runtime.devices import pick_device
 
 Tag = TypeVar("Tag")
 _HELD = 2**28  # bytes of the images whose persons wait for a full batch
@@ -192,13 +193,6 @@ def _scores(scores: ArrayLike | None, boxes: NDArray[np.float32]) -> NDArray[np.
     if trust.shape != (len(boxes),):
         raise ValueError(f"box_scores must be one per box, ({len(boxes)},), got {trust.shape}")
     return trust
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto`` is a GPU where there is one."""
-    return torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-    )
 
 
 def load(path: str | Path | None = None, device: str = "auto", flip: bool = False) -> Predictor:

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import kdpose
 
 
@@ -25,6 +23,8 @@ def code_version() -> dict[str, Any]:
         ``version``, ``commit`` (None where the package lies in no git checkout), ``dirty`` (whether
         tracked files differed from that commit), ``torch``, ``date`` (UTC).
     """
+    import torch  # takes seconds, and hashes need none
+
     commit, dirty = git_state(Path(kdpose.__file__).parent)
     return {
         "version": kdpose.__version__,

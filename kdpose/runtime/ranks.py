@@ -1,10 +1,11 @@
 """What a process knows of those that train with it, whoever started them."""
 
 import os
+import sys
+from typing import TYPE_CHECKING
 
-import torch
-import torch.distributed as dist
-from torch import Tensor
+if TYPE_CHECKING:  # torch takes seconds, and a command line asks for its rank first
+    from torch import Tensor
 
 
 def rank() -> int:
@@ -23,13 +24,20 @@ def speaks() -> bool:
 
 def met() -> bool:
     """Whether there are other processes and they are connected."""
+    if "torch" not in sys.modules:
+        return False
+    import torch.distributed as dist
+
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def mean_over_ranks(value: Tensor) -> Tensor:
+def mean_over_ranks(value: "Tensor") -> "Tensor":
     """The mean of a tensor's values in all processes, without gradient; its own if alone."""
     if not met():
         return value.detach()
+    import torch
+    import torch.distributed as dist
+
     total = value.detach().to(torch.float32, copy=True)
     dist.all_reduce(total)
     return total / dist.get_world_size()

@@ -16,7 +16,6 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 from kdpose.cli import console
@@ -135,6 +134,8 @@ def _cell(value: Any, key: str) -> str:  # noqa: ANN401
 
 def _draw(jobs: Sequence[dict[str, Any]], path: Path) -> None:
     """AP of each job; one that has none is named all the same, with how it ended."""
+    from matplotlib.figure import Figure  # slow to import, and every command line knows this file
+
     figure = Figure(figsize=(7, 1 + 0.32 * len(jobs)), layout="constrained")
     axes = figure.add_subplot()
     for place, job in enumerate(jobs):

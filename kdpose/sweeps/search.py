@@ -4,7 +4,7 @@ import gc
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,13 @@ from kdpose.sweeps.results import write_results
 from kdpose.sweeps.space import as_overrides, distributions, values_now
 from kdpose.sweeps.study import SharedStudy
 from kdpose.training.run_folder import changes
+from kdpose.training.stage import train
 
 _NOT_PASSED_ON = ("hparams_search", "name=", "run_dir=", "resume=")
 _HOPELESS = 3  # trials that all fail, before any that does not
 
 
-def run_search(
-    cfg: DictConfig, overrides: Sequence[str], train: Callable[..., dict[str, Any]]
-) -> float:
+def run_search(cfg: DictConfig, overrides: Sequence[str]) -> float:
     """Run trials until the study has as many as asked for, and write what came out.
 
     The first trial has the experiment's own values, so the best is never worse than they are. Any
@@ -40,7 +39,6 @@ def run_search(
     Args:
         cfg: ``hparams_search`` says what to search, and how.
         overrides: the command line's, passed on to every trial; keys given there are not searched.
-        train: trains one composed configuration under the callbacks it is given, returns metrics.
 
     Returns:
         The best value.
@@ -67,7 +65,7 @@ def run_search(
         with shared.next_trial(space, search.trials) as trial:
             if trial is None:
                 break
-            _run_trial(cfg, shared, trial, given, train)
+            _run_trial(cfg, shared, trial, given)
         _write(cfg, shared, given)
         _check_hope(shared)
     return _write(cfg, shared, given, final=True)
@@ -106,13 +104,7 @@ def _check_same(cfg: DictConfig, shared: SharedStudy) -> None:
         )
 
 
-def _run_trial(
-    cfg: DictConfig,
-    shared: SharedStudy,
-    trial: Trial,
-    given: Sequence[str],
-    train: Callable[..., dict[str, Any]],
-) -> None:
+def _run_trial(cfg: DictConfig, shared: SharedStudy, trial: Trial, given: Sequence[str]) -> None:
     """Train one trial; whatever goes wrong in it is shown at once and ends it alone."""
     metric, folder = cfg.hparams_search.metric, shared.trial_folder(trial)
     console.rule(f"trial {folder.name[6:]}: {' '.join(as_overrides(trial.params))}")

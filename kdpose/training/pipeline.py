@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,20 @@ from torchvision.transforms.functional import pad
 
 from kdpose.checkpoints.load import load_net
 from kdpose.cli import console
-from kdpose.complexity import complexity
 from kdpose.data.annotations import load_persons
 from kdpose.data.dataset import PoseDataset, spread
 from kdpose.display.drawing import labelled, pose_grid
 from kdpose.display.tables import METRICS, caption, metrics_table, table_cells, table_header
-from kdpose.evaluate import evaluate_net
+from kdpose.evaluation.cost import complexity
+from kdpose.evaluation.evaluate import evaluate_net
 from kdpose.runtime.moved import renamed
 from kdpose.runtime.ranks import rank
+from kdpose.training.stage import train
 
 _NOT_PASSED_ON = ("experiment=", "pipeline", "name=", "scheme=", "run_dir=")
 
 
-def run_pipeline(
-    cfg: DictConfig, overrides: list[str], train: Callable[[DictConfig], dict[str, Any]]
-) -> float | None:
+def run_pipeline(cfg: DictConfig, overrides: list[str]) -> float | None:
     """Run the stages in order, reusing those that are finished, and write their common table.
 
     Args:
@@ -38,7 +37,6 @@ def run_pipeline(
             where it has them, its ``name``, ``seed``, ``backbone`` and ``losses``, and the stages
             that are its ``teacher`` and the ``student`` that it refines.
         overrides: the command line's, passed on to every stage.
-        train: trains one composed configuration and returns its metrics.
 
     Returns:
         AP of the last stage.

@@ -4,9 +4,9 @@ import sys
 import pytest
 import torch
 
-from benchmarks.frame import Case
 from benchmarks.profile import profile
 from kdpose import benchmark
+from kdpose.evaluation.timing import Case
 
 COMMON = ["head.init=projection", "codec.input_size=[32,32]", "repeats=1"]
 TINY = [

@@ -12,9 +12,9 @@ from kdpose.data.annotations import load_persons
 from kdpose.data.datamodule import CocoKeypointDataModule, EpochSampler
 from kdpose.data.sources.images import ImageFiles
 from kdpose.data.sources.packed import Pack, default_folder
+from kdpose.data.sources.packing import write_pack
 from kdpose.data.transforms import Augmentation
 from kdpose.metrics.pose_results import PoseResults
-from kdpose.pack import write_pack
 from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.known import COCO, CROWDPOSE
 

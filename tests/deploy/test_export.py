@@ -9,6 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+import kdpose.deploy.export
 import kdpose.export
 from kdpose.deploy.runner import open_model
 
@@ -104,7 +105,9 @@ def test_refusals(monkeypatch, capsys, ckpt, tmp_path, overrides, message):
 
 
 def test_packages_that_are_missing_are_named(monkeypatch, capsys, ckpt):
-    monkeypatch.setattr(kdpose.export, "find_spec", lambda name: None if name == "nncf" else 1)
+    monkeypatch.setattr(
+        kdpose.deploy.export, "find_spec", lambda name: None if name == "nncf" else 1
+    )
     line = refused(monkeypatch, capsys, f"ckpt={ckpt}")
     assert line == "error: exports need nncf: pip install 'kdpose[export]'"
 
@@ -116,4 +119,4 @@ def test_a_split_that_the_checkpoint_does_not_name(loaded):
     del old["train"]
     bare = replace(loaded, description={**loaded.description, "dataset": old})
     with pytest.raises(ValueError, match="where its train split lies: set calibration"):
-        kdpose.export.split_crops(bare, "train", cfg, 1)
+        kdpose.deploy.export.split_crops(bare, "train", cfg, 1)

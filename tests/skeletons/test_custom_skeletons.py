@@ -12,9 +12,9 @@ from kdpose.checks.findings import exit_code
 from kdpose.checks.inspect import inspect
 from kdpose.cli import CONF
 from kdpose.display.tables import caption
-from kdpose.evaluate import evaluate_net
+from kdpose.evaluation.evaluate import evaluate_net
 from kdpose.skeletons.files import read_skeleton
-from kdpose.train import train
+from kdpose.training.stage import train
 
 FISH = """
 joints: [snout, fin_a, fin_b, tail_a, tail_b]

@@ -12,8 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.proto.wandb_internal_pb2 import Record
 
 import kdpose.train
+import kdpose.training.stage
 from kdpose.checkpoints.load import load_net
-from kdpose.complexity import complexity
+from kdpose.evaluation.cost import complexity
 from kdpose.runtime.provenance import sha256
 from kdpose.training.dashboards import has_key, wandb_logger
 
@@ -210,7 +211,7 @@ def test_the_result_is_a_table_and_the_checkpoint_an_artifact_with_lineage(
 def test_counting_leaves_the_net_in_training_mode(tiny_checkpoints):
     net = load_net(tiny_checkpoints["student"]).net.train()
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    assert kdpose.train._cost(net) == complexity(load_net(tiny_checkpoints["student"]).net)
+    assert kdpose.training.stage._cost(net) == complexity(load_net(tiny_checkpoints["student"]).net)
     assert net.training
     assert all(layer.training for layer in net.modules())
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())

@@ -21,7 +21,7 @@ from kdpose.refiners.igp_gcn import IGPGCN
 from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.skeletons.skeleton import Skeleton
-from kdpose.train import train
+from kdpose.training.stage import train
 from kdpose.training.teacher_check import TeacherCheck, start_from_teacher
 
 # CrowdPose's body under other names, in another order, without head and neck

@@ -10,9 +10,9 @@ from kdpose.data.annotations import load_persons
 from kdpose.data.dataset import PoseDataset, collate
 from kdpose.data.sources.device_crop import RowBatch, SourceDataset, cut
 from kdpose.data.sources.packed import Pack, default_folder, reach
+from kdpose.data.sources.packing import write_pack
 from kdpose.data.sources.resident import Resident, RowDataset
 from kdpose.data.transforms import Augmentation, CropPlan, augmented, box_region, draw
-from kdpose.pack import write_pack
 from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.known import COCO, CROWDPOSE
 

@@ -16,8 +16,8 @@ from kdpose.data.datamodule import CocoKeypointDataModule
 from kdpose.data.dataset import PoseDataset
 from kdpose.data.sources.device_crop import cut
 from kdpose.data.sources.packed import Pack
+from kdpose.data.sources.packing import write_pack
 from kdpose.data.transforms import Augmentation
-from kdpose.pack import write_pack
 from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.known import CROWDPOSE
 

@@ -13,9 +13,9 @@ from PIL import Image
 from kdpose.cli import CONF
 from kdpose.metrics.keypoint_ap import keypoint_ap
 from kdpose.metrics.matches import draw_images
-from kdpose.report import write_report
 from kdpose.reports.ablation.collect import collect_runs
 from kdpose.reports.ablation.measure import measure, read_split
+from kdpose.reports.ablation.report import write_report
 from kdpose.skeletons.known import CROWDPOSE
 
 GRADIENTS = "epoch,step,train/grad_kl,train/grad_pos\n0,5,3.0,1.0\n1,9,1.0,3.0\n"

@@ -6,7 +6,7 @@ import pytest
 
 import kdpose.sigmas
 from kdpose.data.annotations import Persons, load_persons
-from kdpose.sigmas import estimate_sigmas, pair_persons, with_estimates
+from kdpose.evaluation.sigmas import estimate_sigmas, pair_persons, with_estimates
 from kdpose.skeletons.files import read_skeleton
 from kdpose.skeletons.known import COCO
 from kdpose.skeletons.skeleton import Skeleton

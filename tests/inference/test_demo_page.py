@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdpose.demo import Demo, build_page
+from kdpose.inference.demo_page import Demo, build_page
 from kdpose.inference.predictor import load
 from kdpose.skeletons.known import CROWDPOSE
 

@@ -12,10 +12,10 @@ from PIL import Image
 import kdpose.checkpoints.load
 from kdpose.checkpoints.load import load_net
 from kdpose.cli import CONF
-from kdpose.evaluate import evaluate_net
+from kdpose.evaluation.evaluate import evaluate_net
 from kdpose.publish import main
 from kdpose.skeletons.known import CROWDPOSE
-from kdpose.train import build_net, describe
+from kdpose.training.stage import build_net, describe
 
 WORDS = ("terms=research only", "limits=untrained")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.frame import Case
 from kdpose.checkpoints.load import Loaded
 from kdpose.deploy import runner
+from kdpose.deploy.export import torch_network
 from kdpose.deploy.parity import Network
-from kdpose.export import torch_network
+from kdpose.evaluation.timing import Case
 
 
 def cases(

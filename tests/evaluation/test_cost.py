@@ -10,7 +10,8 @@ from torch import nn
 
 from kdpose.cli import CONF
 from kdpose.codecs.simcc import SimCC
-from kdpose.complexity import build, complexity, main, paper_complexity
+from kdpose.complexity import main
+from kdpose.evaluation.cost import build, complexity, paper_complexity
 from kdpose.heads.simcc import SimCCHead
 from kdpose.pose_net import PoseNet
 from kdpose.skeletons.known import COCO

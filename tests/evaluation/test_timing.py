@@ -6,8 +6,8 @@ import time
 import pytest
 from rich.console import Console
 
-from benchmarks.frame import Case, Row, _row, measure, report, table
 from benchmarks.page import page
+from kdpose.evaluation.timing import Case, Row, _row, measure, report, table
 
 
 def busy(seconds, done=3):

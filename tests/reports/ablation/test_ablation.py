@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from kdpose.cli import CONF
 from kdpose.data.synthetic.crowds import generate
-from kdpose.report import write_report
 from kdpose.reports.ablation.collect import collect_runs
+from kdpose.reports.ablation.report import write_report
 
 STAGES = ("baseline", "baseline_igp_label", "baseline_igp_teacher", "stage1", "stage1_fea")
 STAGES += ("stage1_fea_l1", "stage2")

@@ -15,10 +15,11 @@ from kdpose.cli import CONF
 from kdpose.data.annotations import load_persons
 from kdpose.data.dataset import PoseDataset
 from kdpose.data.detections import box_sources
-from kdpose.evaluate import evaluate_net, main, predict_poses
+from kdpose.evaluate import main
+from kdpose.evaluation.evaluate import evaluate_net, predict_poses
 from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.known import CROWDPOSE
-from kdpose.train import build_net, describe, train
+from kdpose.training.stage import build_net, describe, train
 
 TINY = (
     "+experiment=baseline",

@@ -1,0 +1,135 @@
+"""Examine annotated images and say what was found."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich import box
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+
+from kdpose.checkpoints.load import load_net
+from kdpose.checks.files import ImageFact
+from kdpose.checks.findings import SEVERITIES, Finding, exit_code
+from kdpose.checks.inspect import Inspection, inspect
+from kdpose.checks.sheet import choose, write_sheet
+from kdpose.checks.skeletons import checkpoint_joints
+from kdpose.cli import console
+from kdpose.skeletons.files import named_skeleton
+from kdpose.skeletons.skeleton import Skeleton
+
+_COLORS = {"note": "dim", "warning": "yellow", "error": "red", "unusable": "bold red"}
+_COLUMNS = 8  # of the contact sheet
+Where = dict[str, dict[str, Any]]
+
+
+def places(cfg: DictConfig) -> Where:
+    """Annotations and images by split; a single file's split has no name.
+
+    Raises:
+        ValueError: neither a file nor a data set is given, or both.
+    """
+    if bool(cfg.annotations) == bool(cfg.dataset):
+        raise ValueError("give annotations=A.json images=DIR, or dataset=NAME")
+    if cfg.annotations:
+        return {"": {"annotations": cfg.annotations, "images": cfg.images}}
+    if cfg.dataset.prepare is not None and not Path(cfg.dataset.train.annotations).is_file():
+        instantiate(cfg.dataset.prepare)()
+    return {split: dict(cfg.dataset[split]) for split in ("train", "val")}
+
+
+def _skeleton(cfg: DictConfig) -> Skeleton:
+    if cfg.skeleton or cfg.annotations:
+        return named_skeleton(cfg.skeleton or cfg.annotations)
+    skeleton: Skeleton = instantiate(cfg.dataset.skeleton, _convert_="all")
+    return skeleton
+
+
+def examine(cfg: DictConfig) -> Inspection:
+    """Check what the configuration names; a skeleton that cannot be read is a finding as well."""
+    where = places(cfg)
+    opened = None if cfg.open == "all" else int(cfg.open)
+    try:
+        skeleton = _skeleton(cfg)
+    except Exception as error:
+        reason = error.__cause__ or error  # Hydra wraps what it instantiates
+        if not isinstance(reason, ValueError | OSError):
+            raise
+        return Inspection([Finding("skeleton", "unusable", 1, str(reason))], {}, {})
+    found = inspect(where, skeleton, open_images=opened, progress=_progress)
+    if cfg.ckpt:
+        known = load_net(cfg.ckpt).net.skeleton
+        found.findings.extend(checkpoint_joints(known, str(cfg.ckpt), skeleton))
+        found.findings.sort(key=lambda f: -SEVERITIES.index(f.severity))
+    if cfg.sheet and found.splits:
+        folders = {name: paths["images"] for name, paths in where.items()}
+        tiles = choose(found.findings, found.splits, _COLUMNS)
+        shown = write_sheet(Path(cfg.sheet), tiles, found.splits, folders, skeleton, _COLUMNS)
+        console.print(_about_sheet(Path(cfg.sheet), shown), soft_wrap=True, highlight=False)
+    return found
+
+
+def _about_sheet(path: Path, shown: int) -> str:
+    if not shown:
+        return "no contact sheet: not one image of a labelled person could be read (from images)"
+    return (
+        f"{shown} persons on {path.absolute()}: their left orange, right blue; rings are hidden "
+        "joints (v = 1)"
+    )
+
+
+def _progress(facts: Iterable[ImageFact], total: int) -> Iterable[ImageFact]:
+    return track(facts, "opening images", total=total, console=console, transient=True)
+
+
+def table(findings: Iterable[Finding]) -> Table:
+    """The findings, each with its first examples."""
+    shown = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("severity", "kind"):
+        shown.add_column(name, no_wrap=True)
+    shown.add_column("count", justify="right", no_wrap=True)
+    shown.add_column("what, and the first examples")
+    for f in findings:
+        color = _COLORS[f.severity]
+        lines = [escape(f.message), *(f"[dim]{escape(str(e))}[/dim]" for e in f.examples[:2])]
+        severity = f"[{color}]{f.severity}[/{color}]"
+        split = f"[dim]{f.split}[/dim]"
+        shown.add_row(severity, f"{f.kind}\n{split}", str(f.count), "\n".join(lines))
+    return shown
+
+
+def summary(found: Inspection) -> str:
+    """What was looked at, and how it is, in one line."""
+    looked = [
+        f"{name + ': ' if name else ''}{len(split.images)} images ({found.opened[name]} opened), "
+        f"{int(split.labelled.sum())} labelled persons"
+        for name, split in found.splits.items()
+    ]
+    counts = [
+        f"{n} {word}"
+        for word in reversed(SEVERITIES)
+        if (n := sum(f.severity == word for f in found.findings))
+    ]
+    verdict = ("clean", "errors", "unusable")[exit_code(found.findings)]
+    return f"{'; '.join([*looked, verdict])} ({', '.join(counts) or 'nothing found'})"
+
+
+def report(found: Inspection) -> dict[str, Any]:
+    """All that was found, as plain values."""
+    return {
+        "exit_code": exit_code(found.findings),
+        "splits": {
+            name: {
+                "annotations": str(split.path.absolute()),
+                "images": len(split.images),
+                "opened": found.opened[name],
+                "persons": len(split.persons),
+                "labelled": int(split.labelled.sum()),
+            }
+            for name, split in found.splits.items()
+        },
+        "findings": [finding.to_dict() for finding in found.findings],
+    }

@@ -1,0 +1,213 @@
+"""Score a checkpoint on a COCO-format file."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from rich.progress import track
+from torch.utils.data import DataLoader
+
+from kdpose.checkpoints.load import Loaded, chosen, load_net
+from kdpose.cli import console
+from kdpose.data.annotations import Persons, concatenate, count, load_persons
+from kdpose.data.dataset import PoseDataset, check_images, collate
+from kdpose.data.detections import box_sources, load_detections
+from kdpose.evaluation.cost import complexity
+from kdpose.evaluation.score import score, score_file
+from kdpose.metrics.pose_results import PoseResults, Predictions, to_results
+from kdpose.metrics.submission import write_submission
+from kdpose.pose_net import PoseNet, RefinedPoseNet
+from kdpose.runtime.devices import pick_device
+from kdpose.runtime.provenance import sha256
+from kdpose.skeletons.skeleton import Skeleton
+
+_NMS = 0.9  # largest OKS of two persons that may both stay
+
+
+@torch.inference_mode()
+def predict_poses(
+    net: PoseNet | RefinedPoseNet,
+    dataset: PoseDataset,
+    *,
+    flip: bool,
+    batch_size: int = 64,
+    num_workers: int = 2,
+    device: str = "auto",
+) -> Predictions:
+    """Poses of all of a data set's persons, found by this process, with a progress bar."""
+    where = pick_device(device)
+    net = net.to(where).eval()
+    results = PoseResults(dataset.input_size, alone=True)
+    loader = DataLoader(dataset, batch_size, num_workers=num_workers, collate_fn=collate)
+    for batch in track(loader, "evaluating", console=console, transient=True):
+        pose = net.pose(batch.image.to(where), flip)
+        results.update(
+            batch.image_id,
+            batch.person,
+            pose.joints.cpu(),
+            pose.scores.cpu(),
+            batch.box_score,
+            batch.center,
+            batch.size,
+        )
+    return results.compute()
+
+
+def evaluate_net(
+    loaded: Loaded,
+    *,
+    annotations: str | None = None,
+    images: str | None = None,
+    protocol: str | None = None,
+    boxes: str | Sequence[str] = "gt",
+    flip: bool = True,
+    crowd_cuts: tuple[float, float] = (0.2, 0.8),
+    results_out: Path | None = None,
+    **options: Any,  # noqa: ANN401
+) -> dict[str, Any]:
+    """Score a network on a COCO-format file; by default on its own validation split.
+
+    Args:
+        loaded: from :func:`load_net`.
+        annotations: annotation file.
+        images: folder of its images; with ``annotations`` alone, the checkpoint's own.
+        protocol: ``coco`` or ``crowdpose``.
+        boxes: see :func:`box_sources`; all are predicted in one pass.
+        flip: average with the mirrored crop.
+        crowd_cuts: see :func:`keypoint_ap`.
+        results_out: where the poses of the first box source are written: ``.json`` as COCO results,
+            ``.zip`` as a submission to COCO's server.
+        **options: ``batch_size``, ``num_workers``, ``device`` of :func:`predict_poses`.
+
+    Returns:
+        The record of :func:`score` and what else it depends on. With several box sources it is the
+        first one's, and ``sources`` has the record of each by name.
+
+    Raises:
+        FileNotFoundError: a file or an image is not there.
+        ValueError: the files do not fit, or nobody is labelled and no results are wanted.
+    """
+    own = loaded.description["dataset"]
+    path, folder = _data(own, annotations, images)
+    if results_out is None and not count(path)[1]:
+        raise ValueError(f"{path} has no labelled persons to score: set submission=FILE.zip")
+    named, skeleton = box_sources(boxes, path), loaded.net.skeleton
+    persons = {name: _persons(source, path, skeleton) for name, source in named.items()}
+    found = _results(loaded, persons, folder, flip, **options)
+    if results_out is not None:
+        _write_results(results_out, next(iter(found.values())), path, loaded)
+    rules: dict[str, Any] = {
+        "protocol": protocol or own.get("protocol", "coco"),
+        "crowd_cuts": crowd_cuts,
+    }
+    records: dict[str, dict[str, Any]] = {}
+    cost = complexity(loaded.net)
+    for name, source in named.items():
+        figures = score(path, found[name], skeleton=skeleton, **rules)
+        records[name] = figures | _circumstances(loaded, source, len(persons[name]), flip) | cost
+    first = next(iter(records.values()))
+    return first if len(records) == 1 else {**first, "sources": records}
+
+
+def _data(own: Mapping[str, Any], annotations: str | None, images: str | None) -> tuple[Path, Path]:
+    """The annotation file and the folder of images to score on."""
+    if not own and not (annotations and images):
+        raise ValueError("weights of another project know no data: set annotations=JSON images=DIR")
+    return Path(annotations or own["annotations"]).absolute(), Path(
+        images or own["images"]
+    ).absolute()
+
+
+def _results(
+    loaded: Loaded,
+    persons: Mapping[str, Persons],
+    images: Path,
+    flip: bool,
+    **options: Any,  # noqa: ANN401
+) -> dict[str, list[dict[str, Any]]]:
+    """COCO results of each list of persons; the network sees all of them in one pass."""
+    everybody = concatenate(*persons.values())
+    check_images(everybody, images, "images")
+    skeleton, codec = loaded.net.skeleton, loaded.net.codec
+    dataset = PoseDataset(everybody, images, skeleton, codec.input_size)
+    poses = predict_poses(loaded.net, dataset, flip=flip, **options)
+    results, start = {}, 0
+    for name, part in persons.items():
+        rows = poses[start : start + len(part)]
+        results[name] = to_results(
+            rows, skeleton.sigmas, threshold=loaded.net.codec.score_threshold, nms=_NMS
+        )
+        start += len(part)
+    return results
+
+
+def _persons(source: str, annotations: Path, skeleton: Skeleton) -> Persons:
+    if source == "gt":
+        return load_persons(annotations, skeleton, "annotations")
+    return load_detections(source, annotations, skeleton)
+
+
+def _circumstances(loaded: Loaded, source: str, boxes: int, flip: bool) -> dict[str, Any]:
+    """What the poses depend on beside the network's weights."""
+    detected = source != "gt"
+    return {
+        "box_source": str(Path(source).absolute()) if detected else "gt",
+        "boxes_sha256": sha256(source) if detected else None,
+        "boxes": boxes,
+        "flip": flip,
+        "flip_shift_bins": loaded.net.codec.flip_shift if flip else None,
+        "score_threshold": loaded.net.codec.score_threshold,
+        "oks_nms": _NMS,
+        "input_size": list(loaded.net.codec.input_size),
+    }
+
+
+def _write_results(
+    out: Path, results: Sequence[dict[str, Any]], annotations: Path, loaded: Loaded
+) -> None:
+    if out.suffix == ".zip":
+        algorithm = str(loaded.description.get("experiment") or "kdpose")
+        write_submission(out, results, annotations.stem, algorithm)
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(results))
+
+
+def evaluate_ckpt(cfg: DictConfig) -> dict[str, Any]:
+    """Score the checkpoint that ``conf/evaluate.yaml``'s keys name."""
+    ckpt = chosen(cfg.ckpt)
+    metrics = evaluate_net(
+        load_net(ckpt, skeleton=cfg.skeleton, input_size=cfg.input_size, label=cfg.label),
+        annotations=cfg.annotations,
+        images=cfg.images,
+        protocol=cfg.protocol,
+        boxes=cfg.boxes if isinstance(cfg.boxes, str) else [str(b) for b in cfg.boxes],
+        flip=cfg.flip,
+        batch_size=cfg.batch_size,
+        num_workers=cfg.num_workers,
+        device=cfg.device,
+        crowd_cuts=tuple(cfg.crowd_cuts),
+        results_out=Path(cfg.submission) if cfg.submission else None,
+    )
+    return metrics | {"ckpt": str(ckpt.absolute())}
+
+
+def evaluate_file(cfg: DictConfig) -> dict[str, Any]:
+    """Score the COCO results of ``predictions``.
+
+    Raises:
+        ValueError: ``annotations`` or ``protocol`` is not given.
+    """
+    lacking = [f"{key}=" for key in ("annotations", "protocol") if not cfg[key]]
+    if lacking:
+        raise ValueError(f"predictions={cfg.predictions} needs {' and '.join(lacking)}")
+    return score_file(
+        cfg.predictions,
+        cfg.annotations,
+        protocol=cfg.protocol,
+        skeleton=cfg.skeleton,
+        crowd_cuts=tuple(cfg.crowd_cuts),
+    )

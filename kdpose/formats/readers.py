@@ -1,0 +1,35 @@
+"""The reader of each annotation format."""
+
+from pathlib import Path
+from typing import Any
+
+from kdpose.formats import coco, cvat, labelme, lsp, mpii, yolo
+from kdpose.skeletons.files import named_skeleton
+
+READERS = {
+    "mpii": mpii.read,
+    "lsp": lsp.read,
+    "yolo": yolo.read,
+    "labelme": labelme.read,
+    "cvat": cvat.read,
+    "crowdpose": coco.read,
+    "coco": coco.read,
+}
+
+
+def read(form: str, source: str, images: str | None, skeleton: str | None) -> dict[str, Any]:
+    """Read annotations of any known format as a COCO-keypoints file.
+
+    Args:
+        form: a key of :data:`READERS`.
+        source: file or folder of the annotations.
+        images: folder of the images, for formats that do not give their sizes.
+        skeleton: name or file, for formats that do not name their joints.
+
+    Raises:
+        ValueError: the format is unknown, or its reader refuses the source.
+    """
+    if form not in READERS:
+        raise ValueError(f"from must be one of {', '.join(READERS)}, got {form}")
+    joints = named_skeleton(skeleton) if skeleton else None
+    return READERS[form](Path(source), Path(images) if images else None, joints)

@@ -1,0 +1,147 @@
+"""Collate the runs of an ablation into one report."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.progress import track
+
+from kdpose.cli import console
+from kdpose.reports.ablation import figures, tables
+from kdpose.reports.ablation.collect import Run, by_row, collect_runs
+from kdpose.reports.ablation.measure import Measured, Split, measure, read_split
+from kdpose.reports.ablation.rows import Row, make_rows
+
+
+def write_report(cfg: DictConfig) -> list[Row]:
+    """Measure all runs and write ``report.md``, ``report.csv``, ``report.png`` and pictures.
+
+    Returns:
+        The table's rows.
+
+    Raises:
+        FileNotFoundError: there are no runs, or their annotations are gone.
+        ValueError: the runs do not compare, or ``baseline``, ``compare`` or ``images`` name
+            something that is not there.
+    """
+    folders = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs)
+    runs = collect_runs(folders)
+    paper: Any = OmegaConf.to_container(cfg.paper)
+    grouped = by_row(runs, list(paper))
+    split = read_split(runs[0], instantiate(runs[0].config.dataset.skeleton, _convert_="all"))
+    measured = {
+        run.name: measure(run, split)
+        for run in track(runs, "measuring", console=console, transient=True)
+    }
+    rows = make_rows(
+        grouped,
+        {label: [measured[run.name] for run in members] for label, members in grouped.items()},
+        baseline=cfg.baseline,
+        paper=paper,
+        resamples=cfg.resamples,
+        confidence=cfg.confidence,
+        seed=cfg.seed,
+    )
+    out = Path(cfg.out or Path(folders[0]) / "report")
+    out.mkdir(parents=True, exist_ok=True)
+    figures.draw_chart(rows, cfg.confidence, out / "report.png")
+    caption = _compare(cfg, runs, measured, split, out) if cfg.compare else None
+    (out / "report.csv").write_text(tables.as_csv(rows))
+    (out / "report.md").write_text(_markdown(cfg, rows, split, caption))
+    shown = tables.narrow(tables.main_table(rows, cfg.confidence))
+    console.print(tables.as_console(_title(split, rows), shown))
+    console.print(f"report in {out.absolute()}")
+    return rows
+
+
+def _compare(
+    cfg: DictConfig, runs: list[Run], measured: dict[str, Measured], split: Split, out: Path
+) -> str:
+    """Draw the comparison; returns its caption, which says how the images were chosen."""
+    named = {run.name: run for run in runs}
+    unknown = [name for name in cfg.compare if name not in named]
+    if unknown or len(cfg.compare) != 2:
+        raise ValueError(f"compare must be two of {sorted(named)}, got {list(cfg.compare)}")
+    above, below = (named[name] for name in cfg.compare)
+    pair = (measured[above.name], measured[below.name])
+    if cfg.images == "auto":
+        shown = figures.choose_images(*pair, cfg.gains, cfg.random, cfg.seed)
+        gains = shown.reasons.count("largest gain")
+        how = (
+            f"the first {gains} are those of {len(split.images)} on which {below.name} gains most "
+            f"OKS over {above.name}, so they flatter it; the last {len(shown.rows) - gains} were "
+            f"drawn at random (seed {cfg.seed})"
+        )
+    else:
+        shown = figures.named_images(split, list(cfg.images))
+        how = "they were chosen by hand (images=...)"
+    figures.draw_comparison((above, below), pair, split, shown, out / "comparison.png")
+    return f"{above.name} above, {below.name} below, a colour per person. Of the images, {how}."
+
+
+def _title(split: Split, rows: list[Row]) -> str:
+    """What was scored, and how."""
+    first = rows[0].runs[0].metrics
+    boxes = "ground-truth boxes" if first["box_source"] == "gt" else Path(first["box_source"]).name
+    width, height = first["input_size"]
+    return (
+        f"{rows[0].runs[0].config.name.split('/')[0]}, {width}x{height} crops, {first['split']}: "
+        f"{first['persons']} persons in {first['images']} images, {boxes}, "
+        f"flip test {'on' if first['flip'] else 'off'}, {first['protocol']} protocol"
+    )
+
+
+def _markdown(cfg: DictConfig, rows: list[Row], split: Split, caption: str | None) -> str:
+    """The whole report; parts without anything to say are left out."""
+    runs = [run for row in rows for run in row.runs]
+    pck = next((row.pck_persons for row in rows if row.pck_persons), None)
+    notes = [
+        "AP in percent, mean ± sample standard deviation over seeds.",
+        f"The gain is over {cfg.baseline}, seed by seed on the same images and then averaged; its "
+        f"{100 * cfg.confidence:g} % interval is a paired bootstrap over images "
+        f"({cfg.resamples} samples) and does not cover the choice of seeds.",
+        "The paper's columns are its Table IV, on CrowdPose's test set: on other data, or at "
+        "another scale, compare gains, not levels.",
+    ]
+    if pck:
+        notes.append(
+            f"PCK@0.2: share of the labelled joints of {pck} persons found within a fifth of the "
+            "torso, left shoulder to right hip."
+        )
+    parts = [
+        (_title(split, rows), tables.main_table(rows, cfg.confidence), " ".join(notes)),
+        (
+            "Cost",
+            tables.cost_table(rows),
+            "Parameters and multiply-adds of the whole network; epochs and mean wall time of the "
+            "row's own training, without those of the networks it was given.",
+        ),
+        ("AP by joint", tables.breakdown_table(rows, "joints"), "OKS of the joint alone."),
+        (
+            "AP by occlusion",
+            tables.breakdown_table(rows, "occlusion"),
+            "OKS of the visible (v = 2) or the hidden (v = 1) joints alone.",
+        ),
+        (
+            "AP by crowding",
+            tables.breakdown_table(rows, "crowding"),
+            "crowdIndex below 0.2, below 0.8, and from there on.",
+        ),
+        (
+            "Share of the gradient",
+            tables.shares_table(rows),
+            "Of each term's gradient norm at the student's last shared feature, percent of their "
+            "sum, a mean per epoch of every 50th step.",
+        ),
+        ("Lineage", tables.lineage_table(runs), "SHA-256 of configuration and annotations."),
+    ]
+    text = [
+        f"## {title}\n\n{tables.as_markdown(cells)}\n\n{note}\n"
+        for title, cells, note in parts
+        if cells
+    ]
+    text.insert(1, "![Gains, joints and gradients](report.png)\n")
+    if caption:
+        text.insert(2, f"![Poses of two runs](comparison.png)\n\n{caption}\n")
+    return "# Report\n\n" + "\n".join(text)
