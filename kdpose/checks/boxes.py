@@ -20,13 +20,13 @@ def without_area(split: Split) -> Iterator[Finding]:
     rows = np.flatnonzero((split.box[:, 2:] <= 0).any(axis=1) & split.labelled)
     if rows.size:
         shown = first(split.example(row, _text(split.box[row])) for row in rows)
-        message = "labelled persons have a box without area and are left out"
+        message = "labelled persons have a box without area and are ignored"
         severity = graded(len(rows), int(split.labelled.sum()))
         yield Finding("box_without_area", severity, len(rows), message, shown)
 
 
 def outside(split: Split) -> Iterator[Finding]:
-    """Boxes that leave their image, wholly or in part; not those that a swapped size explains."""
+    """Boxes wholly or partly outside their image, except those explained by a swapped size."""
     near, far = split.box[:, :2], split.box[:, :2] + split.box[:, 2:]
     counted = split.labelled & (split.box[:, 2:] > 0).all(axis=1)
     total = int(counted.sum())
@@ -36,11 +36,11 @@ def outside(split: Split) -> Iterator[Finding]:
     if gone.any():
         rows = np.flatnonzero(gone)
         shown = first(_with_size(split, rows))
-        message = "labelled persons have a box outside their image and are left out"
+        message = "labelled persons have a box outside their image and are ignored"
         yield Finding("box_outside", graded(len(rows), total), len(rows), message, shown)
     if part.any():
         rows = np.flatnonzero(part)
-        message = "boxes reach over their image's edge and are cut off there"
+        message = "boxes extend beyond their image and are clipped"
         kind, severity = "box_over_edge", graded(len(rows), 2 * total, "note")
         if _corners_fit(split, counted) and part.sum() > 0.3 * total:
             message = "boxes look like x1, y1, x2, y2: write them as x, y, width, height"
@@ -71,17 +71,17 @@ def swapped_images(split: Split) -> set[int]:
 
 
 def swapped_sizes(split: Split) -> Iterator[Finding]:
-    """Width and height exchanged, as in some releases of CrowdPose; training repairs it."""
+    """Width and height exchanged, as in some releases of CrowdPose; training fixes it."""
     swapped = swapped_images(split)
     if swapped:
         persons = np.flatnonzero(np.isin(split.image, sorted(swapped)))
         shown = first(_with_size(split, persons))
-        message = "images have width and height swapped: their boxes fit only so; repaired on load"
+        message = "images have width and height swapped, as their boxes show; fixed on load"
         yield Finding("swapped_size", "warning", len(swapped), message, shown)
 
 
 def fractions(split: Split) -> Iterator[Finding]:
-    """Coordinates in shares of the image, as YOLO has them."""
+    """Coordinates as fractions of the image, as in YOLO."""
     rows = np.flatnonzero(split.labelled)
     if not rows.size:
         return
@@ -91,7 +91,7 @@ def fractions(split: Split) -> Iterator[Finding]:
             split.example(row, f"joints {split.joints[row, 0]}")
             for row in rows[np.flatnonzero(small)]
         )
-        message = "persons' joints look like shares of the image: write them in pixels"
+        message = "persons' joints look like fractions of the image: write them in pixels"
         yield Finding("fractions", "error", int(np.count_nonzero(small)), message, shown)
 
 

@@ -1,4 +1,4 @@
-"""Image files: there, whole, of the size that was annotated, and in one split only."""
+"""Image files: present, readable, of the annotated size, and in one split only."""
 
 import hashlib
 import os
@@ -18,12 +18,12 @@ from kdpose.data.sources.images import read_image
 
 _ROTATED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _ORIENTATION = 274  # EXIF's tag
-_ALIKE = 6  # bits of 256 in which copies differ that were scaled or saved anew; others, ~128
+_ALIKE = 6  # bits of 256 in which scaled or re-encoded copies differ; other images, ~128
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFact:
-    """What opening an image file told.
+    """What was learned by opening an image file.
 
     Attributes:
         name: as the annotation file spells it.
@@ -31,8 +31,8 @@ class ImageFact:
         detail: of the fault.
         size: width and height of the pixels, as training reads them.
         rotated: EXIF asks for a quarter turn.
-        digest: of the file's bytes.
-        look: ``(4,)`` uint64, bits of a coarse picture, see :func:`look`.
+        digest: hash of the file's bytes.
+        look: ``(4,)`` uint64, a perceptual hash, see :func:`look`.
     """
 
     name: str
@@ -52,11 +52,11 @@ def open_images(
     """Open image files, several at once.
 
     Args:
-        folder: where they lie.
+        folder: that contains them.
         names: file names.
-        progress: wraps the facts as they come, given their number.
+        progress: wraps the iterator of facts; also receives their number.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders let go of Python's lock
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders release the GIL
         facts = pool.map(lambda name: _open(folder, name), names)
         return list(progress(facts, len(names)))
 
@@ -80,16 +80,18 @@ def _open(folder: Path, name: str) -> ImageFact:
 
 
 def look(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """A picture in 256 bits: where brightness rises to the right, on 16 x 16 places (dHash)."""
+    """A 256-bit perceptual hash: where brightness rises to the right, on a 16 x 16 grid (dHash)."""
     small = Image.fromarray(pixels).convert("L").resize((17, 16), Image.Resampling.BOX)
     values = np.asarray(small, dtype=np.int16)
     return np.packbits(values[:, 1:] > values[:, :-1]).view(np.uint64)
 
 
 def faults(facts: Sequence[ImageFact], folder: Path) -> Iterator[Finding]:
-    """Files that are missing, empty or no image."""
+    """Files that are missing, empty or not an image."""
     if facts and all(fact.fault == "missing_image" for fact in facts):
-        message = f"no image is in {folder.absolute()}: set the folder that file_name starts from"
+        message = (
+            f"no image found in {folder.absolute()}: set the folder that file_name is relative to"
+        )
         yield Finding("missing_image", "unusable", len(facts), message, _named(facts))
         return
     for kind, message in (
@@ -107,7 +109,7 @@ def _named(facts: Iterable[ImageFact]) -> tuple[Example, ...]:
 
 
 def sizes(split: Split, facts: Sequence[ImageFact]) -> Iterator[Finding]:
-    """Pixels of another size than was annotated."""
+    """Images whose size differs from the annotated one."""
     said = {str(i["file_name"]): (round(i["width"]), round(i["height"])) for i in split.images}
     off = [fact for fact in facts if fact.fault is None and fact.size != said[fact.name]]
     turned = [fact for fact in off if fact.size == said[fact.name][::-1]]
@@ -119,8 +121,7 @@ def sizes(split: Split, facts: Sequence[ImageFact]) -> Iterator[Finding]:
             "exif_rotation",
             "error",
             exif,
-            "images were annotated as EXIF turns them, and training reads them unturned: save "
-            "them upright",
+            "images were annotated after EXIF rotation, but training ignores it: save them upright",
         ),
         (
             "swapped_size",
@@ -132,7 +133,7 @@ def sizes(split: Split, facts: Sequence[ImageFact]) -> Iterator[Finding]:
             "image_size",
             "error",
             other,
-            "images have another size than the annotations say, so joints are misplaced",
+            "images differ in size from the annotations, so joints are misplaced",
         ),
     ):
         if found:
@@ -154,18 +155,20 @@ def copies(facts: Sequence[ImageFact]) -> Iterator[Finding]:
     twice = [group for group in names.values() if len(group) > 1]
     if twice:
         shown = first(Example(f"the same file as {group[0]}", group[1]) for group in twice)
-        message = "images are there under several names"
+        message = "images occur under several names"
         yield Finding("duplicate_image", "warning", len(twice), message, shown)
 
 
 def leaked_contents(train: Sequence[ImageFact], val: Sequence[ImageFact]) -> Iterator[Finding]:
-    """Validation images that are training images too, as files or as they look."""
+    """Validation images that are also training images: the same file, or near duplicates."""
     known = {fact.digest: fact.name for fact in train if fact.fault is None}
     sound = [fact for fact in val if fact.fault is None]
     same = [fact for fact in sound if fact.digest in known]
     if same:
         shown = first(Example(f"is training's {known[f.digest]}", f.name) for f in same)
-        message = f"of {len(val)} validation images are training images too: leave them out of one"
+        message = (
+            f"of {len(val)} validation images are also training images: remove them from one split"
+        )
         yield Finding("leakage", "error", len(same), message, shown)
     rest = [fact for fact in sound if fact.digest not in known]
     alike = list(_alike([fact for fact in train if fact.fault is None], rest))
@@ -178,14 +181,14 @@ def leaked_contents(train: Sequence[ImageFact], val: Sequence[ImageFact]) -> Ite
 def _alike(
     train: Sequence[ImageFact], val: Sequence[ImageFact]
 ) -> Iterator[tuple[ImageFact, ImageFact]]:
-    """For each validation image the training image that looks most like it, if any does."""
+    """For each validation image its nearest training image, if that is near enough."""
     if not train:
         return
     known = np.stack([fact.look for fact in train if fact.look is not None])
     for fact in val:
         assert fact.look is not None
         if not fact.look.any():
-            continue  # a plain surface looks like any other
+            continue  # uniform images all hash alike
         bits = np.bitwise_count(known ^ fact.look).sum(axis=1)
         nearest = int(bits.argmin())
         if bits[nearest] <= _ALIKE:
@@ -198,5 +201,5 @@ def leaked_paths(train: Iterable[Path], val: Iterable[Path]) -> Iterator[Finding
     same = [path for path in val if path in known]
     if same:
         shown = first(Example("", str(path)) for path in same)
-        message = "validation images are training images too: leave them out of one"
+        message = "validation images are also training images: remove them from one split"
         yield Finding("leakage", "error", len(same), message, shown)

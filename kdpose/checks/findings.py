@@ -8,7 +8,7 @@ from typing import Any, Literal
 Severity = Literal["note", "warning", "error", "unusable"]
 SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error", "unusable")
 _SHOWN = 5  # examples that a finding keeps
-_MANY = 0.1  # a fault of more than this share of the data is no slip of an annotator
+_MANY = 0.1  # a fault in more than this share of the data is systematic
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Example:
     """One case of a finding.
 
     Attributes:
-        detail: what is the matter there.
+        detail: what is wrong there.
         image: file name, as the annotation file spells it, or None.
         person: the annotation's id, or None.
         row: of the person in its :class:`kdpose.checks.split.Split`, for pictures; or None.
@@ -36,14 +36,14 @@ class Example:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is the matter with the data.
+    """A problem in the data.
 
     Attributes:
-        kind: a word for programs, as ``missing_image``.
+        kind: a machine-readable name, such as ``missing_image``.
         severity: ``note``: worth knowing; ``warning``: some of the data is lost or doubtful;
-            ``error``: training or figures would be wrong; ``unusable``: no training at all.
+            ``error``: training or metrics would be wrong; ``unusable``: training is impossible.
         count: how often.
-        message: what it is and how to mend it, one sentence.
+        message: what it is and how to fix it, one sentence.
         examples: the first or the worst cases.
         split: ``train``, ``val``, or empty where it concerns both or neither.
     """
@@ -64,21 +64,21 @@ class Finding:
 
 
 def first(examples: Iterable[Example]) -> tuple[Example, ...]:
-    """As many examples as a finding keeps; the rest is not even made."""
+    """The first examples, as many as a finding keeps; the others are not generated."""
     return tuple(islice(examples, _SHOWN))
 
 
 def graded(count: int, total: int, usual: Severity = "warning") -> Severity:
-    """``error`` where a fault touches more than a tenth of the data, else the usual severity."""
+    """``error`` if a fault affects more than a tenth of the data, else the usual severity."""
     return "error" if count > _MANY * total else usual
 
 
 def worst(findings: Sequence[Finding]) -> Severity | None:
-    """The gravest severity, or None where nothing was found."""
+    """The highest severity, or None without findings."""
     return max((f.severity for f in findings), key=SEVERITIES.index, default=None)
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """0: clean but for notes and warnings; 1: errors; 2: unusable."""
+    """0: notes and warnings at most; 1: errors; 2: unusable."""
     grave: Callable[[str], int] = {"error": 1, "unusable": 2}.get  # type: ignore[assignment]
     return grave(worst(findings) or "note") or 0

@@ -1,4 +1,4 @@
-"""All checks over a data set: briefly, or with every image opened."""
+"""All checks of a data set: a short version, or with every image opened."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +15,12 @@ Progress = Callable[[Iterable[files.ImageFact], int], Iterable[files.ImageFact]]
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What was looked at and what was found.
+    """What was checked and what was found.
 
     Attributes:
-        findings: the gravest first.
+        findings: the most severe first.
         splits: by name; those that could be read.
-        opened: how many images were opened, of each split.
+        opened: the number of images opened in each split.
     """
 
     findings: list[Finding]
@@ -40,11 +40,11 @@ def inspect(
 
     Args:
         where: ``annotations`` and ``images`` by split; the name is empty for a single file, and
-            ``images`` None where they are not to be looked at.
+            ``images`` is None if images are not to be checked.
         skeleton: of the configuration.
-        open_images: of each split, so many images evenly spread; None opens all.
-        look_for_all: False passes over files that are missing: the brief run before training,
-            whose loader asks for them anyway.
+        open_images: images to open in each split, evenly spread; None opens all.
+        look_for_all: False ignores missing files: for the short run before training, whose
+            loader checks them anyway.
         progress: see :func:`kdpose.checks.files.open_images`.
     """
     findings = list(skeletons.own_facts(skeleton))
@@ -68,14 +68,16 @@ def inspect(
 def check_annotations(
     path: Path, skeleton: Skeleton, name: str = ""
 ) -> tuple[list[Finding], Split | None]:
-    """All that an annotation file alone tells, and its tables where it can be read."""
+    """Findings from an annotation file alone, and its tables if it can be read."""
     key = f"dataset.{name}.annotations" if name else "annotations"
     try:
         data = read_json(path, key)
     except (OSError, ValueError) as error:
         return [Finding("annotations", "unusable", 1, str(error))], None
     if not is_coco(data):
-        message = f"{path.absolute()} (from {key}) is no COCO file: it needs images and annotations"
+        message = (
+            f"{path.absolute()} (from {key}) is not a COCO file: it needs images and annotations"
+        )
         return [Finding("annotations", "unusable", 1, message)], None
     split, found = make_split(data, path, skeleton, name)
     return [*found, *_annotation_findings(split, skeleton)], split
@@ -120,7 +122,7 @@ def _image_findings(
         yield from files.faults(facts, Path(folder))
     known = {example.image for f in boxes.swapped_sizes(split) for example in f.examples}
     for finding in files.sizes(split, facts):
-        if finding.kind != "swapped_size" or not known:  # told already
+        if finding.kind != "swapped_size" or not known:  # reported already
             yield finding
     yield from files.copies(facts)
 
@@ -130,7 +132,7 @@ def _leakage(
     splits: Mapping[str, Split],
     facts: Mapping[str, Sequence[files.ImageFact]],
 ) -> Iterator[Finding]:
-    """By content where all images were opened, else by path."""
+    """By content if all images were opened, else by path."""
     whole = all(len(facts[name]) == len(splits[name].images) for name in ("train", "val"))
     if whole:
         yield from files.leaked_contents(facts["train"], facts["val"])

@@ -11,7 +11,7 @@ from kdpose.skeletons.skeleton import Skeleton
 
 
 def unlabelled(split: Split) -> Iterator[Finding]:
-    """Persons without a labelled joint: training leaves them out."""
+    """Persons without a labelled joint, which training ignores."""
     if not split.labelled.any():
         message = f"none of {len(split.persons)} persons has a labelled joint in a known image"
         yield Finding("no_persons", "unusable", len(split.persons), message)
@@ -19,7 +19,7 @@ def unlabelled(split: Split) -> Iterator[Finding]:
     rows = np.flatnonzero((split.visible == 0).all(axis=1) & ~split.crowd)
     if rows.size:
         shown = first(split.example(row, "no joint has v > 0") for row in rows)
-        message = f"of {len(split.persons)} persons have no labelled joint and are left out"
+        message = f"of {len(split.persons)} persons have no labelled joint and are ignored"
         yield Finding("no_joints", "note", len(rows), message, shown)
 
 
@@ -32,21 +32,21 @@ def unknown_images(split: Split) -> Iterator[Finding]:
         shown = (
             Example(f"image_id {p['image_id']} is not listed", None, p.get("id")) for p in lost
         )
-        message = "annotations are of images that the file does not list, and are left out"
+        message = "annotations refer to images that the file does not list, and are ignored"
         severity = graded(len(lost), len(persons))
         yield Finding("unknown_image", severity, len(lost), message, first(shown))
 
 
 def duplicate_ids(split: Split) -> Iterator[Finding]:
-    """Ids given twice: images would get each other's persons."""
+    """Duplicate ids, which assign persons to the wrong image."""
     images = _repeated(image["id"] for image in split.images)
     if images:
-        message = "image ids are given more than once, so persons get the wrong image: renumber"
+        message = "image ids are not unique, so persons get the wrong image: renumber them"
         shown = first(Example(f"id {number} is given {n} times") for number, n in images)
         yield Finding("duplicate_image_id", "error", len(images), message, shown)
     persons = _repeated(p["id"] for p in split.persons if p.get("id") is not None)
     if persons:
-        message = "annotation ids are given more than once; COCO's own tools keep one of each"
+        message = "annotation ids are not unique; COCO's own tools keep one of each"
         shown = first(Example(f"id {number} is given {n} times") for number, n in persons)
         yield Finding("duplicate_person_id", "warning", len(persons), message, shown)
     files = _repeated(str(image["file_name"]) for image in split.images)
@@ -61,7 +61,7 @@ def _repeated(values: Iterator[object]) -> list[tuple[str, int]]:
 
 
 def duplicate_persons(split: Split) -> Iterator[Finding]:
-    """The same pose in the same image twice: it weighs double, and one of them is never found."""
+    """The same pose twice in one image: it counts double, and one copy is never matched."""
     rows = np.flatnonzero(split.labelled)
     seen: dict[tuple[int, bytes], int] = {}
     twice = []
@@ -74,13 +74,13 @@ def duplicate_persons(split: Split) -> Iterator[Finding]:
             split.example(a, f"has the joints of person {split.persons[b].get('id')}")
             for a, b in twice
         )
-        message = "persons repeat another one of their image joint by joint"
+        message = "persons have the same joints as another person of their image"
         severity = graded(len(twice), len(rows))
         yield Finding("duplicate_person", severity, len(twice), message, first(shown))
 
 
 def flags(split: Split) -> Iterator[Finding]:
-    """Visibilities that COCO does not know; anything but 0 is trained as a label."""
+    """Visibilities that COCO does not define; all except 0 are trained as labels."""
     rows = np.flatnonzero(~np.isin(split.visible, (0, 1, 2)).all(axis=1))
     if rows.size:
         shown = (
@@ -91,7 +91,7 @@ def flags(split: Split) -> Iterator[Finding]:
 
 
 def joint_counts(split: Split) -> Iterator[Finding]:
-    """``num_keypoints`` that differs: CrowdPose leaves head and neck out, others mean nothing."""
+    """``num_keypoints`` that differs: CrowdPose excludes head and neck, others are mistakes."""
     rows = np.flatnonzero(~split.crowd)
     said = np.array([split.persons[row].get("num_keypoints", -1) for row in rows])
     real = (split.visible[rows] > 0).sum(axis=1)
@@ -101,7 +101,7 @@ def joint_counts(split: Split) -> Iterator[Finding]:
             split.example(rows[i], f"num_keypoints {said[i]}, labelled {real[i]}")
             for i in np.flatnonzero(off)
         )
-        message = "persons' num_keypoints is not the number of their labelled joints"
+        message = "persons' num_keypoints differs from the number of their labelled joints"
         hidden = (said == 0) & (real > 0)
         if hidden.any():
             message += f"; {hidden.sum()} are 0, and those persons are ignored by AP"
@@ -116,21 +116,21 @@ def areas(split: Split) -> Iterator[Finding]:
     missing = [row for row, area in zip(rows, given, strict=True) if area is None]
     if missing:
         shown = first(split.example(row, "") for row in missing)
-        message = "persons have no 'area': COCO's AP takes 0.53 of the box, as CrowdPose's does"
+        message = "persons have no 'area': COCO's AP uses 0.53 of the box, as CrowdPose's does"
         yield Finding("no_area", "note", len(missing), message, shown)
     empty = [row for row, a in zip(rows, given, strict=True) if a is not None and not a > 0]
     if empty:
         shown = first(split.example(row, f"area {split.persons[row]['area']}") for row in empty)
-        message = "persons have an area of 0 and are left out"
+        message = "persons have an area of 0 and are ignored"
         severity = graded(len(empty), len(rows))
         yield Finding("zero_area", severity, len(empty), message, shown)
 
 
 def unused_joints(split: Split, skeleton: Skeleton) -> Iterator[Finding]:
-    """Joints that nobody is labelled with."""
+    """Joints that are never labelled."""
     count = (split.visible[split.labelled] > 0).sum(axis=0)
     never = [joint for joint, n in zip(skeleton.joints, count, strict=True) if n == 0]
     if never and split.labelled.any():
-        message = "joints of the skeleton are never labelled, so they are not learned"
+        message = "joints of the skeleton are never labelled and are not learned"
         shown = first(Example(joint) for joint in never)
         yield Finding("unused_joint", "warning", len(never), message, shown)

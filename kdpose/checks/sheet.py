@@ -1,4 +1,4 @@
-"""A contact sheet: persons with their labels drawn on, left in one colour and right in another."""
+"""A contact sheet of persons with their labels drawn, left and right in different colours."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ class Tile(NamedTuple):
 def choose(
     findings: Sequence[Finding], splits: Mapping[str, Split], columns: int, seed: int = 0
 ) -> list[Tile]:
-    """The examples of all findings on persons, then as many drawn at random to fill two rows."""
+    """The examples of all findings on persons, then random persons to fill two rows."""
     tiles = [
         Tile(finding.split, example.row, finding.kind)
         for finding in findings
@@ -57,10 +57,10 @@ def write_sheet(
     skeleton: Skeleton,
     columns: int = 8,
 ) -> int:
-    """Draw persons and write them as one JPEG; those whose image cannot be read are left out.
+    """Draw persons and write them as one JPEG, except those whose image cannot be read.
 
     Returns:
-        How many persons are on the sheet; where it is 0, no file is written.
+        The number of persons on the sheet; no file is written if it is 0.
     """
     pictures = []
     for tile in tiles:

@@ -1,4 +1,4 @@
-"""Left and right that look exchanged."""
+"""Left and right that seem swapped."""
 
 from collections.abc import Iterator
 
@@ -9,9 +9,9 @@ from kdpose.checks.findings import Example, Finding, Severity, first
 from kdpose.checks.split import Split
 from kdpose.skeletons.skeleton import Skeleton
 
-_LONGER = 1.6  # times as long as with the sides exchanged
+_LONGER = 1.6  # times as long as with the sides swapped
 _MARGIN = 0.15  # of the box's longer side
-_WIDE = 0.15  # of the box's width: pairs closer together than this do not tell their sides
+_WIDE = 0.15  # of the box's width: closer pairs do not show their sides
 _SUSPECT = 0.02  # share of persons; public data of sports and crowds have up to 0.6 %
 _ALL = 0.97
 
@@ -19,12 +19,12 @@ _ALL = 0.97
 def crossings(split: Split, skeleton: Skeleton) -> NDArray[np.float64]:
     """How much shorter the limbs at a pair of joints would be if the pair changed sides.
 
-    Where the labels of, say, both knees are exchanged, thighs and shanks run across the body. One
-    pair of limbs that crosses is mostly a crossed leg, so it counts only where the limbs would be
-    far shorter; two that cross at the same joints are suspicious by themselves.
+    If, for example, the labels of both knees are swapped, thighs and shanks cross the body. A
+    single crossing pair of limbs is usually a crossed leg, so it counts only if the limbs would
+    be far shorter; two pairs that cross at the same joints are suspicious in themselves.
 
     Returns:
-        ``(N, P)`` for P flip pairs: what is saved as a share of the box's longer side, else 0.
+        ``(N, P)`` for P flip pairs: the reduction as a fraction of the box's longer side, else 0.
     """
     partner = dict(enumerate(skeleton.flip_order))
     ends = skeleton.limbs + tuple((b, a) for a, b in skeleton.limbs)
@@ -52,26 +52,26 @@ def _length(split: Split, a: int, b: int) -> NDArray[np.float64]:
 
 
 def crossed_limbs(split: Split, skeleton: Skeleton) -> Iterator[Finding]:
-    """Persons whose limbs run to the other side and would be much shorter if they did not."""
+    """Persons whose limbs cross to the other side and would be much shorter uncrossed."""
     saved = crossings(split, skeleton).max(axis=1, initial=0) * split.labelled
     rows = np.flatnonzero(saved > _MARGIN)
     if rows.size:
         rows = rows[np.argsort(-saved[rows], kind="stable")]
         share = len(rows) / int(split.labelled.sum())
         shown = (
-            split.example(row, f"limbs shorter by {saved[row]:.0%} of the box if exchanged")
+            split.example(row, f"limbs shorter by {saved[row]:.0%} of the box if swapped")
             for row in rows
         )
         message = (
             f"persons ({share:.1%}) have limbs that cross to the other side: crossed legs, or left "
-            "and right exchanged; sheet=FILE.jpg shows the worst"
+            "and right swapped; sheet=FILE.jpg shows the worst"
         )
         severity: Severity = "warning" if share > _SUSPECT else "note"
         yield Finding("crossed_limbs", severity, len(rows), message, first(shown))
 
 
 def viewers_sides(split: Split, skeleton: Skeleton) -> Iterator[Finding]:
-    """Sides told as the viewer sees them: then nearly nobody's left is on the right."""
+    """Sides labelled as the viewer sees them: almost every left joint is then on the left."""
     left, right = (list(side) for side in np.array(skeleton.sides, int).reshape(-1, 2).T)
     known = (split.visible[:, left] > 0) & (split.visible[:, right] > 0)
     apart = split.joints[:, left, 0] - split.joints[:, right, 0]
@@ -79,8 +79,8 @@ def viewers_sides(split: Split, skeleton: Skeleton) -> Iterator[Finding]:
     if told.sum() >= 200 and (apart[told] < 0).mean() > _ALL:
         count = int((apart[told] < 0).sum())
         message = (
-            f"of {told.sum()} pairs have the left joint to the left in the image, as the viewer "
-            "sees it; left must be the person's own"
+            f"of {told.sum()} pairs have the left joint on the left of the image, as the viewer "
+            "sees it; label the person's own left"
         )
         shown = (Example(skeleton.joints[k]) for k in left)
         yield Finding("viewers_sides", "warning", count, message, first(shown))

@@ -1,4 +1,4 @@
-"""The skeleton of the configuration against those of files and checkpoints."""
+"""Compare the configured skeleton with those of files and checkpoints."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,15 +8,15 @@ from kdpose.skeletons.skeleton import Skeleton, joint_key
 
 
 def own_facts(skeleton: Skeleton) -> Iterator[Finding]:
-    """What the skeleton itself lacks."""
+    """Missing parts of the skeleton itself."""
     if skeleton.sigma_source == "default":
         shown = first(
             Example(f"{joint} {sigma:g}")
             for joint, sigma in zip(skeleton.joints, skeleton.sigmas, strict=True)
         )
         message = (
-            f"sigmas of skeleton '{skeleton.name}' were given by nobody: COCO's by joint name, "
-            "else 0.079; AP is shown at half and double of them too (kdpose.sigmas estimates them)"
+            f"no OKS sigmas given for skeleton '{skeleton.name}': using COCO's by joint name, else "
+            "0.079; AP is also shown at half and double the sigmas (kdpose.sigmas estimates them)"
         )
         yield Finding("default_sigmas", "warning", len(skeleton), message, shown)
     if not skeleton.limbs:
@@ -25,15 +25,15 @@ def own_facts(skeleton: Skeleton) -> Iterator[Finding]:
         )
         yield Finding("no_limbs", "warning", 1, message)
     if not skeleton.sides:
-        message = f"skeleton '{skeleton.name}' has no left and right: a flip exchanges no joints"
+        message = f"skeleton '{skeleton.name}' has no left and right: flips exchange no joints"
         yield Finding("no_flip_pairs", "note", 1, message)
 
 
 def category_joints(data: Mapping[str, Any], skeleton: Skeleton) -> Iterator[Finding]:
-    """Joints that the file's categories name otherwise than the skeleton."""
+    """Joints whose names differ between the file's categories and the skeleton."""
     categories = [c for c in data.get("categories") or () if c.get("keypoints")]
     if not categories:
-        message = "no category of the file names its joints, so their order cannot be checked"
+        message = "no category of the file names its joints: their order cannot be checked"
         yield Finding("unnamed_joints", "warning", 1, message)
     wanted = [joint_key(joint) for joint in skeleton.joints]
     for category in categories:
@@ -45,8 +45,8 @@ def category_joints(data: Mapping[str, Any], skeleton: Skeleton) -> Iterator[Fin
             off = [Example(f"{len(found)} joints, not {len(wanted)}")]
         if off:
             message = (
-                f"joints of category '{category.get('name')}' are not those of skeleton "
-                f"'{skeleton.name}', in its order"
+                f"joints of category '{category.get('name')}' differ from those of skeleton "
+                f"'{skeleton.name}', or their order does"
             )
             severity = "error" if sorted(found) == sorted(wanted) else "warning"
             severity = severity if len(found) == len(wanted) else "unusable"
@@ -54,7 +54,7 @@ def category_joints(data: Mapping[str, Any], skeleton: Skeleton) -> Iterator[Fin
 
 
 def checkpoint_joints(known: Skeleton, ckpt: str, skeleton: Skeleton) -> Iterator[Finding]:
-    """A checkpoint's joints: it can only be evaluated on its own; a teacher needs shared ones."""
+    """A checkpoint's joints: evaluation needs the same joints, a teacher shared ones."""
     if known.joints == skeleton.joints:
         return
     keys = {joint_key(joint) for joint in known.joints}
@@ -65,7 +65,7 @@ def checkpoint_joints(known: Skeleton, ckpt: str, skeleton: Skeleton) -> Iterato
         "and cannot be evaluated here"
     )
     missing = first(
-        Example(f"{joint} is not the checkpoint's")
+        Example(f"the checkpoint has no {joint}")
         for joint in skeleton.joints
         if joint not in shared
     )

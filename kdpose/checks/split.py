@@ -1,4 +1,4 @@
-"""An annotation file as tables, and what its form has wrong."""
+"""An annotation file as tables, and errors in its format."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -45,17 +45,17 @@ class Split:
 
     @property
     def labelled(self) -> NDArray[np.bool_]:
-        """``(N,)``: persons that training shows: with a labelled joint, and no crowd."""
+        """``(N,)``: persons used in training: with a labelled joint, not a crowd."""
         return (self.visible != 0).any(axis=1) & ~self.crowd
 
     def example(self, row: int | np.integer[Any], detail: str) -> Example:
-        """A person as an example of something."""
+        """A person as an example."""
         name = str(self.images[self.image[row]]["file_name"])
         return Example(detail, name, self.persons[row].get("id"), int(row))
 
 
 def is_coco(data: Any) -> bool:  # noqa: ANN401
-    """Whether a parsed JSON has the lists that a COCO file has."""
+    """Whether a parsed JSON has the lists of a COCO file."""
     return isinstance(data, dict) and all(
         isinstance(data.get(key), list) for key in ("images", "annotations")
     )
@@ -64,7 +64,7 @@ def is_coco(data: Any) -> bool:  # noqa: ANN401
 def make_split(
     data: Mapping[str, Any], path: Path, skeleton: Skeleton, name: str = ""
 ) -> tuple[Split, list[Finding]]:
-    """Tables of what is well-formed, and what is not: other forms, joints in another number."""
+    """Tables of the well-formed entries, and findings on the others."""
     images, bad_images = _sorted_out(data["images"], _lacks_image)
     formed, bad_persons = _sorted_out(data["annotations"], _lacks_person)
     row = {image["id"]: number for number, image in enumerate(images)}
@@ -99,7 +99,7 @@ def make_split(
 def _sorted_out(
     entries: list[Any], lacks: Callable[[Any], str | None]
 ) -> tuple[list[dict[str, Any]], list[Example]]:
-    """The well-formed entries, and what the others lack."""
+    """The well-formed entries, and what is missing in the others."""
     good, bad = [], []
     for entry in entries:
         if lack := lacks(entry):
@@ -111,7 +111,7 @@ def _sorted_out(
 
 def _lacks_image(image: Any) -> str | None:  # noqa: ANN401
     if not isinstance(image, dict):
-        return "is no object"
+        return "is not an object"
     lacking = [key for key in ("id", "file_name", "width", "height") if image.get(key) is None]
     if lacking:
         return f"has no {', '.join(lacking)}"
@@ -121,7 +121,7 @@ def _lacks_image(image: Any) -> str | None:  # noqa: ANN401
 
 def _lacks_person(person: Any) -> str | None:  # noqa: ANN401
     if not isinstance(person, dict):
-        return "is no object"
+        return "is not an object"
     if person.get("image_id") is None:
         return "has no image_id"
     if not isinstance(box := person.get("bbox"), list) or len(box) != 4 or not _numbers(box):
@@ -154,7 +154,7 @@ def _form_findings(
     if other:
         shown = (Example(f"{_named(p)} has {len(p['keypoints']) // 3} joints") for p in other)
         message = (
-            f"persons must have the {len(skeleton)} joints of skeleton '{skeleton.name}'; take the "
+            f"persons must have the {len(skeleton)} joints of skeleton '{skeleton.name}'; use the "
             "skeleton of the annotations (dataset=custom) or convert them"
         )
         yield Finding("joint_count", "unusable", len(other), message, first(shown))

@@ -2,7 +2,7 @@ from torch import Tensor
 
 
 def check_joints(joints: Tensor, visible: Tensor) -> None:
-    """Refuse what no codec can encode.
+    """Check the inputs of a codec.
 
     Raises:
         ValueError: ``joints`` are not ``(B, K, 2)`` or ``visible`` not ``(B, K)``.

@@ -1,7 +1,6 @@
 """Heatmaps: a joint as a Gaussian bump on a coarse map, as HRNet is trained and decoded.
 
-Cell (i, j) of a map stands for the crop pixel (4 i, 4 j), where HRNet's strided convolutions are
-centred.
+Cell (i, j) of a map is crop pixel (4 i, 4 j), where HRNet's strided convolutions are centred.
 """
 
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ class Heatmap:
         sigma: standard deviation of the target, cells.
 
     Raises:
-        ValueError: a field is out of its range.
+        ValueError: a field is out of range.
     """
 
     input_size: tuple[int, int]
@@ -51,14 +50,14 @@ class Heatmap:
 
     @property
     def score_threshold(self) -> float:
-        """Joint scores up to this do not enter a person's score, as HRNet is evaluated."""
+        """Joint scores up to this are excluded from a person's score, as in HRNet's evaluation."""
         return 0.2
 
     def encode(self, joints: Tensor, visible: Tensor) -> HeatmapTarget:
         """Target maps and weights, as the reference implementation builds them.
 
-        The bump has its peak, 1, at the nearest cell and ends 3 sigma from it along either axis;
-        a joint weighs 0, and its map is 0, where that box lies wholly outside the map.
+        The bump has its peak, 1, at the nearest cell and ends 3 sigma from it along each axis.
+        If that box is wholly outside the map, the joint's weight and map are 0.
 
         Args:
             joints: ``(B, K, 2)``, (x, y), crop pixels.
@@ -83,8 +82,8 @@ class Heatmap:
         """Joints at the maxima ``(B, K, 2)``, crop pixels, and the maxima as scores.
 
         A maximum moves 0.25 cell towards the higher of its neighbours along each axis, unless it
-        lies within a cell of the border; a joint without any positive value is at 0, both as in
-        the reference implementation.
+        is within a cell of the border. A joint without a positive value is at 0. Both follow the
+        reference implementation.
 
         Args:
             maps: ``(B, K, h, w)``.
@@ -100,11 +99,11 @@ class Heatmap:
     def expectation(self, maps: Tensor, temperature: float = 1.0) -> Tensor:
         """The decoded joints ``(B, K, 2)``, crop pixels, as a teacher's.
 
-        Heatmaps are no distribution whose mean could be taken, so ``temperature`` has no part in
-        this, and there is no gradient.
+        Heatmaps are not distributions with a mean, so ``temperature`` is not used and there is no
+        gradient.
 
         Raises:
-            ValueError: a gradient is asked for.
+            ValueError: a gradient is required.
         """
         if maps.requires_grad:
             raise ValueError(
@@ -114,7 +113,7 @@ class Heatmap:
         return self.decode(maps).joints
 
     def unflip(self, maps: Tensor, flip_order: Sequence[int]) -> Tensor:
-        """Bring the maps of a horizontally mirrored crop back to the crop's own frame.
+        """Map the maps of a horizontally mirrored crop back to the crop.
 
         Mirroring takes pixel u to W - 1 - u, which lies between cells; the reference shifts the
         reversed map right by one cell, repeating the first column.
@@ -127,7 +126,7 @@ class Heatmap:
         return torch.cat([back[..., :1], back[..., :-1]], dim=-1)
 
     def merge(self, maps: Tensor, mirrored: Tensor) -> Tensor:
-        """Average two views of one crop; ``mirrored`` has been brought back by :meth:`unflip`."""
+        """Average two views of one crop; ``mirrored`` comes from :meth:`unflip`."""
         return (maps.float() + mirrored.float()) / 2
 
     def _bump(self, peak: Tensor, axis: int, reach: float) -> Tensor:

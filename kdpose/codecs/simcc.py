@@ -1,6 +1,6 @@
 """SimCC: a joint's x and y as two classifications over sub-pixel bins (Li et al., ECCV 2022).
 
-Bin ``i`` of an axis stands for the crop pixel ``i / split_ratio``.
+Bin ``i`` of an axis is crop pixel ``i / split_ratio``.
 """
 
 import math
@@ -33,7 +33,7 @@ class SimCC:
         sigma: standard deviation of ``gaussian``, bins.
 
     Raises:
-        ValueError: a field is out of its range.
+        ValueError: a field is out of range.
     """
 
     input_size: tuple[int, int]
@@ -69,16 +69,16 @@ class SimCC:
 
     @property
     def score_threshold(self) -> float:
-        """Joint scores up to this do not enter a person's score: bins share the probability."""
+        """Joint scores up to this do not count for a person's score: bins share the probability."""
         return 0.01
 
     def encode(self, joints: Tensor, visible: Tensor) -> SimCCTarget:
         """Target distributions and weights, as the reference implementation builds them.
 
         ``smooth``: 1 - epsilon at the nearest bin, the rest shared by the others; a joint whose
-        nearest bin lies outside weighs 0. ``gaussian``: the density at each bin, neither rounded
-        nor renormalised at the border; a joint weighs 0, and its target is 0, only where the box
-        of 3 sigma around it, sigma taken in *pixels*, lies wholly outside.
+        nearest bin is outside has weight 0. ``gaussian``: the density at each bin, neither rounded
+        nor renormalised at the border; weight and target of a joint are 0 only if the box of
+        3 sigma around it, with sigma in *pixels*, is wholly outside.
 
         Args:
             joints: ``(B, K, 2)``, (x, y), crop pixels.
@@ -115,7 +115,7 @@ class SimCC:
         """Differentiable joints (soft-argmax): the mean of softmax(temperature * logits).
 
         A model trained with ``smooth`` puts epsilon of its mass everywhere, so that its mean is
-        drawn towards the crop's centre, by up to 9 px at 192 px; two such models are drawn alike.
+        pulled towards the crop's centre, by up to 9 px at 192 px; two such models are pulled alike.
 
         Returns:
             ``(B, K, 2)`` crop pixels, float32 (float64 for float64 logits).
@@ -124,12 +124,12 @@ class SimCC:
         for scores in logits:
             probability = (_precise(scores) * temperature).softmax(-1)
             index = torch.arange(scores.shape[-1], device=scores.device, dtype=probability.dtype)
-            # not a matrix product: autocast would run that in bf16
+            # not a matrix product, which autocast would run in bf16
             means.append((probability * index).sum(-1))
         return torch.stack(means, dim=-1) / self.split_ratio
 
     def unflip(self, logits: SimCCLogits, flip_order: Sequence[int]) -> SimCCLogits:
-        """Bring the logits of a horizontally mirrored crop back to the crop's own frame.
+        """Map the logits of a horizontally mirrored crop back to the crop.
 
         Mirroring takes pixel u to W - 1 - u, hence bin i to k (W - 1) - i: the reversed axis
         shifted by k - 1 bins (one bin at k = 2, as in the reference implementation), repeating
@@ -156,7 +156,7 @@ class SimCC:
     def merge(self, logits: SimCCLogits, mirrored: SimCCLogits) -> SimCCLogits:
         """Average two views of one crop; ``mirrored`` is what :meth:`unflip` returned.
 
-        ``smooth`` averages probabilities, given back as their logarithms, ``gaussian`` averages
+        ``smooth`` averages probabilities and returns their logarithms, ``gaussian`` averages
         logits, both as in the reference implementation.
         """
         average = _mean_probability if self.label == "smooth" else _mean_logit

@@ -1,1 +1,1 @@
-"""Networks as files for other runtimes, and the checks that they are still the same networks."""
+"""Export networks to other runtimes, and check that the files equal the networks."""

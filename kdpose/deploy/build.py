@@ -1,4 +1,4 @@
-"""From a network to what is written: format and precision chosen, integers where they pay."""
+"""Prepare a network for export in a format and precision, with int8 layers chosen by cost."""
 
 import functools
 import tempfile
@@ -21,7 +21,7 @@ from kdpose.pose_net import PoseNet, RefinedPoseNet
 
 
 def in_float(net: PoseNet | RefinedPoseNet, form: str, precision: str) -> Save:
-    """The network in ``fp32`` or ``fp16``, ready to be written as ``form``."""
+    """The network in ``fp32`` or ``fp16``, ready to write as ``form``."""
     program = export_program(net, half=precision == "fp16")
     if form == "pt2":
         return functools.partial(save_pt2, program)
@@ -41,7 +41,7 @@ def in_integers(
     always_table: bool,
     threads: int,
 ) -> Quantized:
-    """The network in 8-bit integers, in as many layer groups as the budget allows.
+    """The network with as many layer groups in 8-bit integers as the budget allows.
 
     Args:
         net: to quantise.
@@ -50,7 +50,7 @@ def in_integers(
         calibration: crops ``(N, 3, H, W)``, uint8, on which ranges are measured.
         scored: labelled training crops, on which AP is measured.
         budget: AP that may be lost on them, percent.
-        always_table: measure the groups one by one even where all may be integers.
+        always_table: measure the groups one by one even if all can be integers.
         threads: of the runtime.
     """
     model, groups = to_onnx(export_program(net))
@@ -75,7 +75,7 @@ def in_integers(
 
 
 def as_form(form: str, model: Any) -> tuple[Callable[..., None], Any]:  # noqa: ANN401
-    """How to write the ONNX graph as a format, and the graph as that format's library has it."""
+    """A function that writes the ONNX graph in a format, and the graph in that library."""
     if form == "onnx":
         return save_onnx, model
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""An exported file's name, and what it says of itself: how to feed it, its origin, its terms."""
+"""The name and card of an exported file: its input, origin and terms."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,14 +20,14 @@ def card(
     float_groups: Sequence[str] = (),
     weights_license: str | None = None,
 ) -> dict[str, Any]:
-    """Plain values that travel inside the file.
+    """Plain values that are stored in the file.
 
     Args:
         loaded: the network and its checkpoint's description.
         ckpt: the checkpoint's path, for its hash.
         precision: ``fp32``, ``fp16`` or ``int8``.
         float_groups: layer groups that stayed in float32 under ``int8``.
-        weights_license: on what terms the weights may be used.
+        weights_license: terms of use of the weights.
     """
     codec, said = loaded.net.codec, loaded.description
     dataset = said["dataset"]
@@ -53,5 +53,5 @@ def card(
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files that make up an export: OpenVINO keeps the weights in a second one."""
+    """The files of an export: OpenVINO stores the weights in a second one."""
     return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]

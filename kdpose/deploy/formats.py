@@ -1,4 +1,4 @@
-"""Writes the network in the formats that other runtimes read, each with its card inside."""
+"""Write the network in the formats of other runtimes, with the card inside."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def save_onnx(model: onnx.ModelProto, path: Path, card: Card) -> None:
 def save_openvino(model: openvino.Model, path: Path, card: Card) -> None:
     """Write OpenVINO's pair: the graph in ``.xml``, the weights beside it in ``.bin``."""
     model.set_rt_info(json.dumps(card), [_KEY])
-    openvino.save_model(model, path, compress_to_fp16=False)  # fp16 is in the graph where asked for
+    openvino.save_model(model, path, compress_to_fp16=False)  # fp16 is in the graph if requested
 
 
 def save_pt2(program: ExportedProgram, path: Path, card: Card) -> None:

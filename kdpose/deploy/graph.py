@@ -1,4 +1,4 @@
-"""The network as one graph, from the uint8 crop to joints, in the form that other runtimes take."""
+"""The network as one graph from uint8 crops to joints, for other runtimes."""
 
 import copy
 import logging
@@ -16,9 +16,9 @@ from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.refiners.sem_graph_conv import SemGraphConv
 
 INPUT, OUTPUTS = "image", ("joints", "scores")
-_LIMIT = 2**31  # elements: fold all that depends on weights alone, as a graph's attention
+_LIMIT = 2**31  # elements: fold all that depends only on weights, such as a graph's attention
 _STEM = re.compile(r"(conv|bn|act|maxpool)")
-_SCOPES = "pkg.torch.onnx.name_scopes"  # where the exporter notes the modules that a node is of
+_SCOPES = "pkg.torch.onnx.name_scopes"  # where the exporter stores the modules of a node
 
 
 class _Half(nn.Module):
@@ -35,12 +35,12 @@ class _Half(nn.Module):
 
 
 class DeployedPoseNet(nn.Module):
-    """Normalisation, network, decoding and refinement in one; what an exported file computes.
+    """Normalisation, network, decoding and refinement: all that an exported file computes.
 
     Args:
-        net: copied; its graph convolutions become dense, which leaves the graph free of scatters.
-        half: compute the backbone in float16. Head, decoding and refiner stay in float32: a
-            float16 has no more than 11 bits, and bins and pixels need them all.
+        net: copied; its graph convolutions become dense, so that the graph has no scatters.
+        half: compute the backbone in float16. Head, decoding and refiner stay in float32,
+            because the 11 bits of float16 are too few for bins and pixels.
     """
 
     def __init__(self, net: PoseNet | RefinedPoseNet, half: bool = False) -> None:
@@ -63,7 +63,7 @@ def export_program(net: PoseNet | RefinedPoseNet, half: bool = False) -> Exporte
     """The network as torch's own graph, for any batch size."""
     width, height = net.codec.input_size
     crops = torch.zeros(2, 3, height, width, dtype=torch.uint8)  # 2: torch takes 1 as a constant
-    with torch.no_grad():  # outside: where it is inside the graph, module names are lost
+    with torch.no_grad():  # outside, because module names are lost inside the graph
         program = torch.export.export(
             DeployedPoseNet(net, half), (crops,), dynamic_shapes={INPUT: {0: Dim("batch")}}
         )
@@ -74,7 +74,7 @@ def export_program(net: PoseNet | RefinedPoseNet, half: bool = False) -> Exporte
 
 def to_onnx(program: ExportedProgram) -> tuple[onnx.ModelProto, dict[str, str]]:
     """The graph in ONNX, and the layer group of each of its nodes that belongs to one."""
-    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # remarks on the exporter's own graphs
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # warnings about the exporter's own graphs
     exported = torch.onnx.export(
         program,
         dynamo=True,
@@ -101,13 +101,13 @@ def layer_group(notes: Mapping[str, str]) -> str | None:
     """A node's layer group: a part of the backbone, ``head``, or a part of the refiner.
 
     Args:
-        notes: what the exporter wrote beside the node: the modules around it, outermost first.
+        notes: the exporter's metadata of the node: the modules around it, outermost first.
     """
     scopes = [s.strip(" '[]\"") for s in notes.get(_SCOPES, "").split(",")][:-1]  # last: the op
     scopes = [s for s in scopes if s.startswith("net.")]
     if not scopes:
         return None
-    hidden = ("net", "student", "inner", "body")  # say nothing of the place
+    hidden = ("net", "student", "inner", "body")  # carry no position
     path = [part for part in scopes[-1].split(".") if part not in hidden]
     if not path:
         return None
@@ -119,7 +119,7 @@ def layer_group(notes: Mapping[str, str]) -> str | None:
 
 
 def _name_batch(model: onnx.ModelProto) -> None:
-    """Call the free axis ``batch``; torch numbers it."""
+    """Name the free axis ``batch``; torch gives it a number."""
     shown = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
     values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
     for value in values:

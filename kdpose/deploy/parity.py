@@ -1,4 +1,4 @@
-"""Is the exported file still the network? Pixels, AP and latency against PyTorch on real crops."""
+"""Compare an exported file with PyTorch on real crops: pixels, AP and latency."""
 
 import statistics
 import time
@@ -20,7 +20,7 @@ from kdpose.skeletons.skeleton import Skeleton
 from kdpose.types import PoseBatch, SimCCLogits
 
 Array = NDArray[np.float32]
-_TIE = 1e-4  # between logits: float32 rounds them by about a tenth of it
+_TIE = 1e-4  # between logits: about ten times the rounding of float32
 Network = Callable[[NDArray[np.uint8]], Sequence[Array]]  # crops to joints and scores
 
 
@@ -29,8 +29,8 @@ class LabelledCrops:
     """All persons of the first images of a split, as network crops.
 
     Attributes:
-        batch: the crops, uint8, and where they were cut.
-        annotations: the file they are scored against.
+        batch: the crops, uint8, and their regions.
+        annotations: file to score against.
         protocol: ``coco`` or ``crowdpose``.
         skeleton: of the annotations.
         input_size: W, H of the crops.
@@ -61,11 +61,10 @@ def read_crops(
     persons: int,
     key: str,
 ) -> LabelledCrops:
-    """Cut the persons of a split's first images, until there are as many as asked for.
+    """Cut crops of the persons in a split's first images, up to the requested number.
 
     Raises:
-        FileNotFoundError: the annotations or images are not there; ``key`` says where they
-            were named.
+        FileNotFoundError: the annotations or images do not exist; the message names ``key``.
         ValueError: the annotations do not fit the skeleton.
     """
     everyone = load_persons(annotations, skeleton, f"{key}.annotations")
@@ -92,7 +91,7 @@ def run(network: Network, crops: LabelledCrops, batch_size: int = 8) -> tuple[Ar
 
 
 def average_precision(crops: LabelledCrops, joints: Array, scores: Array) -> float:
-    """AP in percent on the crops' images; 0 where the protocol finds nobody to score."""
+    """AP in percent on the crops' images; 0 without a person to score."""
     batch, results = crops.batch, PoseResults(crops.input_size)
     results.update(
         batch.image_id,
@@ -117,10 +116,10 @@ def average_precision(crops: LabelledCrops, joints: Array, scores: Array) -> flo
 def undecided(
     net: PoseNet | RefinedPoseNet, crops: LabelledCrops, batch_size: int = 8
 ) -> NDArray[np.bool_]:
-    """``(N, K)``: joints whose two best bins all but tie, which rounding may decide either way.
+    """``(N, K)``: joints whose two best bins nearly tie, so that rounding may decide.
 
-    PyTorch itself decides some of them otherwise at another batch size. A refiner spreads a joint
-    over its neighbours, so that a tie makes its whole person undecided.
+    PyTorch itself decides some of them differently at another batch size. A refiner spreads a
+    joint over its neighbours, so that a tie makes the whole person undecided.
     """
     student = net if isinstance(net, PoseNet) else net.student
     ties = []
@@ -136,12 +135,12 @@ def undecided(
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a file is from PyTorch on N persons.
+    """Differences between a file and PyTorch on N persons.
 
     Attributes:
         persons: N.
-        joints: how many they have.
-        ties: joints that PyTorch itself leaves undecided, see :func:`undecided`.
+        joints: the number of their joints.
+        ties: joints with near-tied top bins, see :func:`undecided`.
         ties_px: largest distance of these from PyTorch's, crop pixels.
         max_px: largest distance of any other joint.
         mean_px: mean distance of all joints.
@@ -164,16 +163,16 @@ class Parity:
         return round(self.ap_torch - self.ap_file, 2)
 
     def beyond(self, px: float | None, ap: float | None) -> list[str]:
-        """What exceeds the budget or cannot be judged, in words; empty where the file passes."""
+        """The reasons why the file fails the gate; empty if it passes."""
         faults = []
         if px is not None and self.ties > self.joints / 2:
-            faults.append(f"PyTorch leaves {self.ties} of {self.joints} joints undecided")
+            faults.append(f"{self.ties} of {self.joints} joints have near-tied top bins in PyTorch")
         if px is None and ap is not None and self.ap_torch <= ap:
             faults.append(f"PyTorch's own AP is {self.ap_torch:.2f}, too low to show a loss")
         if px is not None and self.max_px > px:
             faults.append(f"a joint moves by {self.max_px:.3f} px (budget {px} px)")
         if ap is not None and self.ap_loss > ap:
-            faults.append(f"AP falls by {self.ap_loss:.2f} (budget {ap})")
+            faults.append(f"AP drops by {self.ap_loss:.2f} (budget {ap})")
         return faults
 
 
@@ -198,14 +197,14 @@ def compare(
 def latency(
     reference: Network, network: Network, pixels: NDArray[np.uint8], rounds: int
 ) -> dict[str, float]:
-    """Wall time of one batch, both networks in turn, so that other load strikes both.
+    """Wall time of one batch, both networks in turn, so that other load affects both.
 
     Returns:
         Medians ``torch_ms`` and ``file_ms`` per crop, and the median, smallest and largest ratio
         of the two within a round.
     """
     for network_ in (reference, network):
-        network_(pixels)  # the first call prepares
+        network_(pixels)  # warm-up
     times = [(_seconds(reference, pixels), _seconds(network, pixels)) for _ in range(rounds)]
     ratios = [slow / fast for slow, fast in times]
     before, after = (

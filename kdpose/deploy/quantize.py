@@ -1,6 +1,6 @@
 """8-bit integers by the runtimes' own quantisers, calibrated on crops, group by group.
 
-Both are told which layer groups to quantise; all the others stay in float32.
+The chosen layer groups are quantised; all others stay in float32.
 """
 
 import logging
@@ -21,8 +21,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from kdpose.deploy.graph import INPUT
 
-os.environ.setdefault("NNCF_CI", "1")  # or NNCF reports home each time it is used
-# torch, which NNCF asks for a compiler, remarks on every machine without a GPU
+os.environ.setdefault("NNCF_CI", "1")  # no usage reports
+# torch warns on every machine without a GPU when NNCF looks for a compiler
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 import nncf  # noqa: E402
 
@@ -32,7 +32,7 @@ _BETWEEN = ("Add", "Relu", "MaxPool", "AveragePool", "Resize")  # keep a backbon
 
 
 class _Reader(CalibrationDataReader):
-    """Feeds crops to onnxruntime's calibration."""
+    """Provides crops for onnxruntime's calibration."""
 
     def __init__(self, crops: Crops, batch_size: int = 8) -> None:
         starts = range(0, len(crops), batch_size)
@@ -46,8 +46,8 @@ class _Reader(CalibrationDataReader):
 class OnnxQuantizer:
     """Static QDQ of onnxruntime: 8-bit activations, 7-bit weights per channel.
 
-    Seven bits (``reduce_range``) because processors without VNNI add pairs of 8-bit products in 16
-    bits, which saturate; the file would be less exact there than here.
+    Seven bits (``reduce_range``), because processors without VNNI add pairs of 8-bit products in 16
+    bits, which saturate, so that the file would be less exact there.
 
     Args:
         model: in float32.
@@ -62,7 +62,7 @@ class OnnxQuantizer:
         self.ranges = Path(self.folder.name) / "ranges.json"
         self.prepared = Path(self.folder.name) / "prepared.onnx"
         onnx.save(model, self.prepared)
-        quant_pre_process(  # shapes; the exporter has folded what can be folded
+        quant_pre_process(  # shapes; constants are already folded by the exporter
             self.prepared, self.prepared, skip_optimization=True, skip_symbolic_shape=True
         )
         self.nodes = list(model.graph.node)
@@ -131,7 +131,7 @@ class OpenVinoQuantizer:
 
 @contextmanager
 def _without_bars() -> Iterator[None]:
-    """NNCF leaves a page of bars, some for every layer group, on the console that rich shares."""
+    """Hide NNCF's progress bars, several per layer group, on rich's shared console."""
     shared = rich.get_console()
     before, shared.quiet = shared.quiet, True
     try:
@@ -145,5 +145,5 @@ def _constant(op: Any) -> bool:  # noqa: ANN401
 
 
 def group_order(groups: Iterable[str]) -> list[str]:
-    """The groups, each once, as they follow one another in the graph."""
+    """The distinct groups, in the order of the graph."""
     return list(dict.fromkeys(groups))

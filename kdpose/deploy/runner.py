@@ -1,4 +1,4 @@
-"""Poses from an exported network, without torch: numpy, Pillow and the file's runtime suffice.
+"""Poses from an exported network without torch: needs numpy, Pillow and the file's runtime.
 
 python runner.py FILE IMAGE [X,Y,WIDTH,HEIGHT ...]   prints the joints of the boxes as JSON
 """
@@ -12,12 +12,12 @@ from PIL import Image, ImageOps
 
 
 def open_model(path: str, threads: int = 0) -> tuple[dict[str, Any], Any]:
-    """What the file says of itself, and uint8 crops (N, 3, H, W) -> joints (N, K, 2), scores."""
+    """The file's card, and a function: uint8 crops (N, 3, H, W) -> joints (N, K, 2), scores."""
     if path.endswith(".onnx"):
         import onnxruntime as ort
 
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads  # 0: as many as there are cores
+        options.intra_op_num_threads = threads  # 0: all cores
         session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         card = session.get_modelmeta().custom_metadata_map["kdpose"]
         return json.loads(card), lambda crops: session.run(None, {"image": crops})
@@ -25,7 +25,7 @@ def open_model(path: str, threads: int = 0) -> tuple[dict[str, Any], Any]:
         import openvino
 
         model = openvino.Core().read_model(path)
-        # by default OpenVINO computes in bfloat16 where it can: joints then move by pixels
+        # OpenVINO's default of bfloat16 moves joints by pixels
         options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
         compiled = openvino.Core().compile_model(model, "CPU", options)
         card = model.get_rt_info(["kdpose"]).astype(str)
@@ -44,7 +44,7 @@ def poses(card: dict[str, Any], network: Any, image: Image.Image, boxes: Any) ->
     for x, y, w, h in boxes:
         scale = max(w / width, h / height) * card["padding"]  # image pixels per crop pixel
         left, top = x + w / 2 - scale * width / 2, y + h / 2 - scale * height / 2
-        edge = (1 - scale) / 2  # Pillow's coordinates run along pixel edges
+        edge = (1 - scale) / 2  # Pillow's coordinates are those of pixel edges
         affine = (scale, 0, left + edge, 0, scale, top + edge)
         crop = image.transform((width, height), Image.Transform.AFFINE, affine, 2)  # bilinear
         crops, places = [*crops, np.asarray(crop)], [*places, (scale, left, top)]

@@ -1,4 +1,4 @@
-"""Which layer groups may be integers: found by measurement on training crops."""
+"""Choose the layer groups to quantise by measurement on training crops."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from rich.progress import track
 
 
 class Cost(NamedTuple):
-    """What integers cost: AP lost, percent, and how far a joint moves on average, crop pixels."""
+    """The cost of integers: AP lost, percent, and mean distance of joints, crop pixels."""
 
     ap: float
     px: float
@@ -22,12 +22,12 @@ Measure = Callable[[tuple[str, ...]], Cost]  # with these groups in integers
 
 @dataclass(frozen=True)
 class Choice:
-    """Which layer groups became integers, and what was measured on the way.
+    """The quantised layer groups, and the measurements behind the choice.
 
     Attributes:
         int8: groups in integers.
         cost: of the network with these groups in integers.
-        alone: cost of each group alone; empty where all of them could become integers.
+        alone: cost of each group alone; empty if all of them could become integers.
     """
 
     int8: tuple[str, ...]
@@ -43,7 +43,7 @@ class Quantized:
         save: writes it.
         choice: the groups that became integers.
         groups: all layer groups.
-        measure: what given groups cost, on the training crops that they were chosen by.
+        measure: the cost of given groups on the training crops.
     """
 
     save: Save
@@ -60,16 +60,16 @@ class Quantized:
 def choose_int8(
     measure: Measure, groups: Sequence[str], budget: float, always_table: bool = False
 ) -> Choice:
-    """Quantise all; while too much AP is lost, give the costliest group its floats back.
+    """Quantise all groups; while too much AP is lost, return the costliest one to float.
 
-    The costliest is the one that alone moves the joints most: between groups, AP on some hundred
-    persons differs by less than its own noise.
+    The costliest group is the one that moves the joints most on its own, because AP on a few
+    hundred persons is too noisy to compare groups.
 
     Args:
         measure: the cost of given groups in integers.
         groups: all layer groups.
         budget: AP, percent, that may be lost.
-        always_table: measure the groups one by one even where all of them may be integers.
+        always_table: measure the groups one by one even if all can be integers.
     """
     chosen = tuple(groups)
     cost = measure(chosen)
@@ -86,6 +86,6 @@ def choose_int8(
 
 def group_costs(measure: Measure, groups: Sequence[str]) -> dict[str, Cost]:
     """The cost of each group alone."""
-    own = Console()  # not rich's shared one, which quantisers write to
+    own = Console()  # not rich's shared console, which quantisers write to
     shown = track(groups, "int8, a layer group at a time", transient=True, console=own)
     return {group: measure((group,)) for group in shown}

@@ -25,17 +25,17 @@ def draw_poses(
     threshold: float = 0.0,
     colors: Sequence[str] = PERSON_COLORS,
 ) -> Tensor:
-    """Draw one skeleton per person, each in a colour of its own.
+    """Draw one skeleton per person, each in its own colour.
 
-    Lines are as thick as the person is large, so that small persons stay visible under theirs.
+    Line widths scale with the size of the person, so that small persons stay visible.
 
     Args:
         image: ``(3, H, W)`` uint8 RGB.
         joints: ``(P, K, 2)`` of P persons, image pixels.
-        scores: ``(P, K)``; joints below ``threshold`` are left out.
-        skeleton: whose limbs are drawn.
+        scores: ``(P, K)``; joints below ``threshold`` are not drawn.
+        skeleton: of the persons.
         threshold: on the scores.
-        colors: taken in turn.
+        colors: used in turn.
 
     Returns:
         ``(3, H, W)`` uint8, a new tensor.
@@ -60,8 +60,8 @@ def draw_poses(
 def _pen_size(pose: Tensor, size: Sequence[int]) -> tuple[int, int]:
     """Width of a person's limbs and radius of its joints ``(n, 2)``, pixels.
 
-    They follow the longer side of what the joints span; a joint found far outside the picture
-    ``size`` counts as one on its border.
+    They scale with the longer side of the joints' extent; joints outside the picture ``size``
+    count as if on its border.
     """
     if not len(pose):
         return 1, 1
@@ -76,7 +76,7 @@ def draw_boxes(image: Tensor, boxes: Tensor, colors: Sequence[str] = PERSON_COLO
     Args:
         image: ``(3, H, W)`` uint8 RGB.
         boxes: ``(P, 4)`` x, y, width, height, image pixels.
-        colors: taken in turn.
+        colors: used in turn.
 
     Returns:
         ``(3, H, W)`` uint8, a new tensor.
@@ -97,13 +97,13 @@ def pose_grid(
     Args:
         crops: ``(B, 3, H, W)`` uint8.
         poses: alternatives ``(B, K, 2)`` in crop pixels, each in its own colour.
-        skeleton: whose limbs are drawn.
-        columns: crops in a row.
+        skeleton: of the poses.
+        columns: crops per row.
 
     Returns:
         ``(3, h, w)`` uint8.
     """
-    factor = max(1, round(256 / crops.shape[-2]))  # small crops are enlarged to draw on
+    factor = max(1, round(256 / crops.shape[-2]))  # small crops are enlarged for drawing
     large = crops.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
     drawn = [
         draw_poses(
@@ -119,7 +119,7 @@ def pose_grid(
 
 
 def labelled(picture: Tensor, text: str, height: int = 22) -> Tensor:
-    """A picture ``(3, H, W)`` uint8 under a white line that says what it shows."""
+    """A picture ``(3, H, W)`` uint8 under a white caption."""
     strip = Image.new("RGB", (picture.shape[-1], height), "white")
     font = ImageFont.load_default(size=0.7 * height)
     ImageDraw.Draw(strip).text((4, height / 2), text, fill="black", font=font, anchor="lm")

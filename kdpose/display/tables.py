@@ -11,7 +11,7 @@ _SHORT = {"AP_easy": "AP_E", "AP_medium": "AP_M", "AP_hard": "AP_H"}
 
 
 def metrics_table(title: str, rows: dict[str, dict[str, Any]]) -> Table:
-    """AP, AR and, where known, cost side by side, in percent; ``n/a`` where not defined."""
+    """AP, AR and, if known, cost side by side, in percent; ``n/a`` if undefined."""
     shown = [name for name in METRICS if any(name in row for row in rows.values())]
     costs = all("params" in row for row in rows.values())
     table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
@@ -24,21 +24,21 @@ def metrics_table(title: str, rows: dict[str, dict[str, Any]]) -> Table:
 
 
 def table_header(shown: list[str], costs: bool = True) -> list[str]:
-    """Short names of the figures, as the field's tables have them."""
+    """Short names of the metrics, as in the field's tables."""
     return [_SHORT.get(name, name) for name in shown] + ["params M", "GFLOPs"] * costs
 
 
 def table_cells(row: dict[str, Any], shown: list[str], costs: bool = True) -> list[str]:
-    """One model's figures as text."""
+    """The metrics of one model as text."""
     figures = ["n/a" if row.get(n) is None else f"{100 * row[n]:.1f}" for n in shown]
     return figures + ([f"{row['params'] / 1e6:.2f}", f"{row['gmacs']:.3f}"] if costs else [])
 
 
 def caption(record: dict[str, Any]) -> str:
-    """What an AP was measured on and by what, in one line; the record holds the rest.
+    """What an AP was measured on and with, in one line; the record has the rest.
 
     Args:
-        record: as :func:`kdpose.evaluation.score.score` makes it, perhaps with several ``sources``.
+        record: from :func:`kdpose.evaluation.score.score`, possibly with several ``sources``.
     """
     sources = record.get("sources", {"": record}).values()
     parts = [
@@ -53,12 +53,12 @@ def caption(record: dict[str, Any]) -> str:
 
 
 def _sigmas(record: dict[str, Any]) -> str:
-    """Whose sigmas, and how far AP hangs on them where nobody gave any."""
+    """The sigmas, and AP at half and double of them if they are defaults."""
     if record.get("sigma_source", "given") == "given":
         return f"sigmas of {record['skeleton']}"
     figures = [record["AP_half_sigma"], record["AP_double_sigma"]]
     half, double = ("n/a" if ap is None else f"{100 * ap:.1f}" for ap in figures)
-    return f"{record['sigma_source']} sigmas (AP {half} at half, {double} at double of them)"
+    return f"{record['sigma_source']} sigmas (AP {half} at half, {double} at double the sigmas)"
 
 
 def _boxes(record: dict[str, Any]) -> str:
@@ -72,7 +72,7 @@ def _boxes(record: dict[str, Any]) -> str:
 
 def _flip(record: dict[str, Any]) -> str:
     if record["flip"] is None:
-        return ""  # whoever made the file knows
+        return ""  # unknown: the file was made elsewhere
     shift = record["flip_shift_bins"]
     return f"flip test on (shift {shift:g})" if record["flip"] else "flip test off"
 

@@ -1,1 +1,1 @@
-"""Annotations as others write them, read into COCO's keypoint format; a file a format."""
+"""Read other annotation formats into COCO's keypoint format; one module per format."""

@@ -1,4 +1,4 @@
-"""COCO's and CrowdPose's own files, completed and mended."""
+"""COCO's and CrowdPose's own files, completed and corrected."""
 
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,15 @@ from kdpose.skeletons.skeleton import Skeleton
 
 
 def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[str, Any]:
-    """Fill what can be derived and mend what is known to be wrong.
+    """Fill in what can be derived and correct known errors.
 
-    Widths and heights that are swapped are exchanged; missing boxes, areas, counts and ``iscrowd``
-    are derived; limbs that point at no joint, as CrowdPose's, give way to the skeleton's. All other
-    fields, ids and CrowdPose's ``crowdIndex`` and ``num_keypoints`` stay as they are.
+    Swapped widths and heights are corrected; missing boxes, areas, counts and ``iscrowd`` are
+    derived; limbs that point at no joint, as in CrowdPose, are replaced by the skeleton's. All
+    other fields, including ids, ``crowdIndex`` and ``num_keypoints``, stay unchanged.
 
     Args:
         source: the JSON.
-        images: not needed.
+        images: unused.
         skeleton: of the persons; None: the file's own.
     """
     data = read_json(source, "source")
@@ -55,7 +55,7 @@ def _upright(data: dict[str, Any], where: str) -> dict[int, dict[str, Any]]:
 def _completed(
     person: dict[str, Any], image: dict[str, Any] | None, skeleton: Skeleton
 ) -> dict[str, Any] | None:
-    """A person with all fields, or None where there is neither a box nor a joint."""
+    """A person with all fields, or None without a box and without joints."""
     keypoints = person.get("keypoints") or [0] * (3 * len(skeleton))
     if image is None or not (person.get("bbox") or any(keypoints[2::3])):
         return None

@@ -1,4 +1,4 @@
-"""A COCO-keypoints file in the making: ids, boxes, areas and counts follow from joints."""
+"""Build a COCO-keypoints file; ids, boxes, areas and counts are derived from joints."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +12,11 @@ from kdpose.metrics.people import BOX_TO_BODY
 from kdpose.skeletons.skeleton import Skeleton
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-_MARGIN = 0.1  # of the joints' extent, where nobody drew a box
+_MARGIN = 0.1  # of the joints' extent, if there is no box
 
 
 class CocoFile:
-    """Images and persons that are added one by one.
+    """A file to which images and persons are added one by one.
 
     Args:
         skeleton: of all persons; its sigmas and flip pairs go into the file's category.
@@ -28,19 +28,19 @@ class CocoFile:
         self.persons: list[dict[str, Any]] = []
 
     def add_image(self, file_name: str, width: int, height: int) -> None:
-        """The image of the persons that are added next."""
+        """Add the image of the persons that follow."""
         number = len(self.images) + 1
         self.images.append({"id": number, "file_name": file_name, "width": width, "height": height})
 
     def add_person(self, keypoints: ArrayLike, box: Sequence[float] | None = None) -> None:
-        """A person of the last image.
+        """Add a person to the last image.
 
         Args:
-            keypoints: ``(K, 3)`` x, y, v, image pixels; where v is 0, x and y do not count.
-            box: x, y, width, height; None: the labelled joints' extent and a tenth around it.
+            keypoints: ``(K, 3)`` x, y, v, image pixels; x and y are ignored if v is 0.
+            box: x, y, width, height; None: the extent of the labelled joints plus a tenth.
 
         Raises:
-            ValueError: there are not K joints, or neither a box nor a labelled joint.
+            ValueError: the number of joints is not K, or there is no box and no labelled joint.
         """
         image = self.images[-1]
         points = np.array(keypoints, dtype=np.float64)
@@ -52,7 +52,7 @@ class CocoFile:
         points[points[:, 2] == 0] = 0
         known = points[points[:, 2] > 0, :2]
         if box is None and not len(known):
-            raise ValueError(f"{image['file_name']}: a person has neither a box nor a joint")
+            raise ValueError(f"{image['file_name']}: a person has no box and no labelled joint")
         if box is None:
             low, high = known.min(axis=0), known.max(axis=0)
             reach = _MARGIN * (high - low).max() + 1
@@ -86,7 +86,7 @@ class CocoFile:
 
 
 def category(skeleton: Skeleton) -> dict[str, Any]:
-    """A COCO category with all that is known of the skeleton."""
+    """A COCO category with all parts of the skeleton."""
     facts = skeleton.to_category()
     if skeleton.sigma_source != "default":
         facts |= {"sigmas": list(skeleton.sigmas), "sigma_source": skeleton.sigma_source}
@@ -96,11 +96,11 @@ def category(skeleton: Skeleton) -> dict[str, Any]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height from a file's header, unturned, as training reads it.
+    """Width and height from a file's header, without EXIF rotation, as in training.
 
     Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: it is no image.
+        FileNotFoundError: the file does not exist.
+        ValueError: it is not an image.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no image at {path.absolute()}: set images=FOLDER")
@@ -112,7 +112,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """A folder's images in the order of their names.
+    """The images of a folder, sorted by name.
 
     Raises:
         FileNotFoundError: there are none.

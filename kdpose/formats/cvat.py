@@ -14,13 +14,12 @@ from kdpose.skeletons.skeleton import Skeleton
 def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[str, Any]:
     """Read an export.
 
-    A point that is ``outside`` is not labelled, one that is ``occluded`` gets v = 1.
+    Points that are ``outside`` are not labelled, ``occluded`` ones get v = 1.
 
     Args:
         source: ``annotations.xml``.
-        images: not needed.
-        skeleton: names the joints and their order; None: in the order of the first person that
-            has them.
+        images: unused.
+        skeleton: joints and their order; None: the order in which they first occur.
     """
     if not source.is_file():
         raise FileNotFoundError(f"no annotations at {source.absolute()} (from source)")
@@ -54,7 +53,9 @@ def _keypoints(person: Any, joints: tuple[str, ...], source: Path) -> np.ndarray
     for point in person.iterfind("points"):
         label = str(point.get("label"))
         if label not in joints:
-            raise ValueError(f"{source.absolute()}: '{label}' is no joint: {', '.join(joints)}")
+            raise ValueError(
+                f"{source.absolute()}: '{label}' is not a joint: use one of {', '.join(joints)}"
+            )
         if point.get("outside") != "1":
             x, y = point.get("points", "").split(";")[0].split(",")
             visibility = 1 if point.get("occluded") == "1" else 2

@@ -1,4 +1,4 @@
-"""Labelme: a JSON an image; a person's points and rectangle share a ``group_id``."""
+"""Labelme: one JSON per image; points and rectangle of a person share a ``group_id``."""
 
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ from kdpose.skeletons.skeleton import Skeleton
 def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[str, Any]:
     """Read a folder of Labelme's JSON files.
 
-    A point's label is its joint; a flag ``occluded`` or ``hidden`` makes it v = 1. Points without a
-    ``group_id`` are those of the image's single person. File names are those of ``imagePath``.
+    A point's label is its joint; the flag ``occluded`` or ``hidden`` sets v = 1. Points without a
+    ``group_id`` belong to the only person of the image. File names come from ``imagePath``.
 
     Args:
         source: the folder.
-        images: not needed.
-        skeleton: names the joints and their order; None: all labels, in alphabetical order.
+        images: unused.
+        skeleton: joints and their order; None: all labels, in alphabetical order.
     """
     paths = sorted(source.glob("*.json")) if source.is_dir() else []
     if not paths:
@@ -29,7 +29,7 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
     for path, content in zip(paths, contents, strict=True):
         if not isinstance(content, dict) or "shapes" not in content:
             raise ValueError(
-                f"{path.absolute()} (from source) is not Labelme's: it has no 'shapes'"
+                f"{path.absolute()} (from source) is not a Labelme file: it has no 'shapes'"
             )
     skeleton = skeleton or _skeleton(contents)
     file = CocoFile(skeleton)
@@ -56,7 +56,7 @@ def _skeleton(contents: list[dict[str, Any]]) -> Skeleton:
 
 
 def _add(file: CocoFile, shapes: list[dict[str, Any]], path: Path) -> None:
-    """One person: its points, and its rectangle where one was drawn."""
+    """One person: its points, and its rectangle if there is one."""
     joints = file.skeleton.joints
     keypoints, box = np.zeros((len(joints), 3)), None
     for shape in shapes:
@@ -66,7 +66,9 @@ def _add(file: CocoFile, shapes: list[dict[str, Any]], path: Path) -> None:
             box = [*low, *(high - low)]
         elif _type(shape) == "point":
             if label not in joints:
-                raise ValueError(f"{path.absolute()}: '{label}' is no joint: {', '.join(joints)}")
+                raise ValueError(
+                    f"{path.absolute()}: '{label}' is not a joint: use one of {', '.join(joints)}"
+                )
             k = joints.index(label)
             if keypoints[k, 2]:
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""Leeds Sports Pose, and its extended set: ``joints.mat`` beside ``images``."""
+"""Leeds Sports Pose and its extended set: ``joints.mat`` beside ``images``."""
 
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ _ORDER = [_JOINTS.index(joint) for joint in CROWDPOSE.joints]
 
 
 def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[str, Any]:
-    """Read all images' single persons, with joints in CrowdPose's order, who has the same 14.
+    """Read the single person of each image, with joints in CrowdPose's order.
 
-    The original's third value is 1 where a joint is hidden; the extended set's is 0 where nobody
-    labelled it. The two are told apart by their shapes, (3, 14, N) and (14, 3, N).
+    The third value of the original is 1 for hidden joints; that of the extended set is 0 for
+    unlabelled ones. Their shapes differ: (3, 14, N) and (14, 3, N).
 
     Args:
         source: ``joints.mat``.
@@ -29,13 +29,15 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
         skeleton: must be None or of these joints.
     """
     if skeleton is not None and skeleton.joints != CROWDPOSE.joints:
-        raise ValueError("from=lsp writes CrowdPose's 14 joints and takes no skeleton=")
+        raise ValueError("from=lsp writes CrowdPose's 14 joints: remove skeleton=")
     if not source.is_file():
         raise FileNotFoundError(f"no joints.mat at {source.absolute()} (from source)")
     try:
         joints = np.asarray(loadmat(source)["joints"], dtype=np.float64)
     except (KeyError, ValueError) as error:
-        raise ValueError(f"{source.absolute()} (from source) is no joints.mat: {error}") from None
+        raise ValueError(
+            f"{source.absolute()} (from source) is not a joints.mat: {error}"
+        ) from None
     if joints.ndim != 3 or joints.shape[:2] not in ((3, 14), (14, 3)):
         raise ValueError(f"{source.absolute()}: joints must be (3, 14, N) or (14, 3, N)")
     original = joints.shape[0] == 3

@@ -27,15 +27,15 @@ MPII = Skeleton(
     sigma_source="default",
 )  # fmt: skip
 _PERSON_HEIGHT = 200  # pixels at MPII's scale 1
-_RAISED = 15  # pixels at scale 1 that HRNet's code moves the centre down by
+_RAISED = 15  # pixels at scale 1 by which HRNet's code moves the centre down
 
 
 def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[str, Any]:
     """Read one list of ``{image, joints, joints_vis, center, scale}``.
 
-    Coordinates count from 1, as Matlab's, and are moved to 0. The box is the square of 200 scale
-    pixels around the centre that the field's code crops. ``joints_vis`` tells labelled joints from
-    others and nothing of occlusion.
+    Coordinates count from 1, as in Matlab, and are shifted to 0. The box is the square of 200
+    scale pixels around the centre that the field's code crops. ``joints_vis`` marks labelled
+    joints and has no information on occlusion.
 
     Args:
         source: the JSON.
@@ -43,7 +43,7 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
         skeleton: must be None, since MPII has its own.
     """
     if images is None or skeleton is not None:
-        raise ValueError("from=mpii needs images=FOLDER, for the sizes, and takes no skeleton=")
+        raise ValueError("from=mpii needs images=FOLDER for the sizes; remove skeleton=")
     entries = read_json(source, "source")
     keys = {"image", "joints", "joints_vis", "center", "scale"}
     if not isinstance(entries, list) or not all(keys <= set(entry) for entry in entries):

@@ -1,4 +1,4 @@
-"""YOLO-pose: a text file an image, coordinates in shares of it, and a ``data.yaml``."""
+"""YOLO-pose: one text file per image with relative coordinates, and a ``data.yaml``."""
 
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
     """Read a split.
 
     Args:
-        source: folder of the labels, with a ``data.yaml`` in it or above; or the split's images
-            where ``labels`` lies beside ``images``.
-        images: folder of the images; None: where the path has ``images`` for ``labels``.
+        source: folder of the labels, with a ``data.yaml`` in it or above; or the split's images,
+            if ``labels`` is beside ``images``.
+        images: folder of the images; None: the path with ``images`` instead of ``labels``.
         skeleton: names the joints; None: COCO's if there are 17, else ``kpt_names`` of the
             ``data.yaml``, or their numbers, with the flip pairs of its ``flip_idx``.
     """
@@ -58,7 +58,7 @@ def _add(file: CocoFile, values: list[float], size: tuple[int, int], label: Path
 
 
 def _sibling(source: Path) -> Path:
-    """The folder of images: the same path with ``images`` for the last ``labels``."""
+    """The folder of images: the same path with the last ``labels`` replaced by ``images``."""
     parts = list(source.absolute().parts)
     if "labels" not in parts:
         raise ValueError(f"{source.absolute()} (from source) has no 'labels' in it: set images=DIR")

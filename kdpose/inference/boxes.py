@@ -1,4 +1,4 @@
-"""Where the persons are: a detector, a file of boxes, or the whole picture."""
+"""Person boxes from a detector, from a file, or of the whole image."""
 
 import logging
 from collections import defaultdict
@@ -17,27 +17,27 @@ from kdpose.inference.detector import cached_weights, load_detector
 _log = logging.getLogger(__name__)
 _PERSON = 1  # COCO's and CrowdPose's category
 Boxes = tuple[NDArray[np.float32], NDArray[np.float32]]
-# tells boxes (P, 4) x, y, width, height, image pixels, and scores (P,) of a picture and its id
+# returns boxes (P, 4) x, y, width, height, image pixels, and scores (P,) of a picture and its id
 BoxSource = Callable[[Image.Image, int], Boxes]
 
 
 def whole_image(picture: Image.Image, image_id: int) -> Boxes:
-    """One box: the picture."""
+    """One box that covers the picture."""
     box = np.array([[0, 0, picture.width, picture.height]], np.float32)
     return box, np.ones(1, np.float32)
 
 
 class FileBoxes:
-    """The boxes of a detections JSON, or the labelled ones of a COCO annotation file.
+    """The boxes of a detections JSON or of a COCO annotation file.
 
     Args:
-        path: ``[{image_id, bbox, score}]``, or a file whose ``annotations`` are such; a video's
-            frames are counted from 0.
-        ids: of the pictures, one of which must have a box; None where they are not known.
+        path: ``[{image_id, bbox, score}]``, or a file with such ``annotations``; a video's frames
+            count from 0.
+        ids: of the pictures, at least one of which must have a box; None if unknown.
 
     Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: it has no boxes, or none of these pictures.
+        FileNotFoundError: the file does not exist.
+        ValueError: it has no boxes, or none for these pictures.
     """
 
     def __init__(self, path: str, ids: Collection[int] | None = None) -> None:
@@ -59,7 +59,7 @@ class FileBoxes:
             )
 
     def __call__(self, picture: Image.Image, image_id: int) -> Boxes:
-        """Its boxes, none where the file has none."""
+        """The boxes of a picture, empty if the file has none."""
         rows = self._rows.get(image_id, [])
         boxes = np.array([row["bbox"] for row in rows], np.float32).reshape(-1, 4)
         return boxes, np.array([row.get("score", 1.0) for row in rows], np.float32)
@@ -78,26 +78,26 @@ def box_source(
     device: torch.device,
     ids: Collection[int] | None = None,
 ) -> BoxSource:
-    """The boxes that are asked for.
+    """Select the source of boxes.
 
     Args:
-        boxes: ``detector``, ``whole``, a JSON file's path, or ``auto``: the detector where its
-            weights are at hand, the whole picture where they would have to be downloaded first.
+        boxes: ``detector``, ``whole``, the path of a JSON file, or ``auto``: the detector if its
+            weights are present, the whole picture if they must be downloaded first.
         name: of the detector, torchvision's.
         weights: its local file, or None.
         threshold: on the detector's scores.
         device: of the detector.
-        ids: of the pictures, None where they are not known.
+        ids: of the pictures, None if unknown.
 
     Raises:
-        FileNotFoundError: a file is not there.
+        FileNotFoundError: a file does not exist.
         ValueError: a file does not fit.
     """
     if boxes == "auto":
         boxes = "detector" if weights or cached_weights(name).is_file() else "whole"
         if boxes == "whole":
             _log.warning(
-                "each picture is taken as one person: there are no detector's weights yet, "
+                "treating each picture as one person, since the detector's weights are missing: "
                 "boxes=detector downloads them once (boxes=whole silences this)"
             )
     if boxes == "whole":

@@ -1,4 +1,4 @@
-"""A torchvision person detector: weights by torchvision's own mechanism, or from a local file."""
+"""A torchvision person detector, with torchvision's own weights or a local file."""
 
 from pathlib import Path
 from urllib.error import URLError
@@ -16,15 +16,15 @@ from torchvision.transforms.functional import pil_to_tensor
 from kdpose.checkpoints.tensors import read_checkpoint, tensors
 
 _PERSON = 1  # COCO's category in torchvision's labels
-_CLASSES = 91  # COCO's categories with their gaps, and the background
+_CLASSES = 91  # COCO's categories, gaps included, and the background
 
 
 class PersonDetector:
     """Finds persons' boxes.
 
     Args:
-        model: takes a list of ``(3, H, W)`` pictures in 0..1 and gives for each a dict of
-            ``boxes (N, 4)`` as corners, ``labels (N,)`` and ``scores (N,)``, as torchvision's do.
+        model: maps a list of ``(3, H, W)`` pictures in 0..1 to dicts of ``boxes (N, 4)`` as
+            corners, ``labels (N,)`` and ``scores (N,)``, as torchvision's models do.
         device: to run on.
         threshold: boxes with a lower score are left out.
     """
@@ -47,10 +47,10 @@ class PersonDetector:
 
 
 def cached_weights(name: str) -> Path:
-    """Where torchvision keeps a detector's weights once they were downloaded.
+    """The path at which torchvision stores a detector's downloaded weights.
 
     Raises:
-        ValueError: torchvision has no such detector, with those that it has.
+        ValueError: torchvision has no such detector; the message lists its detectors.
     """
     known = list_models(module=detectors)
     if name not in known:
@@ -61,16 +61,16 @@ def cached_weights(name: str) -> Path:
 def load_detector(
     name: str, weights: str | None, device: torch.device, threshold: float = 0.5
 ) -> PersonDetector:
-    """A detector of torchvision's.
+    """Load a detector of torchvision.
 
     Args:
-        name: as torchvision calls it.
+        name: torchvision's name of it.
         weights: a local file; None downloads torchvision's default weights once.
         device: to run on.
         threshold: boxes with a lower score are left out.
 
     Raises:
-        FileNotFoundError: the file is not there, or the weights cannot be downloaded.
+        FileNotFoundError: the file does not exist, or the weights cannot be downloaded.
         ValueError: there is no such detector, or the file does not fit it.
     """
     cached = cached_weights(name)
@@ -81,7 +81,7 @@ def load_detector(
             url = get_model_weights(name).DEFAULT.url
             raise FileNotFoundError(
                 f"the weights of {name} cannot be downloaded ({error}): put {url} at {cached} or "
-                "at detector.weights=FILE, or take boxes=whole or boxes=DETECTIONS.json"
+                "at detector.weights=FILE, or use boxes=whole or boxes=DETECTIONS.json"
             ) from None
         return PersonDetector(model, device, threshold)
     model = get_model(name, weights=None, weights_backbone=None, num_classes=_CLASSES)

@@ -1,4 +1,4 @@
-"""Pictures of every kind, read as a person would see them; the files that are meant by a source."""
+"""Read pictures of every kind as a person would see them, and list the files of a source."""
 
 import glob
 import struct
@@ -16,8 +16,8 @@ from kdpose.data.annotations import read_json
 
 ImageLike = str | Path | Image.Image | NDArray[np.uint8]
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-_LONGEST = 32766  # pixels; OpenCV's warp takes no longer sides
-# what Pillow's readers let through when a file is cut off or damaged
+_LONGEST = 32766  # pixels; the limit of OpenCV's warp
+# raised by Pillow's readers for truncated or damaged files
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
@@ -30,9 +30,9 @@ def open_image(image: ImageLike) -> Image.Image:
         image: a path, a Pillow image, or an array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        OSError: the file is damaged or no picture, or too large: beyond Pillow's
-            limit or 32766 pixels a side.
+        FileNotFoundError: the file does not exist.
+        OSError: the file is damaged, not a picture, or too large: beyond Pillow's limit or
+            32766 pixels per side.
     """
     if isinstance(image, np.ndarray):
         return _rgb(Image.fromarray(image))
@@ -50,7 +50,7 @@ def open_image(image: ImageLike) -> Image.Image:
 def _rgb(picture: Image.Image) -> Image.Image:
     if max(picture.size) > _LONGEST:
         raise OSError(
-            f"it has {picture.width} x {picture.height} pixels, {_LONGEST} a side at most"
+            f"it has {picture.width} x {picture.height} pixels; the limit is {_LONGEST} per side"
         )
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith(("I", "F")):
@@ -62,7 +62,7 @@ def _rgb(picture: Image.Image) -> Image.Image:
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Grey values of 16 or 32 bits or of floats; the full scale is the one that the values fit."""
+    """Scale grey values of 16 or 32 bits or of floats to 8 bits, by the range that they fit."""
     values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
     top = float(values.max(initial=0))
     scales = (1.0, 255.0, 65535.0) if picture.mode == "F" else (65535.0,)
@@ -74,9 +74,9 @@ class ImageFile(NamedTuple):
     """One picture of a source.
 
     Attributes:
-        path: where it lies.
-        image_id: what results call it.
-        name: what files that are made of it are called, unique within the source.
+        path: of the file.
+        image_id: its id in results.
+        name: stem of the output files, unique within the source.
     """
 
     path: Path
@@ -85,16 +85,16 @@ class ImageFile(NamedTuple):
 
 
 def find_images(source: str, images: str | None = None) -> list[ImageFile]:
-    """The pictures that a source means, in order.
+    """The pictures of a source, in order.
 
     Args:
         source: an image, a folder, a glob, a COCO annotation file, or ``-``: paths from standard
-            input, one a line.
+            input, one per line.
         images: folder of an annotation file's pictures; None looks beside the file, in a folder
             beside it named as its split, and in ``images``.
 
     Raises:
-        FileNotFoundError: there is no such path, or the annotation file's pictures are not found.
+        FileNotFoundError: the path does not exist, or the annotation file's pictures are missing.
         ValueError: the source has no image.
     """
     if source == "-":
@@ -116,9 +116,9 @@ def find_images(source: str, images: str | None = None) -> list[ImageFile]:
 
 
 def _numbered(paths: list[Path], where: str) -> list[ImageFile]:
-    """Ids as COCO and CrowdPose name their files; where a name is no number, places in order."""
+    """Ids from file names, as in COCO and CrowdPose; positions if a name is not a number."""
     if not paths:
-        raise ValueError(f"no image in {where}: {', '.join(sorted(_SUFFIXES))} are read")
+        raise ValueError(f"no image in {where}: supported are {', '.join(sorted(_SUFFIXES))}")
     stems = [path.stem for path in paths]
     if all(stem.isdecimal() for stem in stems) and len({int(s) for s in stems}) == len(stems):
         return _named((path, int(path.stem)) for path in paths)
@@ -126,7 +126,7 @@ def _numbered(paths: list[Path], where: str) -> list[ImageFile]:
 
 
 def _named(images: Iterable[tuple[Path, int]]) -> list[ImageFile]:
-    """Made files are called as the images are, and by the id as well where two are called alike."""
+    """Name output files like the images, with the id added where two names are equal."""
     pairs = list(images)
     count = Counter(path.stem for path, _ in pairs)
     names = [p.stem if count[p.stem] == 1 else f"{p.stem}_{number}" for p, number in pairs]
@@ -134,11 +134,11 @@ def _named(images: Iterable[tuple[Path, int]]) -> list[ImageFile]:
 
 
 def _annotated(path: Path, images: str | None) -> list[ImageFile]:
-    """The pictures that an annotation file lists, under the ids that it gives them."""
+    """The pictures that an annotation file lists, with its ids."""
     content = read_json(path, "source")
     listed = content.get("images") if isinstance(content, dict) else None
     if not listed:
-        raise ValueError(f"{path.absolute()} (from source) is no COCO file: it lists no 'images'")
+        raise ValueError(f"{path.absolute()} (from source) is not a COCO file: it has no 'images'")
     root, split = path.absolute().parent.parent, path.stem.split("_")[-1]
     usual = [path.absolute().parent, root / split, root / "images", root / "images" / split, root]
     places = usual if images is None else [Path(images).absolute()]

@@ -13,18 +13,18 @@ from kdpose.display.drawing import side_by_side
 from kdpose.inference.poses import ImagePoses
 from kdpose.inference.predictor import Predictor
 
-_LARGEST = 8192  # pixels; longer sides are drawn smaller, and JPEG ends at 65535
+_LARGEST = 8192  # pixels; larger pictures are scaled down; JPEG's limit is 65535
 
 
 @dataclass(frozen=True)
 class Painter:
-    """Draws poses, beside those of stage 1 where it is given that predictor."""
+    """Draws poses, beside those of stage 1 if that predictor is given."""
 
     threshold: float
     stage1: Predictor | None
 
     def __call__(self, poses: ImagePoses, colors: Sequence[str] | None = None) -> NDArray[np.uint8]:
-        """A picture ``(H, W, 3)``; one colour per person where colours are given."""
+        """A picture ``(H, W, 3)``; one colour per person if colours are given."""
         draw = partial(ImagePoses.draw, threshold=self.threshold)
         draw = draw if colors is None else partial(draw, colors=colors)
         if self.stage1 is None:
@@ -41,7 +41,7 @@ def save_drawn(poses: ImagePoses, painter: Painter, out: Path, name: str) -> Non
 
 
 def save_crops(poses: ImagePoses, out: Path, name: str) -> None:
-    """Write what lies in each person's box to ``out/crops/NAME_PERSON.jpg``."""
+    """Write the crop of each person's box to ``out/crops/NAME_PERSON.jpg``."""
     (out / "crops").mkdir(parents=True, exist_ok=True)
     for person, crop in enumerate(poses.crops()):
         if crop.size:

@@ -1,4 +1,4 @@
-"""What was found in one image, drawn or written as others want it."""
+"""The poses found in one image; drawing and conversion to other formats."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ class ImagePoses:
         scores: ``(P, K)``.
         boxes: ``(P, 4)`` x, y, width, height, image pixels.
         box_scores: ``(P,)``.
-        skeleton: names and joins the joints.
-        image: ``(H, W, 3)`` uint8 RGB, what was looked at.
+        skeleton: of the persons.
+        image: ``(H, W, 3)`` uint8 RGB, the input.
     """
 
     keypoints: NDArray[np.float32]
@@ -45,7 +45,7 @@ class ImagePoses:
         colors: Sequence[str] = PERSON_COLORS,
         boxes: bool = False,
     ) -> NDArray[np.uint8]:
-        """The image ``(H, W, 3)`` with the poses on it; weaker joints are left out."""
+        """The image ``(H, W, 3)`` with the poses; joints below the threshold are not drawn."""
         canvas = torch.from_numpy(self.image).permute(2, 0, 1)
         if boxes:
             canvas = draw_boxes(canvas, torch.from_numpy(self.boxes), colors)
@@ -54,7 +54,7 @@ class ImagePoses:
         return drawn.permute(1, 2, 0).numpy()
 
     def crops(self) -> list[NDArray[np.uint8]]:
-        """What of the image lies in each person's box ``(h, w, 3)``; empty for one outside it."""
+        """The crop of each person's box ``(h, w, 3)``; empty for a box outside the image."""
         corners = np.concatenate([self.boxes[:, :2], self.boxes[:, :2] + self.boxes[:, 2:]], axis=1)
         low, high = np.floor(corners[:, :2]).clip(0), np.ceil(corners[:, 2:]).clip(0)
         return [

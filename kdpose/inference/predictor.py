@@ -1,4 +1,4 @@
-"""A checkpoint ready to use: images in, poses out."""
+"""Predict poses in images with a checkpoint."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ from kdpose.pose_net import RefinedPoseNet
 from kdpose.runtime.devices import pick_device
 
 Tag = TypeVar("Tag")
-_HELD = 2**28  # bytes of the images whose persons wait for a full batch
+_HELD = 2**28  # bytes of images whose persons wait for a full batch
 
 
 class Predictor:
@@ -26,9 +26,9 @@ class Predictor:
 
     Args:
         loaded: from :func:`kdpose.checkpoints.load.load_net`.
-        device: ``auto`` is a GPU where there is one.
-        flip: average with the mirrored crop: slower, a little better.
-        batch_size: persons at once.
+        device: ``auto`` is a GPU if there is one.
+        flip: average with the mirrored crop: slower, slightly better.
+        batch_size: persons per batch.
     """
 
     def __init__(
@@ -42,15 +42,14 @@ class Predictor:
         self.batch_size = batch_size
 
     def stage1(self) -> "Predictor":
-        """The same without its refiner: the poses that stage 2 starts from.
+        """The predictor without its refiner: the poses that stage 2 starts from.
 
         Raises:
             ValueError: the network has no refiner.
         """
         if not isinstance(self.net, RefinedPoseNet):
             raise ValueError(
-                "stage 1 is compared with refined poses, and this checkpoint has no refiner: "
-                "take one of stage 2"
+                "this checkpoint has no refiner to compare stage 1 with: use one of stage 2"
             )
         student = Loaded(self.net.student, self.description)
         return Predictor(student, str(self.device), self.flip, self.batch_size)
@@ -69,19 +68,19 @@ class Predictor:
     ) -> list[ImagePoses]: ...
 
     def __call__(self, image: Any, boxes: Any = None, box_scores: Any = None) -> Any:
-        """Poses of the persons in the boxes.
+        """Predict the poses of the persons in the boxes.
 
         Args:
             image: a path, a Pillow image, or an ``(H, W, 3)`` uint8 RGB array; or a list of
                 these, whose persons share the network's batches.
-            boxes: ``(P, 4)`` x, y, width, height, image pixels; None is the whole image. One such
-                per image where there are several, as is the next.
-            box_scores: ``(P,)``, 1 where not given.
+            boxes: ``(P, 4)`` x, y, width, height, image pixels; None is the whole image. For
+                several images, a list with one entry per image; the same holds for
+                ``box_scores``.
+            box_scores: ``(P,)``, 1 by default.
 
         Raises:
-            OSError: the path is no image that can be read.
-            ValueError: a box has no area, or there is not one score per box, or one of these per
-                image.
+            OSError: the path is not a readable image.
+            ValueError: a box has no area, or the numbers of images, boxes and scores differ.
         """
         if not isinstance(image, list | tuple):
             return next(self.stream([(None, image, boxes, box_scores)]))[1]
@@ -98,20 +97,20 @@ class Predictor:
     def stream(
         self, images: Iterable[tuple[Tag, ImageLike, ArrayLike | None, ArrayLike | None]]
     ) -> Iterator[tuple[Tag, ImagePoses]]:
-        """Poses of any number of images, in their order; their persons share full batches.
+        """Predict the poses of any number of images, in order, in full batches of persons.
 
-        An image waits for its answer until a batch is full, or 256 MB of images wait.
+        Results of an image come once a batch is full or 256 MB of images wait.
 
         Args:
-            images: what an answer is to be known by, then what a call takes: image, boxes and
-                their scores.
+            images: a key for the result, then the arguments of a call: image, boxes and their
+                scores.
 
         Yields:
-            What the image is known by, and its poses.
+            The key of the image, and its poses.
 
         Raises:
-            OSError: a path is no image that can be read.
-            ValueError: a box has no area, or there is not one score per box.
+            OSError: a path is not a readable image.
+            ValueError: a box has no area, or the numbers of boxes and scores differ.
         """
         width, height = self.net.codec.input_size
         waiting: deque[tuple[Tag, _Look]] = deque()
@@ -147,7 +146,7 @@ class Predictor:
         return list(zip(joints, scores, strict=True))
 
     def _answer(self, tag: Tag, look: "_Look", found: deque["_Pose"]) -> tuple[Tag, ImagePoses]:
-        """Take the image's persons from the front of what was found."""
+        """Take the image's persons from the front of the results."""
         count = len(self.skeleton)
         rows = [found.popleft() for _ in look.boxes]
         joints = np.array([row[0] for row in rows], np.float32).reshape(-1, count, 2)
@@ -162,7 +161,7 @@ _Pose = tuple[NDArray[np.float32], NDArray[np.float32]]  # of one person: joints
 
 
 class _Look(NamedTuple):
-    """An image ``(H, W, 3)``, its boxes ``(P, 4)``, their scores, and the regions they ask for."""
+    """An image ``(H, W, 3)``, its boxes ``(P, 4)``, their scores, and the regions to crop."""
 
     image: NDArray[np.uint8]
     boxes: NDArray[np.float32]
@@ -195,16 +194,26 @@ def _scores(scores: ArrayLike | None, boxes: NDArray[np.float32]) -> NDArray[np.
     return trust
 
 
+<<<<<<< HEAD
+=======
+def pick_device(name: str) -> torch.device:
+    """The device of a name; ``auto`` is a GPU if there is one."""
+    return torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    )
+
+
+>>>>>>> 74c4d7c (Docstrings, errors and findings of most packages in plain English)
 def load(path: str | Path | None = None, device: str = "auto", flip: bool = False) -> Predictor:
     """The predictor of a checkpoint: ``kdpose.load()("photo.jpg").draw()``.
 
     Args:
-        path: of the checkpoint; None takes the student that comes with kdpose.
-        device: ``auto`` is a GPU where there is one.
-        flip: average with the mirrored crop: slower, a little better.
+        path: of the checkpoint; None is the bundled student.
+        device: ``auto`` is a GPU if there is one.
+        flip: average with the mirrored crop: slower, slightly better.
 
     Raises:
-        FileNotFoundError: the checkpoint is not there.
-        ValueError: it is none of kdpose's and none of another project that is known.
+        FileNotFoundError: the checkpoint does not exist.
+        ValueError: it is not a checkpoint of kdpose or of a supported project.
     """
     return Predictor(load_net(chosen(path)), device, flip)

@@ -1,4 +1,4 @@
-"""Shards predicted by the workers of a Ray cluster; a lost worker's shard goes to another one."""
+"""Predict shards on a Ray cluster; the shard of a lost worker goes to another worker."""
 
 import logging
 import os
@@ -9,16 +9,18 @@ from kdpose.inference.shards import Count, Predict, Shard, write
 
 
 def _ray() -> Any:  # noqa: ANN401
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # or Ray reports home
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its remarks to developers
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # 30 s is little where others work
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # messages for Ray's developers
+    os.environ.setdefault(
+        "RAY_raylet_start_wait_time_s", "300"
+    )  # 30 s is too short on a busy machine
     try:
         import ray
         import ray.data
     except ImportError:
         raise ValueError("engine=ray needs the extra: pip install 'kdpose[ray]'") from None
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False  # ours tells persons
+    context.enable_progress_bars = False  # ours counts persons
     context.print_on_execution_start = False
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -26,7 +28,7 @@ def _ray() -> Any:  # noqa: ANN401
 
 
 class _Writer:
-    """A worker process: built once, then a shard at a time."""
+    """A worker process: built once, then given one shard at a time."""
 
     def __init__(self, build: Callable[[], Predict]) -> None:
         self._predict = build()
@@ -43,24 +45,24 @@ def write_on_ray(
     cpus: float = 1,
     gpus: float | None = None,
 ) -> Iterator[Count]:
-    """Write the shards, whoever comes to it first, and tell what each holds.
+    """Write the shards on any free worker, and yield the counts of each.
 
-    All machines must find images, checkpoint and output under the same paths.  A worker that is
-    lost is replaced, and what it was at is done again; a shard appears whole, so that nothing is
-    lost or doubled.
+    All machines must find images, checkpoint and output under the same paths. A lost worker is
+    replaced and its shard is predicted again. Shards appear complete or not at all, so nothing is
+    lost or duplicated.
 
     Args:
-        shards: to be written.
-        build: makes a worker's predictor, there.
+        shards: to write.
+        build: makes the predictor of a worker, in its process.
         address: of a cluster; None is the one in ``$RAY_ADDRESS``, or this machine.
-        workers: processes; None is as many as the cluster has room for.
+        workers: processes; None is as many as fit the cluster.
         cpus: of a worker.
-        gpus: of a worker; None is 1 where the cluster has any.
+        gpus: of a worker; None is 1 if the cluster has any.
 
     Raises:
-        ValueError: the extra ``ray`` is not installed, the cluster cannot be reached or has no
-            room for a worker.
-        OSError: as ``build`` or writing raised it.
+        ValueError: the extra ``ray`` is not installed, or the cluster cannot be reached or
+            has no room for a worker.
+        OSError: raised by ``build`` or by writing.
     """
     ray = _ray()
     own = not ray.is_initialized()
@@ -75,7 +77,7 @@ def write_on_ray(
         if not 1 <= workers <= min(room, default=workers):
             raise ValueError(
                 f"{workers} workers of {cpus:g} CPUs and {gpus:g} GPUs (from ray.workers, ray.cpus "
-                f"and ray.gpus) have no room in a cluster of {has.get('CPU', 0):g} CPUs and "
+                f"and ray.gpus) do not fit a cluster of {has.get('CPU', 0):g} CPUs and "
                 f"{has.get('GPU', 0):g} GPUs"
             )
         pool = ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2)
@@ -99,7 +101,7 @@ def _connect(ray: Any, address: str | None) -> None:  # noqa: ANN401
 
 
 def _cause(error: Any) -> Exception:  # noqa: ANN401
-    """What a worker raised, out of what Ray wraps around it."""
+    """The exception of a worker, without Ray's wrapper."""
     found = error
     while isinstance(getattr(found, "cause", None), Exception) and found.cause is not found:
         found = found.cause

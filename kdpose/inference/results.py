@@ -1,4 +1,4 @@
-"""Results that outlive an interruption: a line per picture as it is done, one JSON at the end."""
+"""Results that survive an interruption: a line per finished picture, one JSON at the end."""
 
 import json
 from pathlib import Path
@@ -12,14 +12,14 @@ from kdpose.inference.video import Frame, VideoWriter
 
 
 class ImageResults:
-    """Writes ``predictions.json`` of many pictures, and goes on where an earlier run stopped.
+    """Writes ``predictions.json`` of many pictures, and continues an interrupted run.
 
-    Until the end each picture's results are a line of ``predictions.part.jsonl``, whose first line
-    holds the settings; a part of other settings is not continued.
+    Until the end, each picture's results are a line of ``predictions.part.jsonl``. Its first line
+    has the settings; a file with other settings is not continued.
 
     Args:
         folder: for both files.
-        settings: plain values that decide the results.
+        settings: plain values that determine the results.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
@@ -32,7 +32,7 @@ class ImageResults:
             self._write([name, persons])
 
     def _earlier(self, settings: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-        """Results by picture of an interrupted run; a line that was cut off does not count."""
+        """Results of an interrupted run by picture; an incomplete last line is ignored."""
         if not self._part.is_file():
             return {}
         lines = []
@@ -53,7 +53,7 @@ class ImageResults:
         self._write([name, persons])
 
     def finish(self) -> int:
-        """Write the JSON, in the order of the pictures, and count the persons."""
+        """Write the JSON, in the order of the pictures; returns the number of persons."""
         persons = [person for found in self.done.values() for person in found]
         self._file.close()
         self.path.write_text(json.dumps(persons))
@@ -61,7 +61,7 @@ class ImageResults:
         return len(persons)
 
     def close(self) -> None:
-        """Keep the part for the run that goes on, where it was not finished."""
+        """Close the file; if unfinished, a later run continues it."""
         self._file.close()
 
 
@@ -83,7 +83,7 @@ class FrameResults:
         """Write the COCO results of a frame, whose number is their image id.
 
         Args:
-            frame: which it is.
+            frame: its number.
             poses: of P persons.
             identities: ``(P,)``, -1 for none, which is written as null.
         """

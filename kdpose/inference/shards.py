@@ -1,8 +1,8 @@
-"""Results of any number of images as files that may be written again and again.
+"""Results of any number of images, as files that can safely be written more than once.
 
-A shard is a file of the results of some images.  Its name tells its place and what decides its
-content, and it appears whole or not at all: who predicts it a second time, because a worker was
-lost or the run was started again, writes the same file.
+A shard is a file with the results of some images. Its name gives its position and a hash of all
+that determines its content, and it appears complete or not at all. If it is predicted a second
+time, because a worker was lost or the run was restarted, the same file is written.
 """
 
 import json
@@ -20,14 +20,14 @@ Predict = Callable[[Iterable[ImageFile]], Iterator[ImageResult]]
 
 
 class Shard(NamedTuple):
-    """A file to be written, and the images whose results belong into it."""
+    """A file to write, and the images whose results it gets."""
 
     path: Path
     images: list[ImageFile]
 
 
 class Count(NamedTuple):
-    """What shards hold; images that cannot be read count as broken too."""
+    """Counts of a shard; unreadable images also count as broken."""
 
     images: int = 0
     persons: int = 0
@@ -45,9 +45,9 @@ def divide(
 
     Args:
         images: of the source.
-        size: images of a shard.
-        folder: where the shards are to lie.
-        settings: plain values that decide the results.
+        size: images per shard.
+        folder: for the shards.
+        settings: plain values that determine the results.
 
     Raises:
         ValueError: the size is not positive, or the folder holds shards of other settings or
@@ -65,13 +65,13 @@ def divide(
     if strange:
         raise ValueError(
             f"{folder.absolute()} (from out) holds {len(strange)} shards of other settings or "
-            f"images, as {min(strange)}: remove them or set out=ANOTHER_FOLDER"
+            f"images, such as {min(strange)}: remove them or set out=ANOTHER_FOLDER"
         )
     return shards
 
 
 def write(shard: Shard, predict: Predict) -> Count:
-    """Predict a shard's images: a line of JSON for each, whole or not at all."""
+    """Predict a shard's images and write a line of JSON for each, atomically."""
     writer = f"{socket.gethostname()}-{os.getpid()}"  # two may write one shard, if one seems lost
     unfinished = shard.path.with_name(f".{shard.path.stem}.{writer}.part")
     with unfinished.open("w") as file:
@@ -93,7 +93,7 @@ def _line(result: ImageResult) -> dict[str, Any]:
 
 
 def count(shard: Shard) -> Count:
-    """What a finished shard holds."""
+    """The counts of a finished shard."""
     with shard.path.open() as file:
         lines = [json.loads(line) for line in file]
     persons, broken = sum(len(line["persons"]) for line in lines), sum("error" in x for x in lines)
@@ -101,6 +101,6 @@ def count(shard: Shard) -> Count:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what lost workers began; nobody may be writing any more."""
+    """Remove unfinished files of lost workers; no worker may be running."""
     for path in folder.glob(".*.part"):
         path.unlink()

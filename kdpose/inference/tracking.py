@@ -1,4 +1,4 @@
-"""Persons followed through a video: ByteTrack's identities, joints smoothed by 1-euro filters."""
+"""Track persons through a video with ByteTrack, and smooth their joints with 1-euro filters."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -69,14 +69,14 @@ class Tracker:
 class Smoother:
     """Smooths each tracked person's joints over time by 1-euro filters (Casiez et al., CHI 2012).
 
-    The filters see the joints in diagonals of the person's first box, so that the same settings
-    serve persons near and far.
+    The filters work in units of the diagonal of the person's first box, so that the same settings
+    suit near and far persons.
 
     Args:
         rate: frames per second.
         cutoff: Hz; lower removes more jitter.
         beta: Hz per diagonal a second; higher follows fast joints with less lag.
-        gap: seconds after which a lost person's filters are forgotten.
+        gap: seconds after which the filters of an unseen person are dropped.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Smoother:
         self._seen: dict[int, float] = {}
 
     def __call__(self, poses: ImagePoses, identities: NDArray[np.int64], time: float) -> ImagePoses:
-        """The poses with the smoothed joints; persons without an identity stay as they are.
+        """The poses with smoothed joints; persons without an identity stay unchanged.
 
         Args:
             poses: of a frame.
@@ -130,8 +130,8 @@ def follow(
 ) -> Iterator[tuple[Frame, ImagePoses, NDArray[np.int64]]]:
     """Each frame with its poses and the persons' identities ``(P,)``, -1 for none.
 
-    The persons of several frames share the network's batches; not so where frames are ``live``,
-    which are answered one by one.
+    The persons of several frames share the network's batches, unless frames are ``live``: these
+    are processed one by one.
     """
     seen = (
         (frame, frame.image, *boxes(Image.fromarray(frame.image), frame.number)) for frame in frames

@@ -1,4 +1,4 @@
-"""Videos and cameras, frame by frame, through PyAV (FFmpeg); nothing grows with their length."""
+"""Videos and cameras, frame by frame, through PyAV (FFmpeg), in constant memory."""
 
 import sys
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts"}
-_CAMERAS = {  # FFmpeg's name of the system's camera interface, and of camera i in it
+_CAMERAS = {  # FFmpeg's names of the system's camera interface and of its camera i
     "linux": ("v4l2", "/dev/video{}"),
     "darwin": ("avfoundation", "{}"),
     "win32": ("dshow", "video={}"),
@@ -43,15 +43,15 @@ class VideoReader:
 
     Attributes:
         rate: frames per second.
-        count: frames in the file, or None where it does not tell, as a camera.
+        count: frames in the file, or None if unknown, as for a camera.
         live: whether it is a camera.
 
     Args:
         source: a path, or a camera's number.
 
     Raises:
-        FileNotFoundError: there is no such file or camera.
-        ValueError: it is no video.
+        FileNotFoundError: the file or camera does not exist.
+        ValueError: it is not a video.
     """
 
     def __init__(self, source: str) -> None:
@@ -69,20 +69,20 @@ class VideoReader:
             reason = getattr(error, "strerror", None) or error
             raise refused(f"{what} {where} (from source) cannot be opened: {reason}") from None
         if not self._container.streams.video:
-            raise ValueError(f"{where} (from source) has no video in it")
+            raise ValueError(f"{where} (from source) contains no video")
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
         self.rate = float(self._stream.average_rate or 30)
         self.count: int | None = self._stream.frames or None
 
     def __iter__(self) -> Iterator[Frame]:
-        """Decode one frame after the other, turned upright."""
+        """Decode one frame after the other, rotated upright."""
         start = None
         for number, frame in enumerate(self._container.decode(self._stream)):
             time = frame.time if frame.time is not None else number / self.rate
             start = time if start is None else start
             image = frame.to_ndarray(format="rgb24")
-            turns = round(frame.rotation / 90) % 4  # a telephone's, counterclockwise
+            turns = round(frame.rotation / 90) % 4  # set by phones, counterclockwise
             yield Frame(number, time - start, np.ascontiguousarray(np.rot90(image, turns)))
 
     def __enter__(self) -> Self:
@@ -93,7 +93,7 @@ class VideoReader:
 
 
 class VideoWriter:
-    """Writes H.264 into the file that the suffix names; of the first frame's size.
+    """Writes H.264 to a file in the format of its suffix, at the first frame's size.
 
     Args:
         path: of the video.
@@ -106,7 +106,7 @@ class VideoWriter:
         self._stream: Any = None
 
     def write(self, image: NDArray[np.uint8]) -> None:
-        """Append a frame ``(H, W, 3)``; an odd last row or column is cut off, as H.264 wants it."""
+        """Append a frame ``(H, W, 3)``; an odd last row or column is cropped, as H.264 requires."""
         height, width = (side // 2 * 2 for side in image.shape[:2])
         if self._stream is None:
             self._stream = self._container.add_stream("libx264", rate=self._rate)
@@ -117,7 +117,7 @@ class VideoWriter:
         self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Finish the file; after an interruption too, what was written can be played."""
+        """Finish the file, so that it can be played even after an interruption."""
         if self._stream is not None:
             self._container.mux(self._stream.encode())
         self._container.close()

@@ -1,4 +1,4 @@
-"""What one process does with images: read, find persons and poses, write what is drawn."""
+"""The work of one process: read images, find persons and poses, draw them."""
 
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
@@ -17,12 +17,12 @@ from kdpose.inference.images import ImageFile, open_image
 from kdpose.inference.pictures import Painter, save_crops, save_drawn
 from kdpose.inference.predictor import Predictor
 
-_PIXELS = 500_000_000  # a user's own pictures are no attack, as Pillow's lower limit suspects
+_PIXELS = 500_000_000  # Pillow's lower limit is for untrusted pictures
 _Opened = tuple[tuple[int, ImageFile], Image.Image, NDArray[np.float32], NDArray[np.float32]]
 
 
 class ImageResult(NamedTuple):
-    """The COCO results of an image's persons, or why it cannot be read."""
+    """The COCO results of an image, or the reason why it cannot be read."""
 
     image: ImageFile
     persons: list[dict[str, Any]]
@@ -35,10 +35,10 @@ class ImageWorker:
 
     Attributes:
         predictor: finds poses.
-        boxes: tells where persons are.
-        out: folder for what is drawn.
+        boxes: source of person boxes.
+        out: folder for drawn pictures.
         painter: None draws nothing.
-        crops: also write what lies in each box.
+        crops: also write the crop of each box.
     """
 
     predictor: Predictor
@@ -48,7 +48,7 @@ class ImageWorker:
     crops: bool
 
     def __call__(self, images: Iterable[ImageFile]) -> Iterator[ImageResult]:
-        """The results of each, in order; the network's batches reach over images."""
+        """The results of each image, in order; the network's batches span images."""
         broken: deque[tuple[int, ImageResult]] = deque()
         for (number, image), poses in self.predictor.stream(self._open(images, broken)):
             while broken and broken[0][0] < number:
@@ -78,10 +78,10 @@ def build_worker(cfg: DictConfig, ids: Collection[int] | None = None) -> ImageWo
 
     Args:
         cfg: the configuration.
-        ids: of the images, one of which must have a box; None where they are not known.
+        ids: of the images, at least one of which must have a box; None if unknown.
 
     Raises:
-        FileNotFoundError: a file is not there.
+        FileNotFoundError: a file does not exist.
         ValueError: a file does not fit.
     """
     Image.MAX_IMAGE_PIXELS = _PIXELS

@@ -14,7 +14,7 @@ def feature_mse(
     """Squared distance of the aligned student feature to the teacher's, averaged over the batch.
 
     Eq. 1 prints a mean over C, H and W, but the published alpha = 5e-5 has the scale of the sum
-    (it is that of DWPose, whose formulas Eq. 4 and 5 are), and all but vanishes with the mean.
+    (as in DWPose, the source of Eq. 4 and 5); with the mean the term nearly vanishes.
 
     Args:
         student_feature: ``(B, C, H, W)``, after the 1x1 convolution to the teacher's channels.

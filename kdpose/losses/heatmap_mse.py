@@ -6,7 +6,7 @@ from kdpose.types import HeatmapTarget
 
 
 def heatmap_mse(logits: Tensor, target: HeatmapTarget) -> Tensor:
-    """Half the mean squared error over batch, joints and cells, a joint's maps times its weight.
+    """Half the mean squared error over batch, joints and cells, weighted by joint.
 
     Args:
         logits: maps ``(B, K, h, w)``.

@@ -16,7 +16,7 @@ def limb_length_l1(
     Args:
         student_pose: ``(B, K, 2)`` crop pixels.
         teacher_pose: ``(B, K, 2)`` crop pixels.
-        joint_mask: ``(B, K)``, 1 for the joints that count; a limb needs both its ends.
+        joint_mask: ``(B, K)``, 1 for joints that count; a limb needs both ends.
         limbs: joint index pairs ``(E, 2)``, int64.
         limb_weight: omega ``(E,)``.
 
@@ -44,8 +44,8 @@ def limb_length_l1(
 def _lengths(pose: Tensor, limbs: Tensor) -> Tensor:
     """Limb lengths ``(B, E)``.
 
-    At length 0, where an untrained student has all joints at the centre, vector_norm has
-    gradient 0; the root of a sum of squares would have none.
+    At length 0 (an untrained student has all joints at the centre) vector_norm has gradient 0;
+    the square root of a sum of squares has none.
     """
     precise = pose.to(torch.promote_types(pose.dtype, torch.float32))
     return torch.linalg.vector_norm(precise[:, limbs[:, 0]] - precise[:, limbs[:, 1]], dim=-1)

@@ -1,4 +1,4 @@
-"""First term of L_pos: the student's joints towards the teacher's (Eq. 2)."""
+"""First term of L_pos: distance of the student's joints from the teacher's (Eq. 2)."""
 
 from typing import Literal
 
@@ -17,12 +17,12 @@ def pose_l1(
     Args:
         student_pose: ``(B, K, 2)`` crop pixels.
         teacher_pose: ``(B, K, 2)`` crop pixels.
-        joint_mask: ``(B, K)``, 1 for the joints that count.
+        joint_mask: ``(B, K)``, 1 for joints that count.
         reduction: ``sum``: over joints and x, y, then mean over the batch, as Eq. 2;
             ``mean``: over all coordinates that count.
 
     Returns:
-        Scalar, pixels; 0 where no joint counts.
+        Scalar, pixels; 0 if no joint counts.
 
     Raises:
         ValueError: shapes do not fit or the reduction is unknown.

@@ -1,4 +1,4 @@
-"""L_i^GCN: one refined pose towards the teacher's (Eq. 6); Eq. 7 weighs three of them."""
+"""L_i^GCN: distance of a refined pose from the teacher's (Eq. 6); Eq. 7 weights three."""
 
 from collections.abc import Sequence
 

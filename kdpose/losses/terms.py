@@ -22,10 +22,10 @@ class LossTerm:
         fn: pure function to a scalar, called with keywords only.
         weight: alpha, beta, delta, ...
         decay: whether gamma(t) of Eq. 4 multiplies the term.
-        rename: for an argument of ``fn``, the context's name for it, where the two differ.
+        rename: maps an argument of ``fn`` to another name in the context.
 
     Raises:
-        ValueError: ``rename`` names no free argument of ``fn``.
+        ValueError: ``rename`` has a name that is not a free argument of ``fn``.
     """
 
     fn: Callable[..., Tensor]
@@ -59,7 +59,7 @@ class LossTerm:
 
     @cached_property
     def _sources(self) -> dict[str, str]:
-        """For each free argument of the function its name in the context."""
+        """The name in the context for each free argument of the function."""
         bound = self.fn.keywords if isinstance(self.fn, partial) else {}
         named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
         return {
@@ -91,7 +91,7 @@ def distill_decay(epoch: int, max_epochs: int) -> float:
         max_epochs: T.
 
     Raises:
-        ValueError: the training's length is not known.
+        ValueError: the length of the training is unknown.
     """
     if max_epochs < 1:
         raise ValueError(f"max_epochs must be 1 or more for gamma(t) of Eq. 4, got {max_epochs}")
@@ -101,7 +101,7 @@ def distill_decay(epoch: int, max_epochs: int) -> float:
 def weighted_terms(
     terms: Mapping[str, LossTerm], context: Mapping[str, Any], gamma: float
 ) -> dict[str, Tensor]:
-    """Each term times its weight and, where it decays, gamma; with their graphs.
+    """Each term times its weight and, if it decays, gamma; with their graphs.
 
     Raises:
         ValueError: a term lacks an input.
@@ -113,17 +113,17 @@ def weighted_terms(
 
 
 def gradient_norms(values: Mapping[str, Tensor], at: Tensor) -> dict[str, Tensor]:
-    """How hard each term pulls at a tensor that all of them depend on.
+    """The gradient norm of each term at a tensor that all of them depend on.
 
-    Taken at the feature that the head reads, the last place that L_KL, Eq. 2 and 3 (through the
-    head) and Eq. 1 (directly) share, this costs each term a backward pass through the head alone.
+    At the feature that the head reads, the last tensor shared by L_KL, Eq. 2 and 3 (through the
+    head) and Eq. 1 (directly), each term costs a backward pass through the head only.
 
     Args:
         values: scalars with their graphs, which are kept.
         at: the tensor; it needs a gradient.
 
     Returns:
-        The L2 norm of each scalar's gradient; 0 for one that does not depend on ``at``.
+        The L2 norm of each scalar's gradient; 0 if it does not depend on ``at``.
     """
     norms = {}
     for name, value in values.items():
@@ -138,7 +138,7 @@ def total(
     """Weighted sum of the terms (Eq. 5; with ``decay`` nowhere, Eq. 7).
 
     Args:
-        terms: by the name under which each is logged.
+        terms: by the name in the log.
         context: what the training step offers, by name.
         gamma: factor of the terms with ``decay``.
 
@@ -146,7 +146,7 @@ def total(
         The scalar to minimise, and each term's weighted value, detached.
 
     Raises:
-        ValueError: there is no term, or one lacks an input.
+        ValueError: there is no term, or a term lacks an input.
     """
     if not terms:
         raise ValueError("losses must be one term or more, got none")

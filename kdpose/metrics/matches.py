@@ -1,4 +1,4 @@
-"""AP of matches that were made once, so that thousands of resampled splits cost seconds."""
+"""AP from stored matches, so that thousands of resampled splits take seconds."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Collects poses over a whole split, on any number of devices, and writes COCO results."""
+"""Collect the poses of a split on any number of devices, and write COCO results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -54,12 +54,12 @@ class Predictions:
 class PoseResults(Metric):
     """Gathers the decoded poses of a split; ``compute`` returns :class:`Predictions`.
 
-    A distributed sampler pads the split with persons seen already, so persons are told apart by
-    their row in the split and the figures are those of a single device.
+    A distributed sampler pads the split with repeated persons. Persons are therefore identified by
+    their row in the split, and the metrics equal those of a single device.
 
     Args:
         input_size: width and height of the network input, pixels.
-        alone: of this process only, whatever others have seen.
+        alone: use the poses of this process only.
     """
 
     full_state_update = False
@@ -99,7 +99,7 @@ class PoseResults(Metric):
             size: ``(B, 2)``, width and height of the cropped region, image pixels.
 
         Raises:
-            ValueError: the tensors do not speak of the same persons.
+            ValueError: the tensors differ in the number of persons.
         """
         values = (image_id, person, joints, scores, box_score, center, size)
         if len({len(value) for value in values}) != 1:
@@ -132,7 +132,7 @@ class PoseResults(Metric):
 
 
 def _gathered(state: list[Tensor] | Tensor) -> np.ndarray:
-    """A state as one array, empty where nothing was added."""
+    """A state as one array, empty if nothing was added."""
     nothing = isinstance(state, list) and not state
     return (torch.empty(0) if nothing else dim_zero_cat(state)).cpu().numpy()
 
@@ -152,15 +152,15 @@ def to_results(
     """COCO keypoint results: rescored, without persons found twice, three decimals.
 
     A result carries its crop as ``region`` (x, y, width, height; image pixels). It is not named
-    ``bbox`` on purpose: COCO's evaluators would take the detection's area from that instead of
-    from its keypoints, which moves AP by size away from published figures.
+    ``bbox``, because COCO's evaluators would then take the detection's area from it instead of
+    from the keypoints, and AP by size would differ from published numbers.
 
     Args:
         predictions: the poses of a split.
         sigmas: K OKS constants.
-        threshold: joint scores up to this do not enter a person's score; SimCC's probabilities
-            are spread over sub-pixel bins, hence its 0.01 where heatmaps take 0.2.
-        nms: largest OKS of two persons that may both stay, None to keep all.
+        threshold: joint scores up to this are excluded from a person's score: 0.01 for SimCC,
+            whose probabilities are spread over sub-pixel bins, and 0.2 for heatmaps.
+        nms: largest OKS at which two persons are both kept, None to keep all.
 
     Returns:
         ``{image_id, category_id, keypoints, score, region}`` per person, by image, best first.

@@ -32,7 +32,7 @@ def instance_scores(
 ) -> np.ndarray:
     """Box score times the mean of the joint scores above the threshold.
 
-    The rule of the HRNet and SimCC evaluation: 0 for a person none of whose joints passes.
+    The rule of the HRNet and SimCC evaluation: 0 if no joint is above the threshold.
 
     Args:
         joint_scores: ``(N, K)``.
@@ -54,9 +54,9 @@ def oks_nms(
     sigmas: Sequence[float] | np.ndarray,
     threshold: float = 0.9,
 ) -> list[int]:
-    """Greedy suppression of the persons of one image that repeat a better one.
+    """Greedy suppression of duplicate persons in one image.
 
-    A person is dropped where its OKS with a kept one is above the threshold:
+    A person is dropped if its OKS with a kept one is above the threshold:
     ``mean_k exp(-e_k)``, ``e_k = d_k^2 / (2 sigma_k)^2 / ((a_i + a_j) / 2 + eps) / 2`` over all
     joints, as in HRNet's evaluation. Equal scores keep their order.
 
@@ -65,7 +65,7 @@ def oks_nms(
         scores: ``(N,)``.
         areas: ``(N,)``, square image pixels.
         sigmas: ``(K,)`` OKS constants.
-        threshold: largest OKS with which two persons may both stay.
+        threshold: largest OKS at which two persons are both kept.
 
     Returns:
         Indices of the kept persons, best first.

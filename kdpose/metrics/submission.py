@@ -13,19 +13,19 @@ _KEYS = ("image_id", "category_id", "keypoints", "score")
 def write_submission(
     path: str | Path, results: Sequence[Mapping[str, Any]], split: str, algorithm: str
 ) -> Path:
-    """Write results as the server wants them: one JSON file of a given name in a zip.
+    """Write results in the server's form: a zip with one JSON file of a given name.
 
     Args:
         path: of the zip.
-        results: COCO keypoint results; other keys than the server's are left out.
+        results: COCO keypoint results; keys unknown to the server are dropped.
         split: the annotation file's stem, such as ``image_info_test-dev2017``.
-        algorithm: names the submission.
+        algorithm: name of the submission.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: the path is no ``.zip``.
+        ValueError: the path does not end in ``.zip``.
     """
     path = Path(path)
     if path.suffix != ".zip":

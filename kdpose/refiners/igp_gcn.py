@@ -13,7 +13,7 @@ _STRIDES = (16, 8, 4)  # the three maps of the paper's section III-B1, coarse to
 
 
 def sample_at_joints(features: Tensor, joints: Tensor, stride: int) -> Tensor:
-    """Read a map bilinearly where the joints are; outside it, its border.
+    """Sample a map bilinearly at the joints; outside, at its border.
 
     Index i of a map of stride s is centred on crop pixel s * i, as in every network whose strided
     layers are 3x3 convolutions with padding 1.
@@ -36,7 +36,7 @@ def sample_at_joints(features: Tensor, joints: Tensor, stride: int) -> Tensor:
 
 
 class _Fusion(nn.Module):
-    """Doubles a coarse map, weighs its channels by squeeze and excitation, adds the finer map."""
+    """Doubles a coarse map, weights its channels by squeeze and excitation, adds the finer map."""
 
     def __init__(self, coarse: int, fine: int, out: int) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ def _normed(norm: nn.BatchNorm1d, nodes: Tensor) -> Tensor:
 
 
 class _ResGCNBlock(nn.Module):
-    """Residual graph block whose joints are weighed by a learned attention."""
+    """Residual graph block with a learned attention over joints."""
 
     def __init__(
         self, channels: int, limbs: Sequence[tuple[int, int]], num_joints: int, backend: str
@@ -108,8 +108,8 @@ class _ResGCNBlock(nn.Module):
 class IGPGCN(nn.Module):
     """Image-Guided Progressive GCN (paper section III-B1; OPEC-Net rescaled to HRNet's maps).
 
-    An input layer and a block see the pose alone; three more blocks each add the image features
-    found at the initial joints, from stride 16 to 4, and put out a pose.
+    An input layer and a block use the pose alone. Three more blocks each add the image features
+    at the initial joints, from stride 16 to 4, and return a pose.
 
     Args:
         channels: channels of the maps in ``PoseOutput.features``, fine to coarse.
@@ -117,15 +117,15 @@ class IGPGCN(nn.Module):
         input_size: (W, H) of the crop in pixels, the unit of the graph's coordinates.
         num_joints: K.
         limbs: joint index pairs, undirected.
-        hidden: channels of a joint before it has seen the image.
+        hidden: channels per joint before image features are added.
         widths: channels read from the maps of stride 16, 8, 4.
         backend: ``pyg`` or ``dense`` graph convolutions, see :class:`SemGraphConv`.
-        residual: the outputs are added to the initial pose, which an untrained net returns as it
-            is; otherwise, as published, they are coordinates themselves.
-        with_score: the joints' scores enter the graph beside their coordinates.
+        residual: add the outputs to the initial pose, which an untrained network then returns
+            unchanged; otherwise, as published, the outputs are coordinates.
+        with_score: use the joints' scores beside their coordinates.
 
     Raises:
-        ValueError: a stride is missing, or a width does not suit the blocks.
+        ValueError: a stride is missing, or a width does not fit the blocks.
     """
 
     half_size: Tensor
@@ -189,7 +189,7 @@ class IGPGCN(nn.Module):
         joints, scores, device = pose.joints.float(), pose.scores.float(), pose.joints.device.type
         if not torch.is_autocast_enabled(device):
             return self._refine(joints, scores, maps)
-        # Coordinates travel inside the joints' channels, where each rounding to bfloat16 would cost
+        # Coordinates are channels of the joints, where each rounding to bfloat16 would cost
         # up to a quarter of a pixel.
         with torch.autocast(device, enabled=False):
             return self._refine(joints, scores, maps)

@@ -1,4 +1,4 @@
-"""Semantic graph convolution: a graph convolution that learns how much each neighbour counts."""
+"""Semantic graph convolution: a graph convolution with learned weights of neighbours."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from torch_geometric.utils import add_self_loops, coalesce, softmax, to_undirect
 
 
 def skeleton_edges(limbs: Sequence[tuple[int, int]], num_joints: int) -> Tensor:
-    """Directed edges of the limbs, both ways, and of every joint with itself.
+    """Directed edges of the limbs in both directions, and of every joint with itself.
 
     Args:
         limbs: joint index pairs, undirected; order and repetition do not matter.
@@ -19,7 +19,7 @@ def skeleton_edges(limbs: Sequence[tuple[int, int]], num_joints: int) -> Tensor:
         ``(2, K + 2E)`` int64, source above target, sorted by target, then source.
 
     Raises:
-        ValueError: a limb names a joint that is not there.
+        ValueError: a limb names a joint that does not exist.
     """
     for a, b in limbs:
         if not (0 <= a < num_joints and 0 <= b < num_joints):
@@ -37,8 +37,8 @@ class SemGraphConv(MessagePassing):
 
     .. math:: Y = diag(\hat A) \circ X W_0 + (\hat A - diag \hat A) X W_1 + b.
 
-    Both backends hold the same state dict. ``pyg`` passes messages along the edges; ``dense``
-    multiplies by the K x K matrix, which leaves an exported graph free of scatters.
+    Both backends have the same state dict. ``pyg`` passes messages along the edges; ``dense``
+    multiplies by the K x K matrix, so that an exported graph has no scatters.
 
     Args:
         in_channels: channels C of a joint.
@@ -48,7 +48,7 @@ class SemGraphConv(MessagePassing):
         backend: ``pyg`` or ``dense``.
 
     Raises:
-        ValueError: the backend is unknown, or a limb names a joint that is not there.
+        ValueError: the backend is unknown, or a limb names a joint that does not exist.
     """
 
     edge_index: Tensor
@@ -76,8 +76,8 @@ class SemGraphConv(MessagePassing):
         self.weight = nn.Parameter(torch.empty(2, in_channels, out_channels))
         self.edge_score = nn.Parameter(torch.ones(self.edge_index.shape[1]))
         self.bias = nn.Parameter(torch.empty(out_channels))
-        # One draw over the 3-D tensor, as published: its fans make W smaller than a draw per matrix
-        # would, so that a residual block starts close to the identity.
+        # One draw over the 3-D tensor, as published: its fans make W smaller than one draw per
+        # matrix, so that a residual block starts close to the identity.
         nn.init.xavier_uniform_(self.weight, gain=2**0.5)
         nn.init.uniform_(self.bias, -(out_channels**-0.5), out_channels**-0.5)
 
@@ -87,7 +87,7 @@ class SemGraphConv(MessagePassing):
         if self.backend == "dense":
             return self._multiply(own, other) + self.bias
         attention = softmax(self.edge_score, self.edge_index[1], num_nodes=self.num_joints)
-        # A joint's own share needs no message; the loops are in the order of the joints.
+        # The joint itself needs no message; the self-loops are in the order of the joints.
         # Spelt out as self.propagate(...): PyG reads its signature from this source.
         summed = self.propagate(
             self.edge_index[:, self.limb_edges], other=other, attention=attention[self.limb_edges]
@@ -95,7 +95,7 @@ class SemGraphConv(MessagePassing):
         return attention[self.loops, None] * own + summed + self.bias
 
     def message(self, other_j: Tensor, attention: Tensor) -> Tensor:
-        """What each edge between two joints carries to its target, ``(B, 2E, C')``."""
+        """The message of each edge between two joints to its target, ``(B, 2E, C')``."""
         return attention[:, None] * other_j
 
     def _multiply(self, own: Tensor, other: Tensor) -> Tensor:

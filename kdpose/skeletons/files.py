@@ -1,4 +1,4 @@
-"""Skeletons by name or file: a YAML of their own, or the category of an annotation file."""
+"""Skeletons by name or file: a YAML file, or the category of an annotation file."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ _KEYS = ("name", "joints", "limbs", "sigmas", "sigma_source", "upper_body", "fli
 
 
 def named_skeleton(name: str | Path) -> Skeleton:
-    """``coco``, ``crowdpose``, or what a file says, see :func:`read_skeleton`."""
+    """``coco``, ``crowdpose``, or the skeleton in a file, see :func:`read_skeleton`."""
     known = {skeleton.name: skeleton for skeleton in (COCO, CROWDPOSE)}
     if name in known:
         return known[str(name)]
@@ -22,7 +22,7 @@ def named_skeleton(name: str | Path) -> Skeleton:
 
 
 def read_skeleton(path: str | Path) -> Skeleton:
-    """Read a skeleton's own YAML, or the category of a COCO-format JSON.
+    """Read a skeleton from a YAML file, or from the category of a COCO-format JSON.
 
     The YAML has ``joints``, a list of names, and may have ``name``; ``limbs`` and ``flip_pairs``,
     lists of pairs of names; ``sigmas``, a list or numbers by name; ``sigma_source``; and
@@ -30,8 +30,8 @@ def read_skeleton(path: str | Path) -> Skeleton:
     number of joints, and missing sigmas from :func:`kdpose.skeletons.known.default_sigmas`.
 
     Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: a key or a joint is unknown, or the parts do not fit one another.
+        FileNotFoundError: the file does not exist.
+        ValueError: a key or a joint is unknown, or the parts are inconsistent.
     """
     path = Path(path)
     if path.suffix not in (".yaml", ".yml"):
@@ -43,7 +43,7 @@ def read_skeleton(path: str | Path) -> Skeleton:
     except yaml.YAMLError as error:
         raise ValueError(f"{path.absolute()} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict) or not isinstance(values.get("joints"), list):
-        raise ValueError(f"{path.absolute()} is no skeleton: it needs 'joints', a list of names")
+        raise ValueError(f"{path.absolute()} is not a skeleton: it needs 'joints', a list of names")
     unknown = [str(key) for key in values if key not in _KEYS]
     if unknown:
         raise ValueError(
@@ -56,7 +56,7 @@ def read_skeleton(path: str | Path) -> Skeleton:
 
 
 def _skeleton(values: dict[str, Any]) -> Skeleton:
-    """A skeleton whose parts are told by joint names."""
+    """Build a skeleton whose parts refer to joints by name."""
     joints = tuple(str(joint) for joint in values["joints"])
     sigmas, flip = values.get("sigmas"), values.get("flip_pairs")
     if isinstance(sigmas, dict):
@@ -78,10 +78,10 @@ def _skeleton(values: dict[str, Any]) -> Skeleton:
 
 
 def _indices(joints: tuple[str, ...], names: Any, key: str) -> tuple[int, ...]:  # noqa: ANN401
-    """Where the named joints are."""
+    """Indices of the named joints."""
     for name in names:
         if str(name) not in joints:
-            raise ValueError(f"{key} name no joint by '{name}'")
+            raise ValueError(f"{key}: no joint is called '{name}'")
     return tuple(joints.index(str(name)) for name in names)
 
 
@@ -104,7 +104,7 @@ def write_skeleton(path: str | Path, skeleton: Skeleton) -> None:
 def category_skeleton(category: dict[str, Any], name: str = "custom") -> Skeleton:
     """Read a skeleton from a COCO category.
 
-    Limbs that point at no joint (CrowdPose's own file has some) make the whole list void.
+    If a limb points at no joint (as in CrowdPose's own file), all limbs are ignored.
 
     Raises:
         ValueError: the category names no keypoints.
@@ -141,13 +141,13 @@ def annotated_skeleton(path: str | Path, name: str = "custom") -> Skeleton:
     if not path.is_file():
         raise FileNotFoundError(
             f"no annotations at {path.absolute()} to read a skeleton from: set dataset.root="
-            "FOLDER or dataset.train.annotations=FILE.json, or a skeleton of its own"
+            "FOLDER, dataset.train.annotations=FILE.json or dataset.skeleton.path=FILE.yaml"
         )
     try:
         categories = json.loads(path.read_bytes()).get("categories") or []
     except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path.absolute()} is no COCO-keypoints JSON: {error}") from None
+        raise ValueError(f"{path.absolute()} is not a COCO-keypoints JSON: {error}") from None
     for category in categories:
         if category.get("keypoints"):
             return category_skeleton(category, name)
-    raise ValueError(f"{path.absolute()}: none of its {len(categories)} categories names keypoints")
+    raise ValueError(f"{path.absolute()}: none of its {len(categories)} categories has keypoints")

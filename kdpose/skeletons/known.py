@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kdpose.skeletons.skeleton import Skeleton, joint_key
 
-_DEFAULT_SIGMA = 0.079  # between wrist and knee of COCO's list; for joints that COCO does not name
+_DEFAULT_SIGMA = 0.079  # between COCO's wrist and knee; for joints that COCO does not have
 
 COCO = Skeleton(
     name="coco",
@@ -44,7 +44,7 @@ CROWDPOSE = Skeleton(
 
 
 def default_sigmas(joints: Sequence[str]) -> tuple[float, ...]:
-    """Sigmas where nobody measured any: COCO's of the joint of that name, else 0.079."""
+    """Sigmas for joints without measured ones: COCO's by joint name, else 0.079."""
     known = {
         joint_key(joint): sigma
         for skeleton in (CROWDPOSE, COCO)

@@ -1,4 +1,4 @@
-"""Between two skeletons: which joints a teacher of another skeleton can teach."""
+"""Match two skeletons: the joints that a teacher with another skeleton can teach."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,7 +6,7 @@ from typing import Self
 
 from kdpose.skeletons.skeleton import Skeleton, joint_key
 
-_FEWEST = 3  # joints to share; with fewer the names hardly speak of the same body
+_FEWEST = 3  # joints to share; with fewer the skeletons are hardly of the same body
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,8 @@ class SkeletonBridge:
     """The joints that two skeletons share, matched by name.
 
     Attributes:
-        student: the skeleton that is learned.
-        teacher: the skeleton that the teacher knows.
+        student: skeleton of the student.
+        teacher: skeleton of the teacher.
         student_joints: S joint indices of the student's skeleton, ascending.
         teacher_joints: the same joints in the teacher's.
     """
@@ -27,7 +27,7 @@ class SkeletonBridge:
 
     @classmethod
     def between(cls, student: Skeleton, teacher: Skeleton) -> Self:
-        """Match by :func:`joint_key`, and by nothing but the name: a nose is no head.
+        """Match by :func:`joint_key`, that is, by name only: a nose is not a head.
 
         Raises:
             ValueError: the skeletons share too few joints, with the names of both.
@@ -41,27 +41,27 @@ class SkeletonBridge:
                 f"teacher's skeleton '{teacher.name}' ({', '.join(teacher.joints)}) and "
                 f"student's '{student.name}' ({', '.join(student.joints)}) share {len(shared)} "
                 f"joints by name and must share {fewest}: rename joints in the annotations' "
-                "category or take another teacher.ckpt"
+                "category or use another teacher.ckpt"
             )
         return cls(student, teacher, tuple(shared), tuple(known[keys[k]] for k in shared))
 
     @property
     def untaught(self) -> tuple[int, ...]:
-        """The student's joints that labels alone can teach."""
+        """The student's joints that are learned from labels alone."""
         return tuple(k for k in range(len(self.student)) if k not in self.student_joints)
 
     @cached_property
     def mask(self) -> tuple[float, ...]:
-        """1 for each of the student's K joints that the teacher knows, else 0."""
+        """1 for each of the student's K joints that the teacher has, else 0."""
         return tuple(float(k in self.student_joints) for k in range(len(self.student)))
 
     @property
     def shared_limbs(self) -> tuple[tuple[int, int], ...]:
-        """The student's limbs both of whose ends the teacher knows: those that Eq. 3 compares."""
+        """The student's limbs whose two joints the teacher has: those that Eq. 3 compares."""
         return tuple(limb for limb in self.student.limbs if set(limb) <= set(self.student_joints))
 
     def __str__(self) -> str:
-        """The mapping in words; a joint that the teacher spells otherwise is ``ours<-its``."""
+        """The mapping as text; a joint with another name in the teacher is ``ours<-its``."""
         ours = [self.student.joints[k] for k in self.student_joints]
         theirs = [self.teacher.joints[k] for k in self.teacher_joints]
         counted = (

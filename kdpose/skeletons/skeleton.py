@@ -12,7 +12,7 @@ SIGMA_SOURCES = ("given", "estimated", "default")
 
 
 def _plain(name: str) -> str:
-    """A joint's name however it was spelt: ``L-Ankle`` and ``l ankle`` are ``l_ankle``."""
+    """Normalise the spelling of a joint name: ``L-Ankle`` and ``l ankle`` are ``l_ankle``."""
     return re.sub(r"[\W_]+", "_", name.lower())
 
 
@@ -31,9 +31,9 @@ def _is_left(name: str) -> bool:
 
 
 def joint_key(name: str) -> str:
-    """What a joint is called in every skeleton: its side in full and in front.
+    """The name of a joint that skeletons share: its side comes first, in full.
 
-    ``L-Ankle``, ``l_ankle`` and ``ankle left`` are all ``left_ankle``; no other synonym is known.
+    ``L-Ankle``, ``l_ankle`` and ``ankle left`` are all ``left_ankle``; there are no other synonyms.
     """
     words = [dict(l="left", r="right").get(word, word) for word in _plain(name).split("_")]
     return "_".join(sorted(words, key=lambda word: word not in _SIDES[0]))
@@ -41,7 +41,7 @@ def joint_key(name: str) -> str:
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Joints of one kind of body and what is known of them.
+    """The joints of a kind of body, with limbs, sigmas and sides.
 
     Attributes:
         name: identifies the skeleton in configs, logs and checkpoints.
@@ -50,11 +50,11 @@ class Skeleton:
         sigmas: K OKS constants.
         upper_body: joints that half-body augmentation treats as the upper half.
         flip_pairs: (left, right) joint names that a flip exchanges; None derives them by name.
-        sigma_source: ``given``, ``estimated`` from repeated labels, or ``default``: nobody
-            measured them, so figures are shown at half and double of them too.
+        sigma_source: ``given``, ``estimated`` from repeated labels, or ``default``: not
+            measured, so AP is also shown at half and double the sigmas.
 
     Raises:
-        ValueError: where the parts do not fit one another, naming the joint.
+        ValueError: the parts are inconsistent; the message names the joint.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Skeleton:
         self._check_flip()
 
     def _check_flip(self) -> None:
-        """A flip must undo itself: each joint has one partner, whose partner it is."""
+        """Check that a flip undoes itself: partners of joints are mutual."""
         if self.flip_pairs is None:
             names = {_plain(joint) for joint in self.joints}
             for joint in self.joints:
@@ -102,7 +102,9 @@ class Skeleton:
         paired = [joint for pair in self.flip_pairs for joint in pair]
         for joint in paired:
             if joint not in self.joints:
-                raise ValueError(f"skeleton '{self.name}': flip_pairs name no joint by '{joint}'")
+                raise ValueError(
+                    f"skeleton '{self.name}': flip_pairs: no joint is called '{joint}'"
+                )
             if paired.count(joint) > 1:
                 raise ValueError(
                     f"skeleton '{self.name}': flip_pairs must undo themselves, but '{joint}' has "
@@ -136,13 +138,13 @@ class Skeleton:
 
     @cached_property
     def lower_body(self) -> tuple[int, ...]:
-        """The joints that are not of the upper body."""
+        """The joints that are not in the upper body."""
         return tuple(k for k in range(len(self)) if k not in self.upper_body)
 
     def limb_weights(self, scheme: str = "uniform") -> tuple[float, ...]:
         """Edge weights omega of Eq. 3, of mean 1.
 
-        The paper takes them from a work that does not print them, so they are a choice:
+        The paper takes them from a work that does not print them, so two choices are offered:
         ``uniform``, or ``oks``, where omega is proportional to 1/sqrt(sigma_i^2 + sigma_j^2).
 
         Raises:

@@ -1,6 +1,6 @@
-"""The jobs of a sweep: each says in a file how it ended; a table and a figure show all of them.
+"""The jobs of a sweep: each records its result in a file; a table and a figure show all jobs.
 
-Files, because jobs may run in other processes or on other machines than the sweep's own.
+Files are used because jobs may run in other processes or on other machines.
 """
 
 import csv
@@ -23,10 +23,10 @@ from kdpose.sweeps.locks import locked
 
 
 class SweepJobs(Callback):
-    """Tells jobs which keys are swept, wherever they run."""
+    """Pass the swept keys to the jobs, wherever they run."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
-        """Leave what all jobs share out of their names (``hydra.job.override_dirname``)."""
+        """Remove what all jobs share from their names (``hydra.job.override_dirname``)."""
         given = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
         shared = {o.key_or_group for o in given if not o.is_sweep_override()}
         quoted = ",".join(f"'{key}'" for key in sorted(shared))
@@ -38,13 +38,13 @@ class SweepJobs(Callback):
 def recorded(
     sweep: Path, name: str, overrides: Sequence[str], log: Path
 ) -> Iterator[dict[str, Any]]:
-    """Record how the job of this block ends, and write the sweep's table anew.
+    """Record how the job of this block ends, and update the sweep's table.
 
     Args:
         sweep: the sweep's folder; gets ``jobs/NAME.json``, ``jobs.csv``, ``jobs.md``, ``jobs.png``.
         name: of the job.
-        overrides: of the job; the table has those that not all jobs share.
-        log: of the job; named where the job fails.
+        overrides: of the job; the table shows those that differ between jobs.
+        log: of the job; named if the job fails.
 
     Yields:
         The record, for the block to add ``AP`` to.
@@ -70,7 +70,7 @@ def recorded(
 
 
 def keep_traceback(log: Path) -> str:
-    """Append the traceback of the error that is being handled to a log, and return it."""
+    """Append the traceback of the current exception to a log, and return the exception."""
     text = traceback.format_exc()
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file:
@@ -79,7 +79,7 @@ def keep_traceback(log: Path) -> str:
 
 
 def _seconds_before(sweep: Path, name: str) -> float:
-    """What earlier tries of a job took; one that was killed has not said."""
+    """The seconds of earlier attempts of a job; killed attempts are not counted."""
     path = sweep / "jobs" / f"{name}.json"
     return float(json.loads(path.read_text()).get("seconds", 0)) if path.is_file() else 0.0
 
@@ -87,16 +87,16 @@ def _seconds_before(sweep: Path, name: str) -> float:
 def _write(sweep: Path, record: dict[str, Any]) -> None:
     path = sweep / "jobs" / f"{record['job']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")  # renamed when whole: another job may be reading
+    part = path.with_suffix(".part")  # renamed when complete, because another job may be reading
     part.write_text(json.dumps(record, indent=2))
     part.replace(path)
 
 
 def write_table(sweep: Path) -> None:
-    """Write ``jobs.csv``, ``jobs.md`` and ``jobs.png`` from what the jobs have recorded so far.
+    """Write ``jobs.csv``, ``jobs.md`` and ``jobs.png`` from the records of the jobs so far.
 
     Args:
-        sweep: its folder. A job whose process was killed stays ``running``.
+        sweep: its folder. A killed job stays ``running``.
     """
     jobs = [json.loads(path.read_text()) for path in sorted((sweep / "jobs").glob("*.json"))]
     shared = set.intersection(*(set(job["overrides"]) for job in jobs))
@@ -133,9 +133,13 @@ def _cell(value: Any, key: str) -> str:  # noqa: ANN401
 
 
 def _draw(jobs: Sequence[dict[str, Any]], path: Path) -> None:
+<<<<<<< HEAD
     """AP of each job; one that has none is named all the same, with how it ended."""
     from matplotlib.figure import Figure  # slow to import, and every command line knows this file
 
+=======
+    """AP of each job; jobs without one are shown with their status."""
+>>>>>>> 74c4d7c (Docstrings, errors and findings of most packages in plain English)
     figure = Figure(figsize=(7, 1 + 0.32 * len(jobs)), layout="constrained")
     axes = figure.add_subplot()
     for place, job in enumerate(jobs):

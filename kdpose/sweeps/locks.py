@@ -7,14 +7,14 @@ from pathlib import Path
 
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold a file's lock, which the system lets go when the process ends, however it ends.
+    """Hold a lock on a file, which the system releases when the process ends.
 
-    It holds between machines too, on file systems that share such locks (NFS, Lustre and GPFS do).
+    It also works between machines on file systems that share locks (NFS, Lustre, GPFS).
 
     Raises:
         BlockingIOError: another process holds it, and ``wait`` is false.
     """
-    import fcntl  # here: Windows has none, and trains single runs without
+    import fcntl  # here, because Windows lacks it; single runs do not need it
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:

@@ -1,4 +1,4 @@
-"""What a search leaves to read: a table, figures and the best values."""
+"""The results of a search: a table, figures and the best values."""
 
 import csv
 import json
@@ -28,11 +28,11 @@ def write_results(shared: SharedStudy, metric: str, given: Sequence[str]) -> Fro
 
     Args:
         shared: the study.
-        metric: what its values are.
-        given: overrides that all trials share.
+        metric: name of its values.
+        given: overrides shared by all trials.
 
     Returns:
-        The best trial that came to its end, if there is one.
+        The best finished trial, if there is one.
     """
     trials = shared.trials()
     best = _best(shared.study, trials)
@@ -79,7 +79,7 @@ def _row(shared: SharedStudy, metric: str, trial: FrozenTrial) -> dict[str, Any]
 
 
 def _markdown(rows: Sequence[dict[str, Any]], metric: str) -> str:
-    """The rows, best first, without the columns that say nothing."""
+    """The rows, best first, without empty columns."""
     rows = sorted(rows, key=lambda row: (row["state"] != "complete", -(row[metric] or 0.0)))
     keys = list(dict.fromkeys(key for row in rows for key in row))
     keys = [key for key in keys if any(row.get(key) not in (None, "") for row in rows)]
@@ -136,11 +136,11 @@ def _history(axes: Axes, trials: Sequence[FrozenTrial], largest: bool, metric: s
 
 
 def _importance(axes: Axes, study: optuna.Study) -> None:
-    """PED-ANOVA's share of each key in what sets the best trials apart; it takes some to tell."""
+    """PED-ANOVA's importance of each key for the best trials; needs several trials."""
     axes.set_xlabel("importance (PED-ANOVA)")
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     shares: dict[str, float] = {}
-    if len({trial.value for trial in ended}) > 1:  # else each key would have an equal share
+    if len({trial.value for trial in ended}) > 1:  # otherwise each key has an equal share
         with suppress(ValueError, RuntimeError):
             shares = optuna.importance.get_param_importances(study)
     axes.barh([_short(key) for key in shares], list(shares.values()), color="#8ac926")
@@ -151,7 +151,7 @@ def _importance(axes: Axes, study: optuna.Study) -> None:
         axes.text(
             0.5,
             0.5,
-            "too few trials, or all alike",
+            "too few trials, or all equal",
             ha="center",
             transform=axes.transAxes,
             color="#888",
@@ -175,7 +175,7 @@ def _slice(axes: Axes, trials: Sequence[FrozenTrial], best: FrozenTrial, key: st
 
 
 def _place(value: Any) -> Any:  # noqa: ANN401
-    """Numbers lie on their axis, choices in categories."""
+    """Numbers on a continuous axis, choices as categories."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 

@@ -30,11 +30,11 @@ _HOPELESS = 3  # trials that all fail, before any that does not
 
 
 def run_search(cfg: DictConfig, overrides: Sequence[str]) -> float:
-    """Run trials until the study has as many as asked for, and write what came out.
+    """Run trials until the study has the requested number, and write the results.
 
-    The first trial has the experiment's own values, so the best is never worse than they are. Any
-    number of processes with the same command share the work, and the same command goes on where a
-    search was stopped.
+    The first trial has the experiment's own values, so the best is never worse. Any number of
+    processes with the same command share the work, and the same command continues a stopped
+    search.
 
     Args:
         cfg: ``hparams_search`` says what to search, and how.
@@ -45,7 +45,7 @@ def run_search(cfg: DictConfig, overrides: Sequence[str]) -> float:
 
     Raises:
         ValueError: the search is no search of one stage on one device, its folder holds that of
-            another configuration, or no trial came to an end.
+            another configuration, or no trial finished.
     """
     search = cfg.hparams_search
     _check_kind(cfg)
@@ -74,7 +74,7 @@ def run_search(cfg: DictConfig, overrides: Sequence[str]) -> float:
 def _check_kind(cfg: DictConfig) -> None:
     if cfg.pipeline is not None:
         raise ValueError(
-            "hparams_search tunes one stage: take its experiment, as +experiment=stage1 "
+            "hparams_search tunes one stage: use its experiment, such as +experiment=stage1 "
             f"dataset={cfg.dataset.name}, with teacher.ckpt=PATH"
         )
     if cfg.trainer.devices not in (1, "1"):
@@ -86,7 +86,7 @@ def _check_kind(cfg: DictConfig) -> None:
 
 
 def _check_same(cfg: DictConfig, shared: SharedStudy) -> None:
-    """Trials of one study must compare, so what is not searched stays as it was."""
+    """Trials of a study must be comparable: settings that are not searched must not change."""
     saved = shared.folder / "config.yaml"
     with shared.lock():
         if not saved.is_file():
@@ -100,12 +100,12 @@ def _check_same(cfg: DictConfig, shared: SharedStudy) -> None:
     if changed:
         raise ValueError(
             f"{shared.folder.absolute()} holds a search of another configuration: "
-            f"{'; '.join(changed[:6])}. Take another name=NAME, or go on as before"
+            f"{'; '.join(changed[:6])}. Use another name=NAME, or the earlier settings"
         )
 
 
 def _run_trial(cfg: DictConfig, shared: SharedStudy, trial: Trial, given: Sequence[str]) -> None:
-    """Train one trial; whatever goes wrong in it is shown at once and ends it alone."""
+    """Train one trial; an error is reported at once and ends only this trial."""
     metric, folder = cfg.hparams_search.metric, shared.trial_folder(trial)
     console.rule(f"trial {folder.name[6:]}: {' '.join(as_overrides(trial.params))}")
     try:
@@ -130,7 +130,7 @@ def _run_trial(cfg: DictConfig, shared: SharedStudy, trial: Trial, given: Sequen
         trial.set_user_attr("error", line)
         shared.end(trial, TrialState.FAIL)
         spent = []
-    for name in spent:  # nothing will read them, and they are the bulk of a search
+    for name in spent:  # no longer needed, and the bulk of a search
         (folder / name).unlink(missing_ok=True)
     gc.collect()
     torch.cuda.empty_cache()
@@ -144,18 +144,18 @@ def _last_reported(trial: Trial, shared: SharedStudy) -> float:
 def _trial_overrides(
     cfg: DictConfig, shared: SharedStudy, trial: Trial, given: Sequence[str]
 ) -> list[str]:
-    """What makes a trial's run: the user's words, its folder, its values."""
+    """The overrides of a trial: the user's, its folder, its values."""
     folder = shared.trial_folder(trial)
     identity = [f"name='{shared.folder.name}/{folder.name}'", f"run_dir='{folder}'", "resume=auto"]
     identity.append(f"group='{cfg.group or shared.folder.name}'")
-    once = (TrialState.COMPLETE, TrialState.PRUNED)  # a trial that came so far had it checked
+    once = (TrialState.COMPLETE, TrialState.PRUNED)  # checked before the first trial
     if cfg.teacher is not None and shared.study.get_trials(deepcopy=False, states=once):
         identity.append("teacher.check=false")
     return [*given, *identity, *as_overrides(trial.params)]
 
 
 def _check_hope(shared: SharedStudy) -> None:
-    """End a search that cannot work, rather than have every trial fail."""
+    """Stop a search whose first trials all fail."""
     trials = shared.trials()
     failed = [trial for trial in trials if trial.state == TrialState.FAIL]
     if len(failed) == len(trials) >= _HOPELESS:
@@ -168,13 +168,13 @@ def _check_hope(shared: SharedStudy) -> None:
 def _write(
     cfg: DictConfig, shared: SharedStudy, given: Sequence[str], final: bool = False
 ) -> float:
-    """Write the results, and at the end say what they are and how to use them."""
+    """Write the results, and at the end print them and how to use them."""
     with shared.lock():
         best = write_results(shared, cfg.hparams_search.metric, given)
     if not final:
         return float("nan") if best is None else best.value or 0.0
     if best is None:
-        raise ValueError(f"no trial came to an end: see {shared.folder.absolute()}/trials.md")
+        raise ValueError(f"no trial finished: see {shared.folder.absolute()}/trials.md")
     words = ["python", "-m", "kdpose.train", *given, *as_overrides(best.params)]
     console.print(f"table and figures in {shared.folder.absolute()}")
     console.print("train with the best values:", highlight=False)

@@ -1,4 +1,4 @@
-"""What a search may choose: keys of the configuration, and the values they may take."""
+"""The space of a search: keys of the configuration and their possible values."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -23,13 +23,13 @@ def distributions(space: Mapping[str, Any], fixed: Iterable[str] = ()) -> dict[s
         space: for each key that can be overridden one of ``{log: [low, high]}``,
             ``{uniform: [low, high]}``, ``{int: [low, high]}``, ``{choice: [a, b, ...]}``; keys may
             be nested instead of dotted.
-        fixed: keys that the user has set and that are therefore not searched.
+        fixed: keys set by the user, which are not searched.
 
     Returns:
         A distribution for each dotted key.
 
     Raises:
-        ValueError: the space is empty, or an entry is none of the four.
+        ValueError: the space is empty, or an entry is not one of the four.
     """
     found = {key: value for key, value in _leaves(space) if key not in set(fixed)}
     if not found:
@@ -38,7 +38,7 @@ def distributions(space: Mapping[str, Any], fixed: Iterable[str] = ()) -> dict[s
 
 
 def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, tuple[str, Any]]]:
-    """Each dotted key with the kind of its distribution and that kind's argument."""
+    """Each dotted key with the kind and argument of its distribution."""
     for name, value in node.items():
         key = f"{prefix}{name}"
         if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in _KINDS:
@@ -68,22 +68,22 @@ def _expected() -> str:
 
 
 def as_overrides(params: Mapping[str, CategoricalChoiceType]) -> list[str]:
-    """Chosen values as a command line has them."""
+    """Chosen values as command-line overrides."""
     return [f"{key}={'null' if value is None else value}" for key, value in params.items()]
 
 
 def values_now(cfg: DictConfig, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
-    """The configuration's own values of the searched keys, those that lie in the space.
+    """The configuration's values of the searched keys, if they are in the space.
 
     Raises:
-        ValueError: a key is none of the configuration's.
+        ValueError: a key is not in the configuration.
     """
     now = {key: OmegaConf.select(cfg, key, default=_ABSENT) for key in space}
     unknown = [key for key, value in now.items() if value is _ABSENT]
     if unknown:
         raise ValueError(
-            f"hparams_search.space: this experiment has no {', '.join(unknown)}: take another "
-            "+experiment=NAME, or a search of its own keys (a file in conf/hparams_search)"
+            f"hparams_search.space: this experiment has no {', '.join(unknown)}: use another "
+            "+experiment=NAME, or a search of its keys (a file in conf/hparams_search)"
         )
     return {
         key: value
@@ -93,7 +93,7 @@ def values_now(cfg: DictConfig, space: Mapping[str, BaseDistribution]) -> dict[s
 
 
 def _holds(distribution: BaseDistribution, value: CategoricalChoiceType) -> bool:
-    """Whether a distribution can give a value."""
+    """Whether a distribution contains a value."""
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
     assert isinstance(distribution, FloatDistribution | IntDistribution)

@@ -1,4 +1,4 @@
-"""One Optuna study in a folder, shared by processes and machines, that outlives any of them."""
+"""An Optuna study in a folder, shared by processes and machines, that survives all of them."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -17,23 +17,23 @@ from kdpose.sweeps.locks import locked
 
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-_TRIES = 3  # of a trial whose process dies; then it is a failed one: it may be what kills them
+_TRIES = 3  # of a trial whose process dies; after these it counts as failed
 
 
 class SharedStudy:
     """A study whose trials several processes take one after another.
 
-    A running trial's process holds the lock of the trial's folder. Where nobody holds it, the
-    process has died: the trial is marked failed and its values are tried again in the same folder,
-    so that training goes on at its last checkpoint.
+    The process of a running trial holds the lock of the trial's folder. If nobody holds it, the
+    process has died: the trial is marked as failed and its values are tried again in the same
+    folder, so that training continues from its last checkpoint.
 
     Args:
-        folder: of the study; made where it is missing.
+        folder: of the study; created if missing.
         direction: ``maximize`` or ``minimize``.
         sampler: makes a sampler of a ``seed``.
-        pruner: decides which trials are not worth going on with.
-        seed: every trial is sampled with a seed of its own, so that neither the number of
-            processes nor a restart repeats a sample.
+        pruner: decides which trials to stop early.
+        seed: every trial derives its own seed from it, so that no sample is repeated with
+            several processes or after a restart.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class SharedStudy:
             )
 
     def lock(self) -> Any:  # noqa: ANN401
-        """Keep the other processes from taking or ending trials."""
+        """Keep other processes from taking or ending trials."""
         return locked(self.folder / "study.lock")
 
     def begin_with(self, params: Mapping[str, Any]) -> None:
-        """Try these values first, unless the study has begun."""
+        """Try these values first, unless the study has started."""
         with self.lock():
             if params and not self.study.get_trials(deepcopy=False):
                 self.study.enqueue_trial(dict(params))
@@ -71,11 +71,11 @@ class SharedStudy:
     def next_trial(
         self, space: Mapping[str, BaseDistribution], trials: int
     ) -> Iterator[Trial | None]:
-        """Take a trial, for as long as the context lasts; None where all are done or under way.
+        """Take a trial for the duration of the context; None if all are done or running.
 
         Args:
-            space: what is sampled.
-            trials: how many the study is to have.
+            space: to sample from.
+            trials: total number of trials of the study.
         """
         with ExitStack() as held:
             with self.lock():
@@ -94,11 +94,11 @@ class SharedStudy:
             self.study.tell(trial, value, state=state)
 
     def trial_folder(self, trial: Trial | FrozenTrial) -> Path:
-        """Where a trial's run lies; a second try of the same values shares the first one's."""
+        """The folder of a trial's run; a second attempt of the same values shares it."""
         return self.folder / f"trial_{_root(trial):03d}"
 
     def trials(self) -> list[FrozenTrial]:
-        """The latest try of each trial that has begun, in order."""
+        """The latest attempt of each started trial, in order."""
         begun = (t for t in self.study.get_trials() if t.state != TrialState.WAITING)
         return list({_root(trial): trial for trial in begun}.values())
 
@@ -113,7 +113,7 @@ class SharedStudy:
                     self.study.tell(trial.number, state=TrialState.FAIL)
                     self._try_again(trial)
             except BlockingIOError:
-                continue  # its process lives
+                continue  # its process is alive
 
     def _try_again(self, trial: FrozenTrial) -> None:
         tries = trial.user_attrs.get("tries", 1)
@@ -129,5 +129,5 @@ class SharedStudy:
 
 
 def _root(trial: Trial | FrozenTrial) -> int:
-    """Number of the first try of a trial's values."""
+    """Number of the first attempt of a trial's values."""
     return int(trial.user_attrs.get("first", trial.number))

@@ -114,7 +114,7 @@ def test_a_checkpoint_of_other_joints(monkeypatch, capsys, tiny_checkpoints, bro
     broken.write_text(json.dumps(data))
     code, text = run(monkeypatch, capsys, f"annotations={broken}", ckpt)
     assert code == 1
-    assert "chest is not the checkpoint's" in text
+    assert "the checkpoint has no chest" in text
 
 
 def brief(crowd, **paths):

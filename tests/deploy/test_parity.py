@@ -141,12 +141,12 @@ def test_budgets():
     assert parity.beyond(None, None) == []
     assert parity.beyond(0.03, 0.5) == [
         "a joint moves by 0.040 px (budget 0.03 px)",
-        "AP falls by 0.70 (budget 0.5)",
+        "AP drops by 0.70 (budget 0.5)",
     ]
     unsure = Parity(
         persons=9, joints=90, ties=46, ties_px=0, max_px=0, mean_px=0, ap_torch=1, ap_file=1
     )
-    assert unsure.beyond(0.05, None) == ["PyTorch leaves 46 of 90 joints undecided"]
+    assert unsure.beyond(0.05, None) == ["46 of 90 joints have near-tied top bins in PyTorch"]
     assert unsure.beyond(None, 0.5) == []
     untrained = Parity(
         persons=9, joints=90, ties=0, ties_px=0, max_px=80, mean_px=9, ap_torch=0, ap_file=0

@@ -66,4 +66,6 @@ def test_caption_of_a_file_says_no_more_than_is_known():
 
 def test_caption_of_sigmas_that_nobody_gave():
     doubt = {"sigma_source": "default", "AP_half_sigma": 0.1, "AP_double_sigma": None}
-    assert ", default sigmas (AP 10.0 at half, n/a at double of them), " in caption(RECORD | doubt)
+    assert ", default sigmas (AP 10.0 at half, n/a at double the sigmas), " in caption(
+        RECORD | doubt
+    )

@@ -89,7 +89,9 @@ def commands(text):
 
 
 def own_command(words):
-    """The module and the rest of ``python -m kdpose.MODULE ...`` or ``kdpose-MODULE ...``."""
+    """Module and arguments of ``kdpose MODULE``, ``python -m kdpose.MODULE``, ``kdpose-MODULE``."""
+    if words[0].rpartition("/")[2] == "kdpose":
+        return words[1], words[2:]
     if words[0].startswith("kdpose-"):
         return words[0].removeprefix("kdpose-"), words[1:]
     if words[0] in ("python", "torchrun", "srun") and "-m" in words:

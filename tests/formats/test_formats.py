@@ -142,7 +142,7 @@ def test_labelme(tmp_path):
         labelme.read(tmp_path, None, CAT)
     shapes[3]["label"] = "whisker"
     (tmp_path / "a.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="'whisker' is no joint: nose, left_ear"):
+    with pytest.raises(ValueError, match="'whisker' is not a joint: use one of nose, left_ear"):
         labelme.read(tmp_path, None, CAT)
     (tmp_path / "a.json").write_text(json.dumps(content | {"shapes": shapes[3:4]}))
     assert labelme.read(tmp_path, None, None)["categories"][0]["keypoints"] == ["whisker"]

@@ -84,7 +84,7 @@ def test_without_network_the_remedies_are_named(monkeypatch):
 
     monkeypatch.setattr(kdpose.inference.detector, "get_model", offline)
     with pytest.raises(
-        FileNotFoundError, match=r"no route to host.*detector\.weights=FILE, or tak"
+        FileNotFoundError, match=r"no route to host.*detector\.weights=FILE, or use"
     ):
         load_detector(SMALL, None, CPU)
 

@@ -85,7 +85,7 @@ def test_longer_sides_than_can_be_cut_are_an_os_error(tmp_path):
         if good:  # the crop can be cut from it
             assert warp(read(tmp_path / "a.png"), np.eye(2, 3), (8, 8)).shape == (8, 8, 3)
             continue
-        with pytest.raises(OSError, match="it has 32767 x 4 pixels, 32766 a side at most"):
+        with pytest.raises(OSError, match="it has 32767 x 4 pixels; the limit is 32766 per side"):
             open_image(tmp_path / "a.png")
 
 
@@ -140,5 +140,5 @@ def test_annotation_files_find_their_images(tmp_path, folder):
 
 def test_a_json_without_images(tmp_path):
     (tmp_path / "a.json").write_text("[1]")
-    with pytest.raises(ValueError, match=r"a\.json \(from source\) is no COCO file"):
+    with pytest.raises(ValueError, match=r"a\.json \(from source\) is not a COCO file"):
         find_images(str(tmp_path / "a.json"))

@@ -127,7 +127,7 @@ def test_stage_1_beside_the_refined_pose(folder, tmp_path, predict, tiny_checkpo
 def test_compare_needs_a_refiner(folder, predict, capsys):
     with pytest.raises(SystemExit):
         predict(f"source={folder}", "boxes=whole", "compare=true", ckpt="student")
-    assert "this checkpoint has no refiner: take one of stage 2" in capsys.readouterr().err
+    assert "this checkpoint has no refiner to compare stage 1 with" in capsys.readouterr().err
 
 
 def test_pictures_of_one_name_are_kept_apart(tmp_path, predict):

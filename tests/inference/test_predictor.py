@@ -235,7 +235,7 @@ def test_stage_1_needs_a_refined_net(tiny_checkpoints):
     assert np.abs(before.keypoints - refined(pixels, BOXES).keypoints).max() > 1
     with torch.no_grad():
         assert type(refined.stage1().net) is type(student.net)
-    with pytest.raises(ValueError, match="no refiner: take one of stage 2"):
+    with pytest.raises(ValueError, match="no refiner to compare stage 1 with"):
         student.stage1()
 
 

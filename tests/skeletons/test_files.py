@@ -50,13 +50,13 @@ def test_all_keys(tmp_path):
     ("text", "match"),
     [
         ("[1, 2", "cat.yaml is not YAML"),
-        ("nose", "cat.yaml is no skeleton: it needs 'joints', a list of names"),
+        ("nose", "cat.yaml is not a skeleton: it needs 'joints', a list of names"),
         (CAT + "edges: []", "unknown keys edges; known are name, joints"),
-        (CAT + "upper_body: [paw]", "cat.yaml: upper_body name no joint by 'paw'"),
+        (CAT + "upper_body: [paw]", "cat.yaml: upper_body: no joint is called 'paw'"),
         (CAT + "sigmas: {nose: 0.1}", "sigmas must name every joint, 'left_ear' is missing"),
         (CAT + "sigmas: [0.1]", "needs one sigma per joint, got 1 sigmas and 4 joints"),
         (CAT + "sigmas: [a, b, c, d]", "cat.yaml: could not convert"),
-        (CAT + "flip_pairs: [[nose, paw]]", "flip_pairs name no joint by 'paw'"),
+        (CAT + "flip_pairs: [[nose, paw]]", "flip_pairs: no joint is called 'paw'"),
         (CAT.replace("right_ear", "eye"), "'left_ear' has no partner 'right_ear' to flip with"),
     ],
 )

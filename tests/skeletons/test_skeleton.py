@@ -100,7 +100,7 @@ def test_unknown_limb_weights():
         ({"sigmas": (0.1, 0.0, 0.1)}, "sigmas must be above 0"),
         ({"sigmas": (0.1, float("nan"), 0.1)}, "sigmas must be above 0"),
         ({"sigma_source": "guessed"}, "sigma_source must be one of given, estimated, default"),
-        ({"flip_pairs": (("left_hip", "hip"),)}, "flip_pairs name no joint by 'hip'"),
+        ({"flip_pairs": (("left_hip", "hip"),)}, "flip_pairs: no joint is called 'hip'"),
         (
             {"flip_pairs": (("nose", "left_hip"), ("left_hip", "right_hip"))},
             "must undo themselves, but 'left_hip' has more than one partner",
@@ -178,7 +178,7 @@ def test_from_json(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"no annotations at {path}"):
         annotated_skeleton(path)
     path.write_text(json.dumps({"categories": [{"name": "dog"}]}))
-    with pytest.raises(ValueError, match=f"{path}: none of its 1 categories names keypoints"):
+    with pytest.raises(ValueError, match=f"{path}: none of its 1 categories has keypoints"):
         annotated_skeleton(path)
     path.write_text(json.dumps({"categories": [{"name": "dog"}, CROWDPOSE.to_category()]}))
     assert annotated_skeleton(path, "crowdpose") == CROWDPOSE
@@ -203,5 +203,5 @@ def test_a_file_that_is_no_json_is_named(tmp_path):
     path = tmp_path / "train.json"
     for content in ("<html>", "[]"):
         path.write_text(content)
-        with pytest.raises(ValueError, match=r"train\.json is no COCO-keypoints JSON"):
+        with pytest.raises(ValueError, match=r"train\.json is not a COCO-keypoints JSON"):
             annotated_skeleton(path)

@@ -151,7 +151,7 @@ def test_another_configuration_does_not_mix_in(search):
     [
         (["-m"], "leave out -m"),
         (["trainer.devices=2"], "one device, got trainer.devices=2"),
-        (["pipeline=two_stage"], "tunes one stage: take its experiment"),
+        (["pipeline=two_stage"], "tunes one stage: use its experiment"),
     ],
 )
 def test_what_a_search_is_not(search, overrides, message):

@@ -75,5 +75,5 @@ def test_a_key_that_the_experiment_lacks_is_named_before_any_trial():
         {"optimizer.lr": {"log": [1e-4, 1e-2]}, "loss.fea.weight": {"int": [1, 2]}}
     )
     cfg = OmegaConf.create({"optimizer": {"lr": None}, "loss": {"kl": {"weight": 1.0}}})
-    with pytest.raises(ValueError, match=r"this experiment has no loss\.fea\.weight: take another"):
+    with pytest.raises(ValueError, match=r"this experiment has no loss\.fea\.weight: use another"):
         values_now(cfg, space)

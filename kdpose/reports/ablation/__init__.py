@@ -1,1 +1,1 @@
-"""Tables and figures over many runs."""
+"""Tables and figures of many runs."""

@@ -1,4 +1,4 @@
-"""Run folders read back: what was trained, what it scored, which poses it found."""
+"""Read run folders: configuration, metrics and poses."""
 
 import csv
 import json
@@ -18,7 +18,12 @@ _NEEDED = ("config.yaml", "metrics.json", "predictions.json")
 _SEED = re.compile(r"(?:^|[_/-])s(?:eed)?[-_]?\d+$")
 _ASIDE = re.compile(r"\.\d+$")
 _PER_SEED = ("seed", "data.seed", "name", "teacher.ckpt", "stage1_ckpt")
-_SAME = ("annotations_sha256", "protocol", "box_source", "flip")  # what makes figures comparable
+_SAME = (
+    "annotations_sha256",
+    "protocol",
+    "box_source",
+    "flip",
+)  # must be equal for metrics to be comparable
 
 
 @dataclass(frozen=True)
@@ -27,9 +32,9 @@ class Run:
 
     Attributes:
         folder: of the run.
-        name: its path below the folder that was asked for.
-        config: as it was run.
-        metrics: of ``metrics.json``.
+        name: its path below the requested folder.
+        config: the resolved configuration.
+        metrics: content of ``metrics.json``.
     """
 
     folder: Path
@@ -39,7 +44,7 @@ class Run:
 
     @property
     def label(self) -> str:
-        """The name without the seed: what the runs of one table row share."""
+        """The name without the seed, shared by the runs of a table row."""
         return _SEED.sub("", self.name) or self.folder.parent.name
 
     @property
@@ -54,14 +59,14 @@ class Run:
 
     @property
     def made_from(self) -> list[str]:
-        """Names of the runs whose checkpoints this one was given."""
+        """Names of the runs whose checkpoints this run used."""
         teacher = self.config.teacher.ckpt if self.config.teacher is not None else None
         student = self.config.stage1_ckpt if self.config.refiner is not None else None
         return [Path(ckpt).parent.name for ckpt in (teacher, student) if ckpt]
 
     @property
     def lineage(self) -> dict[str, Any]:
-        """Where the run's figures come from; None for what was not written down."""
+        """The sources of the run's metrics; None if not recorded."""
         training = self.metrics.get("training", {})
         return {
             "run": self.name,
@@ -78,7 +83,7 @@ class Run:
         }
 
     def log(self) -> dict[str, dict[int, float]]:
-        """The CSV logs: for each figure its mean by epoch; a resumed run's later parts count."""
+        """Mean of each logged metric by epoch; of a resumed run, the later log counts."""
         figures: dict[str, dict[int, float]] = {}
         for path in sorted(self.folder.glob("csv/version_*/metrics.csv"), key=_version):
             found: dict[tuple[str, int], list[float]] = {}
@@ -92,7 +97,7 @@ class Run:
         return figures
 
     def gradient_shares(self) -> dict[str, dict[int, float]]:
-        """For each loss term its share of the terms' gradient norms, by epoch."""
+        """Share of each loss term in the gradient norms, by epoch."""
         prefix = "train/grad_"
         norms = {k.removeprefix(prefix): v for k, v in self.log().items() if k.startswith(prefix)}
         epochs = sorted({epoch for by_epoch in norms.values() for epoch in by_epoch})
@@ -108,11 +113,11 @@ def _version(path: Path) -> int:
 
 
 def collect_runs(folders: Sequence[str | Path]) -> list[Run]:
-    """Read all finished runs in and below some folders; those kept aside are left out.
+    """Read all finished runs in and below the folders, except those moved aside.
 
     Raises:
-        FileNotFoundError: a folder is not there, or holds no finished run.
-        ValueError: two runs were scored differently, so that their figures do not compare.
+        FileNotFoundError: a folder does not exist, or has no finished run.
+        ValueError: two runs were scored differently and cannot be compared.
     """
     runs = []
     for folder in map(Path, folders):
@@ -142,13 +147,13 @@ def collect_runs(folders: Sequence[str | Path]) -> list[Run]:
 
 
 def _kept_aside(folder: Path) -> bool:
-    """Whether a run was put aside for another of its name (:mod:`kdpose.training.run_folder`)."""
+    """Whether a run was moved aside by another of its name (:mod:`kdpose.training.run_folder`)."""
     name = _ASIDE.sub("", folder.name)
     return name != folder.name and folder.with_name(name).is_dir()
 
 
 def by_row(runs: Sequence[Run], order: Sequence[str]) -> dict[str, list[Run]]:
-    """Runs of one label together, by seed; labels in a given order, then the others as they come.
+    """Group runs by label and seed: labels in the given order first, then the others.
 
     Raises:
         ValueError: two runs of a label have the same seed, or differ in more than the seed.

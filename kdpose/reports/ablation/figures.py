@@ -20,7 +20,7 @@ from kdpose.reports.ablation.collect import Run
 from kdpose.reports.ablation.measure import Measured, Split
 from kdpose.reports.ablation.rows import Row
 
-_TERMS = ("kl", "fea", "pos", "cst", "logit")  # one colour each wherever they appear
+_TERMS = ("kl", "fea", "pos", "cst", "logit")  # each has one colour in all figures
 
 
 def draw_chart(rows: Sequence[Row], confidence: float, path: Path) -> None:
@@ -102,14 +102,14 @@ def _named(row: Row) -> str:
 
 @dataclass(frozen=True)
 class Shown:
-    """Images to show: rows of ``Split.image_ids``, and why each is there."""
+    """Images to show: rows of ``Split.image_ids``, and why each was chosen."""
 
     rows: list[int]
     reasons: list[str]
 
 
 def choose_images(above: Measured, below: Measured, gains: int, random: int, seed: int) -> Shown:
-    """The images on which the lower run's OKS gains most, and some others at random."""
+    """The images on which the lower run's OKS gains most, and some random ones."""
     gain = below.matches.best_oks - above.matches.best_oks
     known = np.flatnonzero(~np.isnan(gain))
     best = known[np.argsort(-gain[known], kind="stable")][:gains]
@@ -165,7 +165,7 @@ def draw_comparison(
 
 
 def _drawn(run: Run, split: Split, image_id: int, regions: list[list[float]]) -> NDArray[np.uint8]:
-    """An image with a run's poses; a person is known by the crop, so that colours agree."""
+    """An image with a run's poses; persons are matched by crop, so that colours agree."""
     folder = Path(run.config.dataset.val.images)
     with Image.open(folder / split.images[image_id]["file_name"]) as file:
         image = pil_to_tensor(file.convert("RGB"))

@@ -32,8 +32,8 @@ class Split:
     Attributes:
         path: of the annotation file.
         images: of the file, by id.
-        truth: its persons as evaluators take them.
-        persons: those that have a ground-truth box to find a pose in.
+        truth: its persons in the form of the evaluator.
+        persons: those with a ground-truth box.
         skeleton: of the persons.
     """
 
@@ -45,18 +45,18 @@ class Split:
 
     @cached_property
     def image_ids(self) -> list[int]:
-        """Ascending, as :class:`Matches` has them."""
+        """Ascending, as in :class:`Matches`."""
         return sorted(self.images)
 
     @cached_property
     def joint_by_joint(self) -> dict[str, LabelledPersons]:
-        """The persons with one joint alone, for each joint."""
+        """The persons with only one joint, for each joint."""
         names = self.skeleton.joints
         return {n: _with(self.truth, np.arange(len(names)) == k) for k, n in enumerate(names)}
 
     @cached_property
     def by_visibility(self) -> dict[str, LabelledPersons]:
-        """The persons with their visible (v = 2) and with their hidden (v = 1) joints alone."""
+        """The persons with only their visible (v = 2) and only their hidden (v = 1) joints."""
         return {n: _with(self.truth, visible=v) for n, v in (("visible", 2), ("hidden", 1))}
 
 
@@ -65,7 +65,7 @@ def _with(
     joints: NDArray[np.bool_] | None = None,
     visible: int | None = None,
 ) -> LabelledPersons:
-    """Persons with some labels alone; one who has none left is ignored, not missed."""
+    """Persons with a subset of labels; those without any are ignored, not missed."""
     kept = truth.visible > 0 if visible is None else truth.visible == visible
     if joints is not None:
         kept &= joints
@@ -80,8 +80,8 @@ def read_split(run: Run, skeleton: Skeleton) -> Split:
     """The split of a run's ``metrics.json``.
 
     Raises:
-        FileNotFoundError: its annotation file is no longer there.
-        ValueError: the file has changed since.
+        FileNotFoundError: its annotation file no longer exists.
+        ValueError: the file has changed since then.
     """
     path = Path(run.metrics["annotations"])
     if not path.is_file():
@@ -103,14 +103,14 @@ def read_split(run: Run, skeleton: Skeleton) -> Split:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one run's poses say.
+    """The metrics of one run's poses.
 
     Attributes:
         matches: for resampling.
         joints: AP by the OKS of each joint alone.
-        occlusion: AP by the OKS of the visible (v = 2) and of the hidden (v = 1) joints alone.
-        crowding: AP on easy, medium and hard images; empty where none has a crowdIndex.
-        pck: at 0.2 of the torso, and of how many persons; None where not defined.
+        occlusion: AP by the OKS of only the visible (v = 2) and only the hidden (v = 1) joints.
+        crowding: AP on easy, medium and hard images; empty without a crowdIndex.
+        pck: at 0.2 of the torso, and the number of persons; None if undefined.
     """
 
     matches: Matches
@@ -124,7 +124,7 @@ def measure(run: Run, split: Split) -> Measured:
     """Match and break down a run's poses.
 
     Raises:
-        ValueError: the poses do not give the AP that ``metrics.json`` states.
+        ValueError: the AP of the poses differs from ``metrics.json``.
     """
     sigmas, ids = split.skeleton.sigmas, split.image_ids
     found = read_detections(run.results, split.images, split.path, len(sigmas))
@@ -154,7 +154,7 @@ def measure(run: Run, split: Split) -> Measured:
 
 
 def _pck(run: Run, split: Split) -> tuple[float, int] | None:
-    """PCK needs to know whose pose is whose, which ground-truth boxes tell."""
+    """PCK, which needs ground-truth boxes to assign poses to persons."""
     if run.metrics["box_source"] != "gt":
         return None
     persons = split.persons
@@ -169,12 +169,12 @@ def poses_of_persons(
     """The pose found in each person's ground-truth box.
 
     Args:
-        results: COCO results with ``region``, the crop that a pose was found in.
+        results: COCO results with ``region``, the crop of a pose.
         persons: N of them.
         aspect: width / height of the crops.
 
     Returns:
-        ``(N, K, 2)``, image pixels; NaN where there is none, as of one suppressed for a better.
+        ``(N, K, 2)``, image pixels; NaN without a pose, for example after suppression.
     """
     poses = np.full(persons.joints.shape, np.nan)
     by_image: dict[int, list[Mapping[str, Any]]] = {}

@@ -17,12 +17,12 @@ Cells = list[list[str]]
 
 
 def percent(value: float | None, sign: bool = False) -> str:
-    """A fraction in percent; ``n/a`` where not defined."""
+    """A fraction in percent; ``n/a`` if undefined."""
     return "n/a" if value is None else f"{100 * value:{'+' if sign else ''}.1f}"
 
 
 def main_table(rows: Sequence[Row], confidence: float) -> Cells:
-    """The rows' figures, header first; in percent."""
+    """The rows' metrics, header first, in percent."""
     base = next((row for row in rows if row.difference is None and row.paper), None)
     shown = [n for n in (*FIGURES[1:], "PCK") if any(n in row.means for row in rows)]
     header = ["", "scheme", "seeds", "AP", f"gain [{100 * confidence:g} %]"]
@@ -58,7 +58,7 @@ def narrow(cells: Cells) -> Cells:
 
 
 def breakdown_table(rows: Sequence[Row], part: str) -> Cells:
-    """AP by ``joints``, ``occlusion`` or ``crowding``, header first; [] where none has any."""
+    """AP by ``joints``, ``occlusion`` or ``crowding``, header first; [] if no row has any."""
     keys = list(dict.fromkeys(key for row in rows for key in getattr(row, part)))
     if not any(value is not None for row in rows for value in getattr(row, part).values()):
         return []
@@ -83,7 +83,7 @@ def shares_table(rows: Sequence[Row]) -> Cells:
 
 
 def cost_table(rows: Sequence[Row]) -> Cells:
-    """What each row's network and its own last training cost, and the command that makes it."""
+    """Cost of each row's network and of its last training, and the command that trains it."""
     lines = [["", "params M", "GMACs", "epochs", "minutes", "device", "command"]]
     for row in rows:
         first, spent = row.runs[0].metrics, [run.metrics.get("training", {}) for run in row.runs]
@@ -103,7 +103,7 @@ def cost_table(rows: Sequence[Row]) -> Cells:
 
 
 def lineage_table(runs: Sequence[Run]) -> Cells:
-    """Where each run's AP comes from; header first, hashes shortened."""
+    """The sources of each run's AP; header first, hashes shortened."""
     lines = []
     for run in runs:
         line = dict(run.lineage)

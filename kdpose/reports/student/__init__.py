@@ -1,1 +1,1 @@
-"""What a distillation made, as one HTML file."""
+"""The report of a distillation, as one HTML file."""

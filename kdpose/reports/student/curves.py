@@ -1,4 +1,4 @@
-"""Curves as SVG that stands in a page: colours are the page's own, light or dark."""
+"""Curves as inline SVG in the page's colours, light or dark."""
 
 import re
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-_INK = "#fe00ff"  # stands for the page's text colour until the SVG is written
-_COLORS = tuple(f"#fe000{i}" for i in range(6))  # and these for its variables --c0 to --c5
+_INK = "#fe00ff"  # placeholder for the page's text colour
+_COLORS = tuple(f"#fe000{i}" for i in range(6))  # and for its variables --c0 to --c5
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: the page's font, selectable
     "font.family": "sans-serif",
@@ -24,11 +24,11 @@ Curve = Mapping[int, float]  # by epoch, from 0
 
 
 def line_chart(curves: Mapping[str, Curve], ylabel: str, name: str) -> str:
-    """Curves over epochs, as the ``<svg>`` element; logarithmic where they span decades.
+    """Curves over epochs as an ``<svg>`` element, logarithmic if they span decades.
 
     Args:
         curves: by label, six at most.
-        ylabel: what they measure.
+        ylabel: label of the y axis.
         name: unique on the page: prefix of the element's ids.
 
     Raises:
@@ -50,7 +50,7 @@ def line_chart(curves: Mapping[str, Curve], ylabel: str, name: str) -> str:
         if 0 < 20 * min(values) < max(values):
             axes.set_yscale("log")
         elif min(values) == max(values) == 0:
-            axes.set_ylim(0, 1)  # an AP of nothing has no negative values beside it
+            axes.set_ylim(0, 1)  # AP is not negative
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25, color=_INK, linewidth=0.6)
         axes.set_xlabel("epoch")
@@ -64,7 +64,7 @@ def line_chart(curves: Mapping[str, Curve], ylabel: str, name: str) -> str:
 
 
 def _for_page(svg: str, name: str) -> str:
-    """The element alone, with ids of its own and the page's colours."""
+    """The ``<svg>`` element alone, with unique ids and the page's colours."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", svg)
@@ -75,7 +75,7 @@ def _for_page(svg: str, name: str) -> str:
 
 
 def in_words(curves: Mapping[str, Curve]) -> str:
-    """The same for those who cannot see it: each curve's first and last value."""
+    """Alternative text: the first and last value of each curve."""
     parts = []
     for label, curve in curves.items():
         first, last = min(curve), max(curve)

@@ -1,4 +1,4 @@
-"""A distillation's folder read back: every figure of the page comes from its files."""
+"""Read the folder of a distillation: every number of the page comes from its files."""
 
 import json
 from collections.abc import Mapping
@@ -21,12 +21,12 @@ Rows = dict[str, dict[str, Any]]
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401
-    """What a file holds; None where it is not there, which the page then says."""
+    """The content of a file; None if missing, which the page then states."""
     return json.loads(path.read_text()) if path.is_file() else None
 
 
 def stage_runs(rows: Rows) -> list[Run]:
-    """The runs that trained the rows' checkpoints; a teacher that the user brought has none."""
+    """The runs of the rows' checkpoints; a teacher given by the user has none."""
     runs = []
     for label, row in rows.items():
         folder = Path(row["ckpt"]).parent
@@ -38,7 +38,7 @@ def stage_runs(rows: Rows) -> list[Run]:
 
 
 def results(rows: Rows) -> dict[str, Any]:
-    """The table of models and what it was measured on."""
+    """The table of models and its measurement conditions."""
     shown = [name for name in METRICS if any(name in row for row in rows.values())]
     cells = [["model", *table_header(shown)]]
     cells += [[NAMES[label], *table_cells(row, shown)] for label, row in rows.items()]
@@ -51,7 +51,7 @@ def headline(rows: Rows, teacher_check: Mapping[str, Any] | None) -> dict[str, A
     others = {name: rows.get(name, {}).get("AP") for name in ("teacher", "baseline")}
     shared = None
     if others["teacher"] is None and teacher_check is not None:
-        shared = percent(teacher_check["AP"])  # of another skeleton: the joints that both have
+        shared = percent(teacher_check["AP"])  # of another skeleton: only shared joints
     return {
         "student": percent(student),
         "shared": shared,
@@ -65,7 +65,7 @@ def headline(rows: Rows, teacher_check: Mapping[str, Any] | None) -> dict[str, A
 
 
 def training(runs: list[Run]) -> list[dict[str, Any]]:
-    """Curves of each stage: its loss terms, its AP, and gamma where terms decay."""
+    """Curves of each stage: its loss terms, its AP, and gamma if terms decay."""
     stages = []
     for run in runs:
         log = run.log()
@@ -91,7 +91,7 @@ def _chart(stage: str, name: str, curves: Mapping[str, Curve], ylabel: str) -> d
 
 
 def files(exports: Mapping[str, Any] | None, speed: Mapping[str, Any] | None) -> list[Any]:
-    """What was exported, each file with its gate and its speed, alone and against the teacher."""
+    """The exported files, each with its gate and its speed, absolute and against the teacher."""
     if exports is None:
         return []
     return [
@@ -106,13 +106,13 @@ def files(exports: Mapping[str, Any] | None, speed: Mapping[str, Any] | None) ->
 
 
 def alone(network: str, speed: Mapping[str, Any] | None) -> Any:  # noqa: ANN401
-    """A network's speed on one person at a time; None where it was not measured."""
+    """A network's speed at batch 1; None if not measured."""
     rows = (speed or {"rows": []})["rows"]
     return next((row for row in rows if row["name"] == f"{network}, batch 1"), None)
 
 
 def group_cells(report: Mapping[str, Any]) -> Cells:
-    """What each layer group costs in integers, header first; [] for a file in floats."""
+    """The cost of each layer group in int8, header first; [] for a file in floats."""
     costs = report.get("train_cost_by_group") or {}
     lines = [["layer group", "AP lost", "a joint moves by, px", "kept in"]]
     for group, cost in costs.items():
@@ -122,7 +122,7 @@ def group_cells(report: Mapping[str, Any]) -> Cells:
 
 
 def speed_cells(speed: Mapping[str, Any] | None) -> Cells:
-    """Milliseconds a person and the ratio to the teacher, header first; [] if not measured."""
+    """Milliseconds per person and the ratio to the teacher, header first; [] if not measured."""
     lines = [["network", "ms a person", "persons a second", "times the teacher", "lowest–highest"]]
     for row in (speed or {"rows": []})["rows"]:
         ratio = ["1", ""]
@@ -134,7 +134,7 @@ def speed_cells(speed: Mapping[str, Any] | None) -> Cells:
 
 
 def read(run_dir: Path) -> dict[str, Any]:
-    """All that the page says, by part; a part whose files are not there is None or empty."""
+    """The content of the page by part; parts with missing files are None or empty."""
     rows: Rows = read_json(run_dir / "table.json")
     runs = stage_runs(rows)
     exports, speed = (read_json(run_dir / f"{name}.json") for name in ("exports", "speed"))

@@ -1,4 +1,4 @@
-"""The page itself: one file that asks nothing of any network."""
+"""The page: one file that loads nothing from the network."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ from kdpose.reports.student.facts import read
 
 
 def write_page(run_dir: Path) -> Path:
-    """Write ``report.html`` from what lies in a distillation's folder.
+    """Write ``report.html`` from the files in a distillation's folder.
 
     Raises:
-        FileNotFoundError: the trainings have not come to their table.
+        FileNotFoundError: the stages are unfinished.
     """
     if not (run_dir / "table.json").is_file():
         raise FileNotFoundError(f"no table.json in {run_dir.absolute()}: the stages are unfinished")

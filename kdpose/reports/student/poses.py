@@ -1,4 +1,4 @@
-"""The same validation persons under each model, small pictures that stand in a page."""
+"""The same validation persons under each model, as small inline pictures."""
 
 import base64
 from collections.abc import Mapping
@@ -15,20 +15,20 @@ from kdpose.data.dataset import PoseDataset, spread
 from kdpose.display.drawing import draw_poses
 from kdpose.skeletons.skeleton import Skeleton
 
-_HEIGHT = 256  # pixels that a crop is enlarged to, to draw on
+_HEIGHT = 256  # pixels to which a crop is enlarged for drawing
 
 
 @torch.inference_mode()
 def pictures(models: Mapping[str, Mapping[str, Any]], persons: int) -> list[dict[str, str]]:
-    """Some fixed validation persons: the labels, then what each model finds.
+    """Fixed validation persons: the labels, then the poses of each model.
 
     Args:
-        models: by label; of each ``ckpt``, perhaps ``options`` of :func:`load_net`. The last is a
-            student of kdpose, whose validation split is shown.
-        persons: how many.
+        models: by label; ``ckpt`` and optionally ``options`` of :func:`load_net`. The last is
+            a student of kdpose, whose validation split is shown.
+        persons: their number.
 
     Returns:
-        For each person the pictures as ``data:`` addresses, by label.
+        For each person the pictures as ``data:`` URLs, by label.
     """
     nets = {k: load_net(m["ckpt"], **m.get("options", {})) for k, m in models.items()}
     student = list(nets.values())[-1]
@@ -52,7 +52,7 @@ def pictures(models: Mapping[str, Mapping[str, Any]], persons: int) -> list[dict
 
 
 def _drawn(crops: Tensor, joints: Tensor, seen: Tensor, skeleton: Skeleton) -> list[str]:
-    """Crops ``(B, 3, H, W)`` with poses ``(B, K, 2)``, of the joints that are seen ``(B, K)``."""
+    """Crops ``(B, 3, H, W)`` with poses ``(B, K, 2)``, of the joints ``(B, K)`` that are shown."""
     factor = max(1, round(_HEIGHT / crops.shape[-2]))
     large = crops.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
     return [
@@ -62,12 +62,12 @@ def _drawn(crops: Tensor, joints: Tensor, seen: Tensor, skeleton: Skeleton) -> l
 
 
 def as_address(picture: Tensor) -> str:
-    """A picture ``(3, H, W)`` uint8 as a ``data:`` address."""
+    """A picture ``(3, H, W)`` uint8 as a ``data:`` URL."""
     return _address(encode_jpeg(picture.contiguous(), quality=85).numpy().tobytes())
 
 
 def file_as_address(path: Path) -> str | None:
-    """A JPEG file as a ``data:`` address; None where it is not there."""
+    """A JPEG file as a ``data:`` URL; None if missing."""
     return _address(path.read_bytes()) if path.is_file() else None
 
 
