@@ -194,16 +194,6 @@ def _scores(scores: ArrayLike | None, boxes: NDArray[np.float32]) -> NDArray[np.
     return trust
 
 
-<<<<<<< HEAD
-=======
-def pick_device(name: str) -> torch.device:
-    """The device of a name; ``auto`` is a GPU if there is one."""
-    return torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-    )
-
-
->>>>>>> 74c4d7c (Docstrings, errors and findings of most packages in plain English)
 def load(path: str | Path | None = None, device: str = "auto", flip: bool = False) -> Predictor:
     """The predictor of a checkpoint: ``kdpose.load()("photo.jpg").draw()``.
 

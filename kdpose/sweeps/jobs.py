@@ -133,13 +133,9 @@ def _cell(value: Any, key: str) -> str:  # noqa: ANN401
 
 
 def _draw(jobs: Sequence[dict[str, Any]], path: Path) -> None:
-<<<<<<< HEAD
-    """AP of each job; one that has none is named all the same, with how it ended."""
+    """AP of each job; jobs without one are shown with their status."""
     from matplotlib.figure import Figure  # slow to import, and every command line knows this file
 
-=======
-    """AP of each job; jobs without one are shown with their status."""
->>>>>>> 74c4d7c (Docstrings, errors and findings of most packages in plain English)
     figure = Figure(figsize=(7, 1 + 0.32 * len(jobs)), layout="constrained")
     axes = figure.add_subplot()
     for place, job in enumerate(jobs):
