@@ -4,7 +4,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import EMAWeightAveraging, RichProgressBar
 from torchvision.io import write_jpeg
 
 from kdpose.data.dataset import spread
@@ -58,3 +58,30 @@ class PosePictures(L.Callback):
         grid = pose_grid(batch.image, [joints], dataset.skeleton)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_jpeg(grid, str(self.folder / f"epoch_{epoch:03d}.jpg"), quality=90)
+
+
+class AveragedWeights(EMAWeightAveraging):
+    """Lightning's moving average of the weights, written to the best checkpoint as well.
+
+    Lightning's own callback restores the trained weights before checkpoints are written after a
+    validation, so that a checkpoint of weights alone would hold others than those scored.
+    Checkpoints of the validation must be written before the epoch ends
+    (``save_on_train_epoch_end: false``).
+    """
+
+    _averaged = False
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the averages."""
+        super().on_validation_epoch_start(trainer, pl_module)
+        self._averaged = True
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep them until the checkpoint is written."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Restore the trained weights."""
+        if self._averaged:
+            super().on_validation_epoch_end(trainer, pl_module)
+            self._averaged = False
+        super().on_train_epoch_end(trainer, pl_module)
