@@ -254,9 +254,10 @@ def _persons(
 
 
 def concatenate(*parts: Persons) -> Persons:
-    """The persons of several lists as one, in order."""
-    names = [f.name for f in fields(Persons) if getattr(parts[0], f.name) is not None]
-    return Persons(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
+    """The persons of several lists as one, in order; what a list lacks, the whole lacks."""
+    columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Persons)}
+    full = {n: v for n, v in columns.items() if all(column is not None for column in v)}
+    return Persons(**{name: np.concatenate(parts) for name, parts in full.items()})
 
 
 def count(annotations: str | Path) -> tuple[int, int]:

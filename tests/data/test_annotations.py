@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -161,9 +162,18 @@ def test_concatenation_keeps_order_and_types(tmp_path, skeleton):
     assert both.image_id.tolist() == [7, 3, 3]
     assert both.files.tolist() == ["seven.jpg", "three.jpg", "three.jpg"]
     assert both.joints[:, 0].tolist() == [[12.5, 25], [12.5, 25], [1, 2]]
-    for name, value in vars(both).items():
+    for name in (name for name, value in vars(first).items() if value is not None):
+        value = getattr(both, name)
         assert value.dtype == getattr(first, name).dtype
         np.testing.assert_array_equal(value[2:], getattr(second, name))
+
+
+def test_persons_and_detections_together_have_what_both_have(tmp_path):
+    labelled = load_persons(write(tmp_path, [person(COCO)]), COCO)
+    found = replace(labelled, annotation_id=None)
+    for both in (concatenate(labelled, found), concatenate(found, labelled)):
+        assert both.annotation_id is None
+        assert both.image_id.tolist() == [7, 7]
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 86), ("val", 68)])
