@@ -1,13 +1,10 @@
 """HRNet as pose estimators use it (Sun et al., CVPR 2019), built from timm's modules."""
 
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from kdpose.backbones.timm_pyramid import PRETRAINED, timm_model
-from kdpose.checkpoints.foreign import looks_like, recognise
-from kdpose.checkpoints.tensors import fit, read_checkpoint, tensors
+from kdpose.backbones.timm_pyramid import timm_model
 
 
 class _FinestFusion(nn.Module):
@@ -36,36 +33,26 @@ class HRNet(nn.Module):
 
     Args:
         name: timm's name, for example ``hrnet_w32``, ``hrnet_w48``, ``hrnet_w18_small``.
-        pretrained: take timm's ImageNet weights.
-        pretrained_file: take the weights from this file instead: an ImageNet HRNet of the official
-            code or of timm, or the backbone of a pose checkpoint.
+        pretrained: take timm's ImageNet weights, from its hub.
 
     Attributes:
         channels: C_i of the maps, fine to coarse.
         strides: 4, 8, 16, 32.
+        name: as given.
 
     Raises:
-        FileNotFoundError: ``pretrained_file`` is not there.
-        ValueError: the weights cannot be had or do not fit.
+        ValueError: the weights cannot be had.
     """
 
-    def __init__(
-        self, name: str, pretrained: bool = False, pretrained_file: str | None = None
-    ) -> None:
+    def __init__(self, name: str, pretrained: bool = False) -> None:
         super().__init__()
-        from_hub = pretrained and pretrained_file is None
         raw = {"features_only": True, "feature_location": "", "out_indices": (1, 2, 3, 4)}
-        body = timm_model(name, from_hub, **raw)
+        body = timm_model(name, pretrained, **raw)
         body.stage4[-1] = _FinestFusion(body.stage4[-1])
+        self.name = name
         self.body = body
         self.channels: tuple[int, ...] = tuple(body.feature_info.channels())
         self.strides: tuple[int, ...] = tuple(body.feature_info.reduction())
-        if pretrained_file is not None:
-            where = f"{Path(pretrained_file).absolute()} (from {PRETRAINED}, for {name})"
-            weights = tensors(read_checkpoint(pretrained_file, PRETRAINED), where)
-            file = recognise(weights)
-            bare = file.backbone if file is not None else weights
-            fit(self.body, bare, looks_like(weights), PRETRAINED, where)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Map ``image (B, 3, H, W)``, sides divisible by 32, to four maps, fine to coarse."""

@@ -4,17 +4,18 @@ Our own describe themselves and hold tensors and plain values only, so that
 ``torch.load(weights_only=True)`` reads them; others are told by their tensors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from torch import Tensor
 
 from kdpose.backbones.hrnet import HRNet
+from kdpose.checkpoints.buildable import build
 from kdpose.checkpoints.foreign import HRNetFile, looks_like, recipe, recognise
+from kdpose.checkpoints.plain import check_plain
 from kdpose.checkpoints.tensors import announce, check_share, fit, read_checkpoint, share, tensors
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.runtime.moved import words_for
@@ -86,7 +87,8 @@ def load_net(
     options = f"{key.rpartition('.')[0]}." if "." in key else ""
     width, height = input_size
     described = recipe(file, where, options, skeleton, (width, height), label)
-    net = instantiate(described, _convert_="all")
+    net = build(described, where)
+    assert isinstance(net, PoseNet)
     named = {f"backbone.body.{n}": v for n, v in file.backbone.items()}
     named |= {f"head.{n}": v for n, v in file.head.items()}
     fit(net, named, f"{file}, {_facts(net)}", key, where)
@@ -113,22 +115,46 @@ def _facts(net: PoseNet) -> str:
 
 def _load_own(content: dict[str, Any], where: str) -> Loaded:
     """Rebuild what a checkpoint of kdpose describes; every tensor must be there."""
-    description = content[KEY] | {"net": _moved(content[KEY]["net"])}
-    _refuse_foreign_code(description["net"], where)
-    net = instantiate(description["net"], _convert_="all")
+    description = _description(content, where)
+    net = build(description["net"], where)
     prefix = "net."
     weights = {
         name.removeprefix(prefix): value
         for name, value in content["state_dict"].items()
-        if name.startswith(prefix)
+        if isinstance(name, str) and name.startswith(prefix)
     }
-    missing, unexpected = net.load_state_dict(weights, strict=False)
+    own = net.state_dict()
+    missing, unexpected = ([*(a.keys() - b.keys())] for a, b in ((own, weights), (weights, own)))
     if missing or unexpected:
         raise ValueError(
             f"{where} does not fit its description: {len(missing)} tensors missing "
-            f"{missing[:2]}, {len(unexpected)} unexpected {unexpected[:2]}"
+            f"{sorted(missing)[:2]}, {len(unexpected)} unexpected {sorted(unexpected)[:2]}"
         )
+    for name, value in weights.items():
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        if shape != tuple(own[name].shape):
+            raise ValueError(
+                f"{where} does not fit its description: {name} is {shape} where the network has "
+                f"{tuple(own[name].shape)}"
+            )
+    net.load_state_dict(weights)
     return Loaded(net.eval(), description)
+
+
+def _description(content: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What a checkpoint says of itself, plain values throughout."""
+    description = content[KEY]
+    try:
+        check_plain(description)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    parts = {f"'{KEY}'": description, "'state_dict'": content.get("state_dict")}
+    if isinstance(description, dict):
+        parts |= {f"'{KEY}.{name}'": description.get(name) for name in ("net", "dataset")}
+    for name, part in parts.items():
+        if not isinstance(part, dict):
+            raise ValueError(f"{where}: its {name} must be a dict, got a {type(part).__name__}")
+    return dict(description)
 
 
 def load_teacher(
@@ -173,26 +199,3 @@ def load_made_by_run(path: str | Path, key: str, **options: Any) -> Loaded:  # n
             f"no checkpoint at {path.absolute()} (from {key}); {way}set {key}=PATH"
         )
     return load_net(path, key, **options)
-
-
-def _refuse_foreign_code(node: Any, where: str) -> None:  # noqa: ANN401
-    """A description names classes to build; a file from elsewhere must not name others."""
-    if isinstance(node, dict):
-        target = str(node.get("_target_", "kdpose."))
-        if not target.startswith("kdpose."):
-            raise ValueError(f"{where} asks to run '{target}', which is not part of kdpose")
-        for value in node.values():
-            _refuse_foreign_code(value, where)
-    elif isinstance(node, list):
-        for value in node:
-            _refuse_foreign_code(value, where)
-
-
-def _moved(node: Any) -> Any:  # noqa: ANN401
-    """The description with the names that classes have today."""
-    if isinstance(node, dict):
-        return {key: _moved(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_moved(value) for value in node]
-    old, new = "kdpose.keypoints.", "kdpose.skeletons.skeleton."
-    return node.replace(old, new) if isinstance(node, str) else node
