@@ -9,12 +9,12 @@ from typing import Any
 import hydra
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from benchmarks.limits import convolution
 from benchmarks.runtimes import Run, exported
 from kdpose.checkpoints.load import Loaded
+from kdpose.checkpoints.pretrained import build_backbone
 from kdpose.cli import CONF
 from kdpose.evaluation.cost import complexity
 from kdpose.evaluation.timing import Case
@@ -76,7 +76,7 @@ def cases(
 
 def _backbone(name: str) -> Any:  # noqa: ANN401
     """Built as a command line would, which runs around this."""
-    return instantiate(hydra.compose("train", [f"backbone={name}"]).backbone, _convert_="all")
+    return build_backbone(hydra.compose("train", [f"backbone={name}"]).backbone)
 
 
 def _networks(name: str, net: PoseNet, reference: str | None, gmacs: float) -> list[Case]:

@@ -17,21 +17,22 @@ _KEY = "pretrained_file"
 PRETRAINED = f"backbone.{_KEY}"  # where a backbone's file is configured
 
 
-def build_backbone(cfg: DictConfig) -> Any:  # noqa: ANN401
+def build_backbone(cfg: DictConfig, weights: bool = True) -> Any:  # noqa: ANN401
     """The backbone of a configuration, with the weights that it asks for.
 
     Args:
         cfg: ``_target_`` and its arguments; ``pretrained_file`` goes before ``pretrained``.
+        weights: whether to take any.
 
     Raises:
         FileNotFoundError: ``pretrained_file`` is not there.
         ValueError: the weights cannot be had or do not fit.
     """
-    cfg, path = cfg.copy(), cfg.get(_KEY)
+    cfg, path = cfg.copy(), cfg.get(_KEY) if weights else None
     with open_dict(cfg):
         cfg.pop(_KEY, None)
-        if path is not None:
-            cfg.pretrained = False
+        if path is not None or not weights:
+            cfg.pop("pretrained", None)
     backbone = instantiate(cfg, _convert_="all")
     if path is not None:
         fill(backbone, str(path))

@@ -3,13 +3,14 @@
 import timm
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 from rich import box
 from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdpose.backbones.hrnet import HRNet
+from kdpose.checkpoints.pretrained import build_backbone
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 
 Net = PoseNet | RefinedPoseNet
@@ -77,13 +78,10 @@ def build(cfg: DictConfig) -> Net:
 
     The second stage's student is built from ``backbone``, ``head`` and ``codec`` too.
     """
-    with open_dict(cfg.backbone):
-        cfg.backbone.update({"pretrained": False, "pretrained_file": None})
     parts = [
-        instantiate(node, _convert_="all")
-        for node in (cfg.backbone, cfg.head, cfg.codec, cfg.dataset.skeleton)
+        instantiate(node, _convert_="all") for node in (cfg.head, cfg.codec, cfg.dataset.skeleton)
     ]
-    net = PoseNet(*parts)
+    net = PoseNet(build_backbone(cfg.backbone, weights=False), *parts)
     if cfg.refiner is None:
         return net
     return RefinedPoseNet(net, instantiate(cfg.refiner, _convert_="all"))

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from kdpose.checkpoints.resume import check_resumable
 from kdpose.runtime.moved import present_name
 from kdpose.runtime.ranks import rank
 
@@ -56,7 +57,8 @@ def open_run(cfg: DictConfig) -> tuple[Path, str | None]:
         The folder, and the checkpoint to continue from, or None to begin.
 
     Raises:
-        ValueError: the earlier run had another configuration, with the keys that differ.
+        ValueError: the earlier run had another configuration, with the keys that differ; or the
+            checkpoint is refused, see :func:`check_resumable`.
         FileNotFoundError: ``resume=PATH`` is not there.
     """
     run_dir = Path(cfg.run_dir)
@@ -79,6 +81,8 @@ def open_run(cfg: DictConfig) -> tuple[Path, str | None]:
         checkpoint = str(cfg.resume)
     elif any(run_dir.glob("*.ckpt")):
         _keep_aside(run_dir)
+    if checkpoint is not None and not finished(run_dir):
+        check_resumable(checkpoint)
     run_dir.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, saved, resolve=True)
     _log_to(run_dir / "train.log")

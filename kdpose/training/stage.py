@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from kdpose.checkpoints.load import load_made_by_run, load_net
+from kdpose.checkpoints.pretrained import build_backbone
 from kdpose.checkpoints.tensors import start_from
 from kdpose.cli import command, console
 from kdpose.data.datamodule import CocoKeypointDataModule
@@ -57,7 +58,7 @@ def build_net(cfg: DictConfig, skeleton: Skeleton) -> tuple[Net, dict[str, Any]]
         for name in ("backbone", "head", "codec")
     }
     net = PoseNet(
-        instantiate(cfg.backbone, _convert_="all"),
+        build_backbone(cfg.backbone),
         instantiate(cfg.head, _convert_="all"),
         instantiate(cfg.codec, _convert_="all"),
         skeleton,
@@ -142,7 +143,7 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
     with dashboards.closing(loggers):
         made_from = dashboards.begin(loggers, cfg, lambda: _cost(net), _sources(cfg))
         console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
-        trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
         if trainer.is_global_zero:
             metrics = report(cfg, run_dir, _training(cfg, trainer, timer))
             dashboards.end(loggers, cfg.name, metrics, made_from)

@@ -70,51 +70,8 @@ def test_sides_must_divide_by_32(width, height):
         HRNet("hrnet_w18_small")(torch.zeros(1, 3, height, width))
 
 
-@pytest.mark.parametrize("layout", ["imagenet", "mmpose", "official", "kdpose"])
-def test_weights_from_a_file(tmp_path, caplog, layout):
-    torch.manual_seed(0)
-    source = timm.create_model("hrnet_w18_small").state_dict()
-    classifier = r"incre_modules|downsamp_modules|final_layer|classifier"
-    bare = {k: v for k, v in source.items() if not re.match(classifier, k)}
-    pose = {"final_layer.weight": torch.zeros(17, 16, 1, 1), "final_layer.bias": torch.zeros(17)}
-    content = {
-        "imagenet": source,
-        "mmpose": {"state_dict": {f"backbone.{k}": v for k, v in bare.items()}},
-        "official": {f"module.{k}": v for k, v in (bare | pose).items()},
-        "kdpose": {"state_dict": {f"net.backbone.body.{k}": v for k, v in bare.items()}},
-    }[layout]
-    path = tmp_path / "weights.pth"
-    torch.save(content, path)
-    with caplog.at_level("INFO"):
-        net = HRNet("hrnet_w18_small", pretrained_file=str(path))
-    loaded = net.body.state_dict()
-    assert len(loaded) > 300
-    assert all(torch.equal(value, source[name]) for name, value in loaded.items())
-    count = len([name for name in loaded if not name.endswith("num_batches_tracked")])
-    wanted = rf"backbone\.pretrained_file: \w+ HRNet-W16.*: {count} of {count} tensors \(100 %\)"
-    assert re.fullmatch(wanted, caplog.messages[-1])
-
-
-@pytest.mark.parametrize(
-    ("other", "told"), [("hrnet_w18", "ImageNet HRNet-W18"), ("resnet10t", "a ResNet, by layer4")]
-)
-def test_weights_of_another_network(tmp_path, other, told):
-    torch.save(timm.create_model(other).state_dict(), tmp_path / "other.pth")
-    wanted = (
-        rf"\(from backbone\.pretrained_file, for \w+\) looks like {told}.*: matched \d+ % of the"
-    )
-    with pytest.raises(ValueError, match=wanted):
-        HRNet("hrnet_w18_small", pretrained_file=str(tmp_path / "other.pth"))
-
-
 def test_no_network(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ValueError, match=r"weights of 'hrnet_w32' could not be fetched \(.*=PATH$"):
         HRNet("hrnet_w32", pretrained=True)
-
-
-def test_missing_weights(tmp_path):
-    match = rf"no checkpoint at {tmp_path}/none.pth \(from backbone.pretrained_file\)"
-    with pytest.raises(FileNotFoundError, match=match):
-        HRNet("hrnet_w18_small", pretrained_file=str(tmp_path / "none.pth"))

@@ -1,5 +1,4 @@
 import pytest
-import timm
 import torch
 import torch.nn.functional as F
 
@@ -66,54 +65,8 @@ def test_a_model_without_a_stride_4_map():
         TimmPyramid("vit_tiny_patch16_224")
 
 
-@pytest.mark.parametrize("name", [NAME, "resnet10t", "convnext_atto"])
-@pytest.mark.parametrize("prefix", ["", "module.backbone."])
-def test_weights_from_a_file(tmp_path, caplog, name, prefix):
-    torch.manual_seed(0)
-    source = timm.create_model(name).state_dict()
-    path = tmp_path / "imagenet.pth"
-    torch.save({f"{prefix}{k}": v for k, v in source.items()}, path)
-    with caplog.at_level("INFO"):
-        net = TimmPyramid(name, pretrained_file=str(path))
-    loaded = net.body.state_dict()
-    assert len(loaded) > 40
-    for tensor, value in loaded.items():  # convnext's stages.0 is stages_0 in the pyramid
-        given = source.get(tensor, source.get(tensor.replace("_", ".", 1)))
-        assert torch.equal(value, given), tensor
-    assert "tensors (100 %)" in caplog.text
-
-
-def test_weights_of_a_pose_checkpoint_fill_the_neck_too(tmp_path):
-    torch.manual_seed(0)
-    taught = TimmPyramid(NAME, neck_channels=8)
-    weights = {f"net.backbone.{k}": v for k, v in taught.state_dict().items()}
-    torch.save({"state_dict": weights, "kdpose": {}}, tmp_path / "best.ckpt")
-    path = str(tmp_path / "best.ckpt")
-    own = TimmPyramid(NAME, neck_channels=8, pretrained_file=path).state_dict()
-    assert all(torch.equal(own[name], value) for name, value in taught.state_dict().items())
-    with pytest.raises(
-        ValueError, match=r"looks like backbone of a kdpose checkpoint: matched \d\d"
-    ):
-        TimmPyramid(NAME, neck_channels=16, pretrained_file=path)
-
-
-def test_weights_of_another_network(tmp_path):
-    torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "other.pth")
-    wanted = (
-        r"other\.pth \(from backbone\.pretrained_file, for \w+\) looks like a ResNet.*: matched 0 %"
-    )
-    with pytest.raises(ValueError, match=wanted):
-        TimmPyramid(NAME, pretrained_file=str(tmp_path / "other.pth"))
-
-
 def test_no_network(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ValueError, match=rf"weights of '{NAME}' could not be fetched"):
         TimmPyramid(NAME, pretrained=True)
-
-
-def test_missing_weights(tmp_path):
-    match = rf"no checkpoint at {tmp_path}/none.pth \(from backbone.pretrained_file\)"
-    with pytest.raises(FileNotFoundError, match=match):
-        TimmPyramid(NAME, pretrained_file=str(tmp_path / "none.pth"))

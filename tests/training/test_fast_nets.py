@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from torch import nn
 
 from kdpose.backbones.hrnet import HRNet
 from kdpose.backbones.timm_pyramid import TimmPyramid
+from kdpose.checkpoints.pretrained import build_backbone
 from kdpose.cli import CONF
 from kdpose.codecs.simcc import SimCC
 from kdpose.heads.simcc import SimCCHead
@@ -136,7 +136,7 @@ GROUP = sorted(path.stem for path in (Path(CONF) / "backbone").glob("*.yaml"))
 def test_every_backbone_of_the_group_trains_whole(name):
     with initialize_config_dir(CONF, version_base="1.3"):
         cfg = compose(f"backbone/{name}")
-    model = net(instantiate(cfg.backbone, _convert_="all"))
+    model = net(build_backbone(cfg.backbone))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
     moved = set()
     for _ in range(2):  # a layer before a scale that starts at zero moves in the second step
