@@ -89,7 +89,9 @@ def test_a_checkpoint_cannot_run_foreign_code(written):
     path, _, content = written
     content["kdpose"]["net"] = {**RECIPE, "head": {"_target_": "os.system", "command": "true"}}
     torch.save(content, path)
-    with pytest.raises(ValueError, match=r"asks for .os\.system., which a checkpoint may not build"):
+    with pytest.raises(
+        ValueError, match=r"asks for .os\.system., which a checkpoint may not build"
+    ):
         load_net(path)
 
 

@@ -6,6 +6,7 @@ it was made of and for).  Labels stay in the annotation file, whose rows the pac
 """
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,15 @@ class Pack:
                 f"{self.folder} (from {key}) has format {self.about['format']} and this version "
                 f"reads {FORMAT}: make it anew with python -m kdpose.pack"
             )
-        with np.load(self.folder / "index.npz") as index:
-            self.start, self.extent, self._frame = (index[k] for k in ("start", "extent", "frame"))
-            self.length = index["length"]
+        try:
+            with np.load(self.folder / "index.npz", allow_pickle=False) as index:
+                self.start, self.extent = index["start"], index["extent"]
+                self._frame, self.length = index["frame"], index["length"]
+        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{self.folder / 'index.npz'} (from {key}) is no index of a pack "
+                f"({type(error).__name__}): make it anew with python -m kdpose.pack"
+            ) from None
         self._bytes = np.memmap(self.folder / "pixels.bin", np.uint8, mode="r")
         self._jpeg = self.about["encoding"] == "jpeg"
 

@@ -8,6 +8,7 @@ restart, goes on within the epoch.  A sample is what a pack
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -29,10 +30,16 @@ os.environ.setdefault("LITDATA_DISABLE_VERSION_CHECK", "1")  # which asks the pa
 try:
     from litdata import StreamingDataLoader, StreamingDataset
     from litdata.streaming import Cache
+    from litdata.streaming.serializers import Serializer
 except ModuleNotFoundError as error:
     raise ValueError("shards need the extra: pip install 'kdpose[stream]'") from error
 
 _KEY = "data.shards"
+# of what an index may say, only what write_shards lets litdata write: its other formats unpickle,
+# and its other structures import modules by name
+_FORMATS = re.compile(r"int bytes (?:no_header_)?numpy(?::\d+)?")
+_CHUNK = re.compile(r"chunk-\d+-\d+\.bin")
+_ITEM = {"type": "builtins.dict", "context": ["row", "jpeg", "frame"], "children": 3}
 
 
 def write_shards(folder: str | Path, pack: Pack, shard_bytes: int, seed: int = 0) -> Path:
@@ -82,6 +89,7 @@ class Shards:
 
     Raises:
         FileNotFoundError: there are none.
+        ValueError: their index says what kdpose does not write, see :func:`write_shards`.
     """
 
     def __init__(self, where: str) -> None:
@@ -94,6 +102,33 @@ class Shards:
                 f"no shards at {self.where} (from {_KEY}); python -m kdpose.pack shards=FOLDER "
                 "makes them"
             ) from error
+        self._check_index()
+
+    def _check_index(self) -> None:
+        """Refuse an index by which litdata would unpickle, import or leave the folder."""
+        try:
+            with fsspec.open(f"{self.where}/index.json") as file:
+                index = json.load(file)
+            config = index["config"]
+            wrong = {
+                "data_format": _FORMATS.fullmatch(" ".join(config["data_format"])) is None,
+                "data_spec": _item(config["data_spec"]) != _ITEM,
+                "item_loader": config["item_loader"] != "PyTreeLoader",
+                "compression": config["compression"] is not None,
+                "encryption": config["encryption"] is not None,
+                "chunks": not all(_CHUNK.fullmatch(chunk["filename"]) for chunk in index["chunks"]),
+            }
+        except (KeyError, TypeError, ValueError, AttributeError, FileNotFoundError) as error:
+            raise ValueError(
+                f"{self.where}/index.json (from {_KEY}) is no index of shards "
+                f"({type(error).__name__})"
+            ) from None
+        strange = [key for key, differs in wrong.items() if differs]
+        if strange:
+            raise ValueError(
+                f"{self.where}/index.json (from {_KEY}) has a {strange[0]} that kdpose does not "
+                "write, which may run code: make the shards anew with python -m kdpose.pack"
+            )
 
     def check(
         self,
@@ -127,13 +162,47 @@ class Shards:
             **options: of ``torch.utils.data.DataLoader``.
         """
         return _Loader(
-            _Samples(self.where, shuffle=True, drop_last=True, seed=seed),
+            _Samples(
+                self.where, shuffle=True, drop_last=True, seed=seed, serializers=dict(_NO_PICKLES)
+            ),
             batch_size=batch_size,
             num_workers=num_workers,
             drop_last=True,
             collate_fn=_Crops(data, on_device),
             **options,
         )
+
+
+def _item(spec: str) -> dict[str, Any]:
+    """What litdata says of a sample's structure, in short."""
+    _, node = json.loads(spec)
+    leaf = {"type": None, "context": None, "children_spec": []}
+    leaves = [child for child in node["children_spec"] if child == leaf]
+    children = len(leaves) if len(leaves) == len(node["children_spec"]) else -1
+    return {
+        "type": node["type"],
+        "context": json.loads(node["context"]),
+        "children": children,
+    }
+
+
+class _NoPickle(Serializer):
+    """Stands where litdata would unpickle."""
+
+    def serialize(self, item: Any) -> tuple[bytes, str | None]:  # noqa: ANN401
+        """Refuse."""
+        raise ValueError(f"shards hold no {type(item).__name__}")
+
+    def deserialize(self, data: bytes) -> Any:  # noqa: ANN401
+        """Refuse."""
+        raise ValueError("shards hold no pickles")
+
+    def can_serialize(self, data: Any) -> bool:  # noqa: ANN401
+        """Nothing."""
+        return False
+
+
+_NO_PICKLES = {name: _NoPickle() for name in ("pickle", "graph")}
 
 
 class _Loader(StreamingDataLoader):
