@@ -104,7 +104,18 @@ class PoseNet(nn.Module):
     def forward(self, image: Tensor) -> PoseOutput:
         """Score the joints' places in crops ``(B, 3, H, W)``, RGB in 0..255, uint8 or float."""
         features = self.backbone((image.float() - self.mean) / self.std)
-        return PoseOutput(self.head(features[0]), features)
+        return PoseOutput(self._scores(features[0]), features)
+
+    def _scores(self, feature: Tensor) -> SimCCLogits | Tensor:
+        """The head's scores, in float32 or better: in bfloat16 neighbouring bins tie."""
+        device = feature.device.type
+        scores: SimCCLogits | Tensor
+        if not torch.is_autocast_enabled(device):
+            scores = self.head(feature)
+            return scores
+        with torch.autocast(device, enabled=False):
+            scores = self.head(feature.float())
+        return scores
 
     def logits(self, image: Tensor, flip: bool = False) -> SimCCLogits | Tensor:
         """The head's scores, averaged with those of the mirrored crop where ``flip``."""

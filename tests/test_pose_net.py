@@ -6,7 +6,10 @@ from torch import nn
 
 from kdpose.backbones.hrnet import HRNet
 from kdpose.backbones.timm_pyramid import TimmPyramid
+from kdpose.checkpoints.load import SHIPPED, load_net
 from kdpose.codecs.simcc import SimCC
+from kdpose.data.annotations import load_persons
+from kdpose.data.dataset import PoseDataset
 from kdpose.heads.simcc import SimCCHead
 from kdpose.losses.simcc_kl import simcc_kl
 from kdpose.pose_net import PoseNet, RefinedPoseNet
@@ -227,3 +230,22 @@ def test_refined_flip_starts_both_views_from_the_students_merged_pose(skeleton):
     torch.testing.assert_close(pose.joints, (there + swap(back, order)) / 2)
     torch.testing.assert_close(pose.scores, start.scores)
     assert (there - pose.joints).abs().max() > 0.1
+
+
+def test_under_bfloat16_poses_stay_those_of_float32_on_real_crops(real_data):
+    """Where logits are bfloat16, most joints tie between bins and argmax takes the first."""
+    folder = real_data / "coco_mini"
+    net = load_net(SHIPPED).net
+    net = net.student if isinstance(net, RefinedPoseNet) else net
+    persons = load_persons(folder / "annotations/person_keypoints_val2017.json", COCO)
+    data = PoseDataset(persons, folder / "val2017", COCO, net.codec.input_size)
+    crops = data.__getitems__(list(range(len(data)))).image
+    with torch.inference_mode():
+        exact = net.pose(crops)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = net.pose(crops)
+    assert rounded.joints.dtype == torch.float32
+    near = (rounded.joints - exact.joints).norm(dim=-1) < 8  # a joint between two persons may jump
+    assert near.float().mean() > 0.95
+    shift = (rounded.joints - exact.joints)[near].mean(0)
+    assert shift.abs().max() < 0.02

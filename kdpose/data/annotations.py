@@ -65,7 +65,7 @@ class _Image(msgspec.Struct):
 
 class _Person(msgspec.Struct):
     image_id: int
-    id: int = -1
+    id: int | str = -1
     bbox: list[float] | None = None
     keypoints: list[float] | None = None
     iscrowd: float | bool = 0
@@ -242,7 +242,7 @@ def _persons(
                 f"{where} has {len(person.keypoints) / 3:g} joints per person and skeleton "
                 f"'{skeleton.name}' has {len(skeleton)}; take dataset=custom or another skeleton"
             )
-        ids[row] = person.id
+        ids[row] = person.id if isinstance(person.id, int) else -1
         place[row] = number.get(person.image_id, -1)
         if person.bbox:
             boxes[row] = person.bbox

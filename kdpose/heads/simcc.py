@@ -77,9 +77,8 @@ class SimCCHead(nn.Module):
             raise ValueError(
                 f"the head's feature must be (B, C, {height}, {width}), got {tuple(feature.shape)}"
             )
-        with torch.autocast(feature.device.type, enabled=False):  # bfloat16 logits tie at the top
-            maps = self.final_layer(feature.float()).flatten(2)
-            return SimCCLogits(self.mlp_head_x(maps), self.mlp_head_y(maps))
+        maps = self.final_layer(feature).flatten(2)
+        return SimCCLogits(self.mlp_head_x(maps), self.mlp_head_y(maps))
 
     @torch.no_grad()
     def _start_as_projection(self) -> None:

@@ -57,9 +57,7 @@ class SimCCMapsHead(nn.Module):
     def forward(self, feature: Tensor) -> SimCCLogits:
         """Score the bins ``(B, K, nx)`` and ``(B, K, ny)`` of a feature map ``(B, C, h, w)``."""
         maps = F.leaky_relu(self.maps(feature) + _LIFT, 0.01).flatten(2)
-        with torch.autocast(maps.device.type, enabled=False):  # bfloat16 logits tie at the top
-            maps = maps.float()
-            return SimCCLogits(self.mlp_head_x(maps), self.mlp_head_y(maps))
+        return SimCCLogits(self.mlp_head_x(maps), self.mlp_head_y(maps))
 
 
 def _interpolation(bins: int, cells: int, center: float) -> Tensor:
