@@ -6,11 +6,14 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from kdpose.cli import console, entry_point
+from kdpose.runtime.files import check_checkpoint
 
 
 @entry_point("complexity")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
+    if cfg.ckpt:
+        check_checkpoint(cfg.ckpt, "ckpt")
     from kdpose.checkpoints.load import load_net
     from kdpose.evaluation.cost import build, complexity, complexity_table, paper_complexity
     from kdpose.runtime.provenance import code_version

@@ -3,11 +3,14 @@
 from omegaconf import DictConfig
 
 from kdpose.cli import entry_point
+from kdpose.runtime.files import check_checkpoint
 
 
 @entry_point("demo")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
+    if cfg.ckpt:
+        check_checkpoint(cfg.ckpt, "ckpt")
     from kdpose.inference.demo_page import serve
 
     serve(cfg)

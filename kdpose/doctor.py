@@ -11,11 +11,14 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from kdpose.cli import console, entry_point
+from kdpose.runtime.files import check_checkpoint
 
 
 @entry_point("doctor")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
+    if cfg.ckpt:
+        check_checkpoint(cfg.ckpt, "ckpt")
     from kdpose.checks.doctor import examine, report, summary, table
     from kdpose.checks.findings import exit_code
 

@@ -6,11 +6,17 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from kdpose.cli import console, entry_point
+from kdpose.runtime.files import check_checkpoint, check_file
 
 
 @entry_point("evaluate")
 def main(cfg: DictConfig) -> float | None:
     """Entry point."""
+    if cfg.ckpt:
+        check_checkpoint(cfg.ckpt, "ckpt")
+    for key in ("annotations", "predictions"):
+        if cfg[key]:
+            check_file(cfg[key], key)
     from kdpose.checkpoints.load import chosen
     from kdpose.display.tables import caption, metrics_table
     from kdpose.evaluation.evaluate import evaluate_ckpt, evaluate_file

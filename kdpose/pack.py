@@ -6,11 +6,15 @@ Training then reads crops instead of whole photographs (``data.pack=auto``).
 from omegaconf import DictConfig
 
 from kdpose.cli import console, entry_point
+from kdpose.runtime.files import check_file
 
 
 @entry_point("pack")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
+    if cfg.split not in ("train", "val"):
+        raise ValueError(f"split must be train or val, got {cfg.split}")
+    check_file(cfg.dataset[cfg.split].annotations, f"dataset.{cfg.split}.annotations")
     from kdpose.data.sources.packing import pack_split
 
     pack = pack_split(cfg)

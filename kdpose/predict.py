@@ -3,11 +3,15 @@
 from omegaconf import DictConfig
 
 from kdpose.cli import entry_point
+from kdpose.runtime.files import check_checkpoint, check_source
 
 
 @entry_point("predict")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
+    if cfg.ckpt:
+        check_checkpoint(cfg.ckpt, "ckpt")
+    check_source(str(cfg.source))
     from kdpose.inference.predict import predict
 
     predict(cfg)

@@ -5,11 +5,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from kdpose.cli import console, entry_point
+from kdpose.runtime.files import check_checkpoint
 
 
 @entry_point("publish")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
+    check_checkpoint(cfg.ckpt, "ckpt")
     from kdpose.deploy.publish import publish
 
     console.print(publish(cfg), markup=False, soft_wrap=True)

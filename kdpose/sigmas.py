@@ -5,6 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from kdpose.cli import console, entry_point
+from kdpose.runtime.files import check_file
 
 
 @entry_point("sigmas")
@@ -13,6 +14,8 @@ def main(cfg: DictConfig) -> None:
     paths = [cfg.annotations] if isinstance(cfg.annotations, str) else list(cfg.annotations)
     if len(paths) < 2:
         raise ValueError("annotations must be two files or more: [A.json,B.json]")
+    for path in paths:
+        check_file(path, "annotations")
     from kdpose.data.annotations import load_persons
     from kdpose.evaluation.sigmas import estimate_sigmas, sigma_table, with_estimates
     from kdpose.skeletons.files import named_skeleton, write_skeleton

@@ -5,10 +5,30 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from kdpose.cli import entry_point
+from kdpose.runtime.files import check_checkpoint, check_file
 from kdpose.sweeps.jobs import recorded
+
+
+def _check_files(cfg: DictConfig) -> None:
+    """Refuse what is missing before anything slow is imported."""
+    if cfg.resume not in (False, None, "auto"):
+        check_checkpoint(cfg.resume, "resume")
+    if cfg.resume not in (False, None):
+        return  # a finished run needs no data
+    if cfg.dataset.prepare is None:
+        train = cfg.dataset.train
+        for part in train if isinstance(train, ListConfig) else [train]:
+            check_file(part.annotations, "dataset.train.annotations")
+        check_file(cfg.dataset.val.annotations, "dataset.val.annotations")
+    if cfg.pipeline is not None:
+        return
+    if cfg.refiner is not None and cfg.stage1_ckpt:
+        check_checkpoint(cfg.stage1_ckpt, "stage1_ckpt")
+    if cfg.teacher is not None and cfg.teacher.get("ckpt"):
+        check_checkpoint(cfg.teacher.ckpt, "teacher.ckpt")
 
 
 def _search(cfg: DictConfig, overrides: Sequence[str]) -> float:
@@ -24,6 +44,7 @@ def _search(cfg: DictConfig, overrides: Sequence[str]) -> float:
 
 def _run(cfg: DictConfig, overrides: list[str]) -> float | None:
     """One stage, a pipeline or a search."""
+    _check_files(cfg)
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     if cfg.hparams_search is not None:
         return _search(cfg, overrides)

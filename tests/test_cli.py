@@ -112,16 +112,35 @@ def test_help_says_what_each_key_means(monkeypatch, capsys, name, line):
     assert not any(word in text for word in ("defaults:", "hydra:", "$CONFIG"))
 
 
-def test_without_a_command_all_are_listed(capsys):
+def test_without_a_command_all_are_listed(monkeypatch, capsys):
     from kdpose.__main__ import main
 
+    monkeypatch.setattr(sys, "argv", ["kdpose"])
     main()
     text = capsys.readouterr().out
     with (Path(CONF).parent / "pyproject.toml").open("rb") as file:
         scripts = tomllib.load(file)["project"]["scripts"]
-    names = [target.partition(":")[0] for target in scripts.values()]
-    assert all(name in text for name in names if name != "kdpose.__main__")
-    assert "kdpose.predict      Find poses in images and videos" in text
+    names = [name.replace("-", " ") for name in scripts if name != "kdpose"]
+    assert all(name in text for name in names)
+    assert "kdpose predict      Find poses in images and videos" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["trian"], "error: kdpose has no command 'trian'; did you mean `kdpose train`?"),
+        (["kdpose.predict"], "did you mean `kdpose predict`?"),
+        (["source=x.jpg"], "error: kdpose has no command 'source=x.jpg'; `kdpose` alone lists"),
+    ],
+)
+def test_an_unknown_command_is_answered_by_the_nearest(monkeypatch, capsys, words, line):
+    from kdpose.__main__ import main
+
+    monkeypatch.setattr(sys, "argv", ["kdpose", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert line in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback(monkeypatch, tmp_path):

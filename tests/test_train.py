@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -68,7 +69,8 @@ def test_full_makes_every_stage_and_one_table(full):
         assert column in rows[0].split(",")
     assert (runs / "synthetic_full" / "table.md").read_text().count("\n| ") >= 5
     assert (runs / "synthetic_full" / "poses.jpg").stat().st_size > 1000
-    assert "stage2" in done.stdout
+    assert "stage 1 of 4: teacher" in done.stdout
+    assert "stage 4 of 4: stage2" in done.stdout
     for stage in ("teacher", "baseline", "stage1", "stage2"):
         folder = runs / f"synthetic_{stage}"
         for name in (
@@ -86,6 +88,18 @@ def test_full_makes_every_stage_and_one_table(full):
         assert len(metrics["sigmas"]) == 14
         assert metrics["split"] == "crowdpose_test"
         assert list((folder / "poses").glob("epoch_*.jpg"))
+
+
+def test_each_epoch_is_one_line_where_no_bar_can_be_shown(full):
+    runs, _, done = full
+    lines = [line for line in done.stdout.splitlines() if line.startswith("epoch ")]
+    log = (runs / "synthetic_stage1" / "train.log").read_text()
+    logged = [line.partition(": ")[2] for line in log.splitlines() if ": epoch " in line]
+    assert len(lines) == 8
+    assert len(logged) == 2
+    assert set(logged) < set(lines)
+    assert re.fullmatch(r"epoch 1/2: loss [\d.e+-]+(, AP \d+\.\d)?, 0:\d\d:\d\d left", logged[0])
+    assert re.fullmatch(r"epoch 2/2: loss [\d.e+-]+, AP \d+\.\d, 0:00:00 left", logged[1])
 
 
 def test_full_again_trains_nothing_anew(full):

@@ -18,7 +18,7 @@ from kdpose.checkpoints.foreign import HRNetFile, looks_like, recipe, recognise
 from kdpose.checkpoints.plain import check_plain
 from kdpose.checkpoints.tensors import announce, check_share, fit, read_checkpoint, share, tensors
 from kdpose.pose_net import PoseNet, RefinedPoseNet
-from kdpose.runtime.moved import words_for
+from kdpose.runtime.files import check_checkpoint
 
 KEY = "kdpose"  # under which a checkpoint describes itself
 SHIPPED = Path(__file__).parent / "bundled" / "student.ckpt"  # the one that comes with kdpose
@@ -191,11 +191,4 @@ def load_made_by_run(path: str | Path, key: str, **options: Any) -> Loaded:  # n
     Raises:
         FileNotFoundError: the file is not there.
     """
-    path = Path(path)
-    if not path.is_file() and path.suffix == ".ckpt":
-        words = words_for(path.parent.name)
-        way = f"train it by `python -m kdpose.train {words}` or " if words else ""
-        raise FileNotFoundError(
-            f"no checkpoint at {path.absolute()} (from {key}); {way}set {key}=PATH"
-        )
-    return load_net(path, key, **options)
+    return load_net(check_checkpoint(path, key), key, **options)

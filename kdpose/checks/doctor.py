@@ -11,11 +11,9 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from kdpose.checkpoints.load import load_net
 from kdpose.checks.files import ImageFact
 from kdpose.checks.findings import SEVERITIES, Finding, exit_code
 from kdpose.checks.inspect import Inspection, inspect
-from kdpose.checks.sheet import choose, write_sheet
 from kdpose.checks.skeletons import checkpoint_joints
 from kdpose.cli import console
 from kdpose.skeletons.files import named_skeleton
@@ -61,10 +59,14 @@ def examine(cfg: DictConfig) -> Inspection:
         return Inspection([Finding("skeleton", "unusable", 1, str(reason))], {}, {})
     found = inspect(where, skeleton, open_images=opened, progress=_progress)
     if cfg.ckpt:
+        from kdpose.checkpoints.load import load_net  # torch takes seconds, most checks need none
+
         known = load_net(cfg.ckpt).net.skeleton
         found.findings.extend(checkpoint_joints(known, str(cfg.ckpt), skeleton))
         found.findings.sort(key=lambda f: -SEVERITIES.index(f.severity))
     if cfg.sheet and found.splits:
+        from kdpose.checks.sheet import choose, write_sheet
+
         folders = {name: paths["images"] for name, paths in where.items()}
         tiles = choose(found.findings, found.splits, _COLUMNS)
         shown = write_sheet(Path(cfg.sheet), tiles, found.splits, folders, skeleton, _COLUMNS)

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from kdpose.runtime.files import check_file
 from kdpose.skeletons.skeleton import Skeleton
 
 _log = logging.getLogger(__name__)
@@ -79,23 +80,6 @@ class _File(msgspec.Struct):
     annotations: list[msgspec.Raw]
 
 
-def how_to_mend(key: str) -> str:
-    """What to set where the files of a config key are missing."""
-    if key.startswith(("data.", "dataset.")):  # of a data set that is laid out as usual
-        return "set dataset.root or KDPOSE_DATA to where the data lies"
-    return f"set {key}=PATH"
-
-
-def _there(path: str | Path, key: str) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        where = f"at {path.absolute()} (from {key})"
-        if "annotations" not in key:
-            raise FileNotFoundError(f"no file {where}")
-        raise FileNotFoundError(f"no annotations {where}; {how_to_mend(key)}")
-    return path
-
-
 def read_json(path: str | Path, key: str) -> Any:  # noqa: ANN401
     """Read a JSON file; ``key`` is the config key that the path came from, for the error.
 
@@ -103,7 +87,7 @@ def read_json(path: str | Path, key: str) -> Any:  # noqa: ANN401
         FileNotFoundError: the file is not there.
         ValueError: it is not JSON.
     """
-    path = _there(path, key)
+    path = check_file(path, key)
     collecting = gc.isenabled()
     gc.disable()  # there is no garbage, and looking for it takes a third of the time
     try:
@@ -170,7 +154,7 @@ def load_persons(
             in it has a labelled joint.
     """
     where = f"{Path(annotations).absolute()} (from {key})"
-    file = _parse(_there(annotations, key), where)
+    file = _parse(check_file(annotations, key), where)
     ids = np.array([image.id for image in file.images], dtype=np.int64)
     names = np.array([image.file_name for image in file.images])
     size = np.array([(image.width, image.height) for image in file.images]).reshape(-1, 2)

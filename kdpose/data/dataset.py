@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from kdpose.data.annotations import Persons, how_to_mend
+from kdpose.data.annotations import Persons
 from kdpose.data.sources.images import ImageFiles
 from kdpose.data.transforms import (
     Augmentation,
@@ -23,6 +23,7 @@ from kdpose.data.transforms import (
     warp,
     warp_joints,
 )
+from kdpose.runtime.files import how_to_mend
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.types import PoseBatch
 

@@ -15,11 +15,11 @@ def metrics_table(title: str, rows: dict[str, dict[str, Any]]) -> Table:
     shown = [name for name in METRICS if any(name in row for row in rows.values())]
     costs = all("params" in row for row in rows.values())
     table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("model", no_wrap=True)
+    table.add_column("model", overflow="fold")  # alone gives way where the console is narrow
     for name in table_header(shown, costs):
         table.add_column(name, justify="right", no_wrap=True)
     for label, row in rows.items():
-        table.add_row(_short(label), *table_cells(row, shown, costs))
+        table.add_row(label, *table_cells(row, shown, costs))
     return table
 
 
@@ -80,8 +80,3 @@ def _flip(record: dict[str, Any]) -> str:
 def _code(record: dict[str, Any]) -> str:
     commit = "" if record["commit"] is None else f" {record['commit'][:8]}"
     return f"kdpose {record['version']}{commit}{'+' if record['dirty'] else ''}"
-
-
-def _short(label: str, longest: int = 26) -> str:
-    """A label that leaves the figures room on a line of 80 signs; its two ends tell most."""
-    return label if len(label) <= longest else f"{label[: longest - 14]}…{label[-13:]}"

@@ -122,7 +122,7 @@ def table(title: str, rows: Sequence[Row]) -> Table:
     """The figures for a terminal."""
     shown = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     head, *lines = cells(rows)
-    shown.add_column(head[0], overflow="fold", min_width=20)
+    shown.add_column(head[0], overflow="fold")
     for name in head[1:]:
         shown.add_column(name, justify="right", no_wrap=True)
     for line in lines:

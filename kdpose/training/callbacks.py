@@ -1,15 +1,22 @@
-"""What a run shows while it goes on."""
+"""What a run shows while it trains."""
 
+import logging
+import time
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, RichProgressBar
 from torchvision.io import write_jpeg
 
+from kdpose.cli import console
 from kdpose.data.dataset import spread
 from kdpose.display.drawing import pose_grid
 from kdpose.training.dashboards import show
+
+_log = logging.getLogger(__name__)
 
 
 class ProgressBar(RichProgressBar):
@@ -27,6 +34,62 @@ class ProgressBar(RichProgressBar):
         if not trainer.training or trainer.global_step % every == 0:
             self._figures = super().get_metrics(trainer, pl_module)
         return self._figures
+
+
+class EpochLines(L.Callback):
+    """One line per epoch with loss, AP and time left: in the log, and where no bar can be shown.
+
+    The loss is the mean over the epoch's batches of this process. Losses are logged once per epoch
+    at least, also where an epoch has fewer steps than ``log_every_n_steps``.
+    """
+
+    def __init__(self) -> None:
+        self._begun, self._first, self._validated = 0.0, 0, False
+        self._total: torch.Tensor | float = 0.0
+        self._batches = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self._begun, self._first = time.monotonic(), trainer.current_epoch
+        steps = trainer.num_training_batches // trainer.accumulate_grad_batches
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        trainer.log_every_n_steps = max(1, int(min(every, steps)))  # type: ignore[attr-defined]
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget the last epoch."""
+        self._total, self._batches, self._validated = 0.0, 0, False
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,  # noqa: ANN401
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """Add the batch's loss, without waiting for the device."""
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        if loss is not None:
+            self._total = self._total + loss.detach() * trainer.accumulate_grad_batches
+            self._batches += 1
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """This epoch has an AP."""
+        self._validated = True
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the line."""
+        if not trainer.is_global_zero:
+            return
+        done, last = trainer.current_epoch + 1, trainer.max_epochs or 0
+        parts = [f"loss {float(self._total) / max(self._batches, 1):.4g}"]
+        if self._validated and "val/AP" in trainer.callback_metrics:
+            parts.append(f"AP {100 * float(trainer.callback_metrics['val/AP']):.1f}")
+        seconds = (time.monotonic() - self._begun) / (done - self._first) * max(last - done, 0)
+        line = f"epoch {done}/{last}: {', '.join(parts)}, {timedelta(seconds=round(seconds))} left"
+        _log.info(line)
+        if not console.is_terminal:
+            console.print(line, highlight=False, soft_wrap=True)
 
 
 class PosePictures(L.Callback):

@@ -51,7 +51,9 @@ def run_pipeline(cfg: DictConfig, overrides: list[str]) -> float | None:
     run_dir = Path(cfg.run_dir)
     rows: dict[str, dict[str, Any]] = {}
     ckpts: dict[str, str] = {}
-    for label in _labels(cfg):
+    labels = _labels(cfg)
+    for number, label in enumerate(labels, start=1):
+        console.print(f"stage {number} of {len(labels)}: {label}", highlight=False)
         stage = cfg.pipeline.stages[label]
         if label == "teacher" and teacher_given:
             rows[label] = _score_given(cfg) if rank() == 0 else {}

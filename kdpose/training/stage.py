@@ -27,6 +27,7 @@ from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.runtime.ranks import rank
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.training import dashboards
+from kdpose.training.callbacks import EpochLines
 from kdpose.training.preflight import check_data
 from kdpose.training.run_folder import finished, open_run
 from kdpose.training.stored_teacher import StoredTeacher
@@ -131,7 +132,7 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
     )
     loggers = list(instantiate(cfg.logger, _convert_="all").values())
     timer = Timer(verbose=False)  # its state is in last.ckpt: a resumed run counts all of it
-    trainer = _trainer(cfg, loggers, [*callbacks, timer])
+    trainer = _trainer(cfg, loggers, [*callbacks, EpochLines(), timer])
     _check_devices(cfg, trainer, datamodule)
     check = None
     if rank() == 0:

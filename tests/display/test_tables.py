@@ -36,6 +36,22 @@ def test_what_is_not_defined_is_not_a_number():
     assert other == ["det", "50.0", "100.0", "25.0"]
 
 
+def test_80_columns_keep_every_digit():
+    figures = {f"AP{end}": 0.667 for end in ("50", "75", "M", "L", "_easy", "_medium", "_hard")}
+    row = RECORD | figures | {"APM": 0.667, "APL": 0.667, "AR": 1.0}
+    rows = {"a_run_of_a_long_name/with_a_folder": row | {"params": 31_289_521, "gmacs": 7.69179}}
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(metrics_table("title", rows))
+    text = capture.get()
+    assert "…" not in text
+    assert text.count("66.7") == 7
+    assert "31.29" in text
+    assert "7.692" in text
+    assert "a_run" in text
+    assert "folder" in text
+
+
 def test_cost_where_it_is_known():
     cost = {"params": 31_289_521, "gmacs": 7.69179}
     rows = printed({"net": RECORD | cost})

@@ -162,12 +162,7 @@ def pack_split(cfg: DictConfig) -> Pack:
 
     Args:
         cfg: ``conf/pack.yaml``'s keys.
-
-    Raises:
-        ValueError: ``split`` is unknown.
     """
-    if cfg.split not in ("train", "val"):
-        raise ValueError(f"split must be train or val, got {cfg.split}")
     where = cfg.dataset[cfg.split]
     skeleton = instantiate(cfg.dataset.skeleton, _convert_="all")
     persons = load_persons(where.annotations, skeleton, f"dataset.{cfg.split}.annotations")

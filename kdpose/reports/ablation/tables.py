@@ -126,7 +126,10 @@ def as_console(title: str, cells: Cells) -> Table:
     """A table for the terminal."""
     table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     for index, name in enumerate(cells[0]):
-        table.add_column(name, justify="right" if index else "left", no_wrap=True)
+        if index:
+            table.add_column(name, justify="right", no_wrap=True)
+        else:
+            table.add_column(name, overflow="fold")
     for line in cells[1:]:
         table.add_row(*line)
     return table

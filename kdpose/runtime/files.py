@@ -1,0 +1,71 @@
+"""Files that must exist, checked before anything slow is imported."""
+
+import glob
+from pathlib import Path
+
+from kdpose.runtime.moved import words_for
+
+
+def how_to_mend(key: str) -> str:
+    """What to set where the files of a config key are missing."""
+    if key.startswith(("data.", "dataset.")):  # of a data set that is laid out as usual
+        return "set dataset.root or KDPOSE_DATA to where the data lies"
+    return f"set {key}=PATH"
+
+
+def check_file(path: str | Path, key: str) -> Path:
+    """The path of a file that exists.
+
+    Args:
+        path: of the file.
+        key: config key that the path came from, for the error.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+    """
+    path = Path(path)
+    if not path.is_file():
+        where = f"at {path.absolute()} (from {key})"
+        if "annotations" not in key:
+            raise FileNotFoundError(f"no file {where}")
+        raise FileNotFoundError(f"no annotations {where}; {how_to_mend(key)}")
+    return path
+
+
+def check_checkpoint(path: str | Path, key: str) -> Path:
+    """The path of a checkpoint that exists; the error names the command that trains it.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+    """
+    path = Path(path)
+    if not path.is_file():
+        words = words_for(path.parent.name) if path.suffix == ".ckpt" else None
+        way = f"train it by `python -m kdpose.train {words}` or " if words else ""
+        raise FileNotFoundError(
+            f"no checkpoint at {path.absolute()} (from {key}); {way}set {key}=PATH"
+        )
+    return path
+
+
+def check_source(source: str) -> None:
+    """Refuse a source of images or video that is neither a path, a pattern, a camera nor a URL.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+    """
+    elsewhere = source == "-" or source.isdecimal() or "://" in source
+    if not elsewhere and not Path(source).exists() and not glob.has_magic(source):
+        raise FileNotFoundError(
+            f"no image, video or folder at {Path(source).absolute()} (from source)"
+        )
+
+
+def check_folder(path: str | Path, key: str) -> None:
+    """Refuse a folder that does not exist.
+
+    Raises:
+        FileNotFoundError: the folder is not there.
+    """
+    if not Path(path).is_dir():
+        raise FileNotFoundError(f"no folder at {Path(path).absolute()} (from {key})")
