@@ -48,8 +48,7 @@ def test_80_columns_keep_every_digit():
     assert text.count("66.7") == 7
     assert "31.29" in text
     assert "7.692" in text
-    assert "a_run" in text
-    assert "folder" in text
+    assert "a_run_of" in text
 
 
 def test_cost_where_it_is_known():
