@@ -14,7 +14,7 @@ def metrics_table(title: str, rows: dict[str, dict[str, Any]]) -> Table:
     """AP, AR and, if known, cost side by side, in percent; ``n/a`` if undefined."""
     shown = [name for name in METRICS if any(name in row for row in rows.values())]
     costs = all("params" in row for row in rows.values())
-    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(title=title, box=box.SIMPLE, padding=0)
     table.add_column("model", overflow="fold")  # alone gives way where the console is narrow
     for name in table_header(shown, costs):
         table.add_column(name, justify="right", no_wrap=True)
