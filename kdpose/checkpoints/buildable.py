@@ -7,75 +7,64 @@ and the values are lists, dicts, strings, numbers, booleans and None that are ne
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+import pkgutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdpose.backbones.hrnet import HRNet
-from kdpose.backbones.movenet import MoveNetPyramid
-from kdpose.backbones.timm_pyramid import TimmPyramid
 from kdpose.checkpoints.plain import check_plain, check_values, short
 from kdpose.codecs.heatmap import Heatmap
 from kdpose.codecs.simcc import SimCC
-from kdpose.heads.heatmap import HeatmapHead
-from kdpose.heads.simcc import SimCCHead
-from kdpose.heads.simcc_maps import SimCCMapsHead
 from kdpose.pose_net import PoseNet, RefinedPoseNet
-from kdpose.refiners.igp_gcn import IGPGCN
-from kdpose.skeletons.skeleton import Skeleton
 
-_SCORES = 2**31  # weights of a head over bins
-_WEIGHTS = ("pretrained", "pretrained_file")  # keys of earlier files, where they ask for none
-_TARGET, _PARTIAL = "_target_", "_partial_"
-_LATER = ("head", "refiner")  # kinds whose other arguments the network around them gives
+# what may be built, and the place that it fits; a new part of a network is one more line
+TABLE = {
+    "kdpose.pose_net.PoseNet": "net",
+    "kdpose.pose_net.RefinedPoseNet": "refined net",
+    "kdpose.backbones.hrnet.HRNet": "backbone",
+    "kdpose.backbones.movenet.MoveNetPyramid": "backbone",
+    "kdpose.backbones.timm_pyramid.TimmPyramid": "backbone",
+    "kdpose.codecs.heatmap.Heatmap": "codec",
+    "kdpose.codecs.simcc.SimCC": "codec",
+    "kdpose.heads.heatmap.HeatmapHead": "head",
+    "kdpose.heads.simcc.SimCCHead": "head",
+    "kdpose.heads.simcc_maps.SimCCMapsHead": "head",
+    "kdpose.refiners.igp_gcn.IGPGCN": "refiner",
+    "kdpose.skeletons.skeleton.Skeleton.from_dict": "skeleton",
+    "kdpose.keypoints.Skeleton.from_dict": "skeleton",  # an earlier name
+}
+_TODAY = {"kdpose.keypoints.Skeleton.from_dict": "kdpose.skeletons.skeleton.Skeleton.from_dict"}
 
 
 @dataclass(frozen=True)
-class _Part:
-    """One class of the table.
+class _Kind:
+    """A place in a network.
 
     Attributes:
-        kind: the place that it fits.
-        make: builds it.
         given: arguments that come from the network around it, so never from a file.
-        slots: kinds of the parts that it takes by key.
+        slots: kinds of the parts that it takes, by argument.
+        later: whether that network completes it.
     """
 
-    kind: str
-    make: Callable[..., Any]
     given: frozenset[str] = frozenset()
     slots: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def keys(self) -> frozenset[str]:
-        """What a description may set."""
-        return frozenset(inspect.signature(self.make).parameters) - self.given
+    later: bool = False
 
 
-_OF_HEAD = frozenset(("in_channels", "num_joints", "feature_size", "bins"))
-_OF_REFINER = frozenset(("channels", "strides", "input_size", "num_joints", "limbs"))
-_HUB = frozenset(("pretrained",))
-_FROM_DICT = _Part("skeleton", Skeleton.from_dict)
-_PARTS_OF_NET = {"backbone": "backbone", "head": "head", "codec": "codec", "skeleton": "skeleton"}
-
-TABLE: Mapping[str, _Part] = {
-    "kdpose.pose_net.PoseNet": _Part("net", PoseNet, slots=_PARTS_OF_NET),
-    "kdpose.pose_net.RefinedPoseNet": _Part(
-        "refined", RefinedPoseNet, slots={"student": "net", "refiner": "refiner"}
+_WEIGHTS = ("pretrained", "pretrained_file")  # keys of earlier files, where they ask for none
+_KINDS = {
+    "net": _Kind(slots={name: name for name in ("backbone", "head", "codec", "skeleton")}),
+    "refined net": _Kind(slots={"student": "net", "refiner": "refiner"}),
+    "backbone": _Kind(frozenset(_WEIGHTS)),
+    "codec": _Kind(),
+    "head": _Kind(frozenset(("in_channels", "num_joints", "feature_size", "bins")), later=True),
+    "refiner": _Kind(
+        frozenset(("channels", "strides", "input_size", "num_joints", "limbs")), later=True
     ),
-    "kdpose.backbones.hrnet.HRNet": _Part("backbone", HRNet, _HUB),
-    "kdpose.backbones.movenet.MoveNetPyramid": _Part("backbone", MoveNetPyramid),
-    "kdpose.backbones.timm_pyramid.TimmPyramid": _Part("backbone", TimmPyramid, _HUB),
-    "kdpose.codecs.heatmap.Heatmap": _Part("codec", Heatmap),
-    "kdpose.codecs.simcc.SimCC": _Part("codec", SimCC),
-    "kdpose.heads.heatmap.HeatmapHead": _Part("head", HeatmapHead, _OF_HEAD),
-    "kdpose.heads.simcc.SimCCHead": _Part("head", SimCCHead, _OF_HEAD),
-    "kdpose.heads.simcc_maps.SimCCMapsHead": _Part("head", SimCCMapsHead, _OF_HEAD),
-    "kdpose.refiners.igp_gcn.IGPGCN": _Part("refiner", IGPGCN, _OF_REFINER),
-    "kdpose.skeletons.skeleton.Skeleton.from_dict": _FROM_DICT,
-    # names of earlier versions
-    "kdpose.keypoints.Skeleton.from_dict": _FROM_DICT,
+    "skeleton": _Kind(),
 }
+_SCORES = 2**31  # weights of a head over bins
+_TARGET, _PARTIAL = "_target_", "_partial_"
 
 
 def build(description: Any, where: str) -> PoseNet | RefinedPoseNet:  # noqa: ANN401
@@ -91,7 +80,8 @@ def build(description: Any, where: str) -> PoseNet | RefinedPoseNet:  # noqa: AN
     """
     try:
         check_plain(description)
-        kind = "refined" if _is_refined(description) else "net"
+        refined = isinstance(description, dict) and TABLE.get(str(description.get(_TARGET)))
+        kind = "refined net" if refined == "refined net" else "net"
         net: PoseNet | RefinedPoseNet = _build(description, kind, "net")
     except Exception as error:  # constructors of torch and timm raise many kinds
         reason = " ".join(str(error).split())
@@ -101,48 +91,44 @@ def build(description: Any, where: str) -> PoseNet | RefinedPoseNet:  # noqa: AN
     return net
 
 
-def _is_refined(description: Any) -> bool:  # noqa: ANN401
-    name = description.get(_TARGET) if isinstance(description, dict) else None
-    return isinstance(name, str) and name in TABLE and TABLE[name].kind == "refined"
-
-
 def _build(node: Any, kind: str, key: str) -> Any:  # noqa: ANN401
     """Build the part of one kind that lies under a key."""
-    part = _part(node, kind, key)
+    place, name = _KINDS[kind], _name(node, kind, key)
+    make = pkgutil.resolve_name(_TODAY.get(name, name))  # a name of the table, never the file's
     values = {k: v for k, v in node.items() if k not in (_TARGET, _PARTIAL)}
     if kind == "backbone":
         values = _without_weights(values, key)
-    unknown = sorted(values.keys() - part.keys)
+    keys = inspect.signature(make).parameters.keys() - place.given
+    unknown = sorted(values.keys() - keys)
     if unknown:
-        known = ", ".join(sorted(part.keys)) or "none"
-        raise ValueError(
-            f"{key} has the unknown key '{short(unknown[0])}'; {node[_TARGET]} takes {known}"
-        )
-    check_values({k: v for k, v in values.items() if k not in part.slots}, kind, key)
+        known = ", ".join(sorted(keys)) or "none"
+        raise ValueError(f"{key} has the unknown key '{short(unknown[0])}'; {name} takes {known}")
+    check_values({k: v for k, v in values.items() if k not in place.slots}, kind, key)
     built = {
-        name: _build(value, part.slots[name], f"{key}.{name}") if name in part.slots else value
-        for name, value in values.items()
+        k: _build(v, place.slots[k], f"{key}.{k}") if k in place.slots else v
+        for k, v in values.items()
     }
     if "codec" in built:
         _check_scores(built["codec"], f"{key}.codec")
-    return functools.partial(part.make, **built) if kind in _LATER else part.make(**built)
+    return functools.partial(make, **built) if place.later else make(**built)
 
 
-def _part(node: Any, kind: str, key: str) -> _Part:  # noqa: ANN401
-    """The entry of the table that a node names."""
+def _name(node: Any, kind: str, key: str) -> str:  # noqa: ANN401
+    """The name in the table that a node asks for."""
     if not isinstance(node, dict) or not isinstance(node.get(_TARGET), str):
         raise ValueError(f"{key} must be a dict with a '{_TARGET}', got a {type(node).__name__}")
-    part = TABLE.get(node[_TARGET])
-    if part is None:
+    name: str = node[_TARGET]
+    if name not in TABLE:
         raise ValueError(
-            f"{key} asks for '{short(node[_TARGET])}', which a checkpoint may not build; "
+            f"{key} asks for '{short(name)}', which a checkpoint may not build; "
             "kdpose/checkpoints/buildable.py lists what it may"
         )
-    if part.kind != kind:
-        raise ValueError(f"{key} asks for {node[_TARGET]}, a {part.kind} where a {kind} belongs")
-    if _PARTIAL in node and node[_PARTIAL] is not (kind in _LATER):
-        raise ValueError(f"{key}.{_PARTIAL} must be {str(kind in _LATER).lower()}")
-    return part
+    if TABLE[name] != kind:
+        raise ValueError(f"{key} asks for {name}, a {TABLE[name]} where a {kind} belongs")
+    later = _KINDS[kind].later
+    if _PARTIAL in node and node[_PARTIAL] is not later:
+        raise ValueError(f"{key}.{_PARTIAL} must be {str(later).lower()}")
+    return name
 
 
 def _without_weights(values: dict[str, Any], key: str) -> dict[str, Any]:
