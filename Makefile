@@ -38,7 +38,7 @@ format: setup ## rewrite the code as lint wants it
 	$(BIN)/ruff check --fix .
 
 docs: setup ## the documentation site in site/; a broken link is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 demo: setup ## the whole method on generated crowds, on the CPU
 	OMP_NUM_THREADS=2 GOMP_SPINCOUNT=20000 $(BIN)/python -m kdpose.train +experiment=synthetic_full

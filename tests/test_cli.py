@@ -95,7 +95,7 @@ def test_errors_are_one_helpful_line(
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("predict", "crops: false                  # also write what lies in each box to crops/"),
+        ("predict", "crops: false                  # also write the crop of each box to crops/"),
         ("predict", "  address: null               # of a cluster; null is $RAY_ADDRESS, or this"),
         ("export", "license: null                 # of the weights, for the card in the file"),
         ("doctor", "data_dir: ${oc.env:KDPOSE_DATA,data}"),
