@@ -13,7 +13,7 @@ from mkdocs.structure.pages import Page
 
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)[^)#\s]+")
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-OUTSIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")  # and what they link to
+OUTSIDE = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")  # and what they link to
 
 
 def site_path(path: Path, root: Path) -> str:
