@@ -29,7 +29,7 @@ def run(cfg: DictConfig, command: str) -> Table:
     clock: Clock = what.clock
     if cfg.clock:
         clock = cfg.clock
-    elif torch.cuda.is_available():
+    elif clock == "cpu" and torch.cuda.is_available():
         clock = "wall"  # a process that waits for a GPU uses no time of its own
     with tempfile.TemporaryDirectory(dir=cfg.scratch, prefix="kdpose-benchmark-") as scratch:
         cases = instantiate(what.cases, _partial_=True, _convert_="all")(scratch=Path(scratch))
