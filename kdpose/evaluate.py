@@ -20,9 +20,13 @@ def main(cfg: DictConfig) -> float | None:
     from kdpose.checkpoints.load import chosen
     from kdpose.display.tables import caption, metrics_table
     from kdpose.evaluation.evaluate import evaluate_ckpt, evaluate_file
+    from kdpose.training.teacher_check import build_teacher, onnx_of, stored_file
 
-    metrics = evaluate_file(cfg) if cfg.predictions else evaluate_ckpt(cfg)
-    named = Path(cfg.predictions).stem if cfg.predictions else None
+    teacher = build_teacher(cfg)
+    cfg.predictions = stored_file(teacher) or cfg.predictions
+    onnx = onnx_of(teacher)
+    metrics = evaluate_file(cfg) if cfg.predictions else evaluate_ckpt(cfg, onnx)
+    named = Path(cfg.predictions).stem if cfg.predictions else onnx and onnx.file.stem
     name = named or chosen(cfg.ckpt).absolute().parent.name
     rows = {f"{name}, {k}": row for k, row in metrics.get("sources", {}).items()}
     console.print(metrics_table(caption(metrics), rows or {name: metrics}))

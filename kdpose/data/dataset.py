@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from kdpose.data.annotations import Persons
 from kdpose.data.sources.images import ImageFiles
 from kdpose.data.transforms import (
+    PADDING,
     Augmentation,
     CropPlan,
     Draws,
@@ -80,6 +81,7 @@ class PoseDataset(Dataset[PoseBatch]):
         seed: of the augmentation, which depends on (seed, epoch, person) alone, so that a
             resumed run sees what an uninterrupted one would have seen.
         cache_images: see :class:`kdpose.data.sources.images.ImageFiles`.
+        padding: the region's size relative to the box.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class PoseDataset(Dataset[PoseBatch]):
         augmentation: Augmentation | None = None,
         seed: int = 0,
         cache_images: int = 0,
+        padding: float = PADDING,
     ) -> None:
         self.persons = persons
         self.pixels: Pixels = (
@@ -104,6 +107,7 @@ class PoseDataset(Dataset[PoseBatch]):
         self.teacher_size = teacher_size if teacher_size != input_size else None
         self.augmentation = augmentation
         self.seed = seed
+        self.padding = padding
         self._draws: tuple[int, Draws | None] = (-1, None)
 
     def __len__(self) -> int:
@@ -136,7 +140,7 @@ class PoseDataset(Dataset[PoseBatch]):
     def plan(self, epoch: int, rows: NDArray[np.int64]) -> CropPlan:
         """How these persons are shown in an epoch."""
         persons, (width, height) = self.persons, self.input_size
-        plan = CropPlan(*box_region(persons.box[rows], width / height))
+        plan = CropPlan(*box_region(persons.box[rows], width / height, self.padding))
         if self.augmentation is None:
             return plan._replace(degrees=np.zeros(len(rows)), flip=np.zeros(len(rows), bool))
         if self._draws[0] != epoch:

@@ -43,7 +43,7 @@ def load_training(
         )
     loaded = []
     for number, part in enumerate(parts):
-        persons = _in_joints_of(skeleton, part["annotations"], unlabelled=bool(answers))
+        persons = in_joints_of(skeleton, part["annotations"], unlabelled=bool(answers))
         if answers:
             assert taught is not None
             persons = attach(persons, answers[number], skeleton, taught)
@@ -136,7 +136,7 @@ def _iou(box: NDArray[np.float64], boxes: NDArray[np.float32]) -> NDArray[np.flo
     )
 
 
-def _in_joints_of(skeleton: Skeleton, annotations: str, unlabelled: bool) -> Persons:
+def in_joints_of(skeleton: Skeleton, annotations: str, unlabelled: bool) -> Persons:
     """The persons of a file, their joints in another skeleton's places."""
     key = "dataset.train.annotations"
     try:

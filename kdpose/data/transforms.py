@@ -48,9 +48,9 @@ def fit_aspect(size: Array, aspect: float, padding: float = PADDING) -> Array:
     return (np.stack(fitted, -1) * padding).astype(np.float32)
 
 
-def box_region(box: Array, aspect: float) -> tuple[Array, Array]:
+def box_region(box: Array, aspect: float, padding: float = PADDING) -> tuple[Array, Array]:
     """Centres and sizes of the regions that show boxes ``(..., 4)``: x, y, width, height."""
-    return box[..., :2] + box[..., 2:] * 0.5, fit_aspect(box[..., 2:], aspect)
+    return box[..., :2] + box[..., 2:] * 0.5, fit_aspect(box[..., 2:], aspect, padding)
 
 
 def half_masks(visible: Array, skeleton: Skeleton) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from rich.progress import track
 from torch.utils.data import DataLoader
 
 from kdpose.checkpoints.load import Loaded, chosen, load_net
+from kdpose.checkpoints.onnx_net import OnnxNet
 from kdpose.cli import console
 from kdpose.data.annotations import Persons, concatenate, count, load_persons
 from kdpose.data.dataset import PoseDataset, check_images, collate
 from kdpose.data.detections import box_sources, load_detections
+from kdpose.data.transforms import PADDING
 from kdpose.evaluation.cost import complexity
 from kdpose.evaluation.score import score, score_file
 from kdpose.metrics.pose_results import PoseResults, Predictions, to_results
@@ -29,7 +32,7 @@ _NMS = 0.9  # largest OKS of two persons that may both stay
 
 @torch.inference_mode()
 def predict_poses(
-    net: PoseNet | RefinedPoseNet,
+    net: PoseNet | RefinedPoseNet | OnnxNet,
     dataset: PoseDataset,
     *,
     flip: bool,
@@ -56,8 +59,21 @@ def predict_poses(
     return results.compute()
 
 
+@dataclass(frozen=True)
+class LoadedOnnx:
+    """An ONNX file to score, and the little that is known of it.
+
+    Attributes:
+        net: the network.
+        description: of its data, which are not known: ``dataset`` is empty.
+    """
+
+    net: OnnxNet
+    description: dict[str, Any] = field(default_factory=lambda: {"dataset": {}})
+
+
 def evaluate_net(
-    loaded: Loaded,
+    loaded: Loaded | LoadedOnnx,
     *,
     annotations: str | None = None,
     images: str | None = None,
@@ -71,7 +87,7 @@ def evaluate_net(
     """Score a network on a COCO-format file; by default on its own validation split.
 
     Args:
-        loaded: from :func:`load_net`.
+        loaded: from :func:`load_net`, or an ONNX file.
         annotations: annotation file.
         images: folder of its images; with ``annotations`` alone, the checkpoint's own.
         protocol: ``coco`` or ``crowdpose``.
@@ -104,7 +120,7 @@ def evaluate_net(
         "crowd_cuts": crowd_cuts,
     }
     records: dict[str, dict[str, Any]] = {}
-    cost = complexity(loaded.net)
+    cost = {} if isinstance(loaded.net, OnnxNet) else complexity(loaded.net)
     for name, source in named.items():
         figures = score(path, found[name], skeleton=skeleton, **rules)
         records[name] = figures | _circumstances(loaded, source, len(persons[name]), flip) | cost
@@ -122,7 +138,7 @@ def _data(own: Mapping[str, Any], annotations: str | None, images: str | None) -
 
 
 def _results(
-    loaded: Loaded,
+    loaded: Loaded | LoadedOnnx,
     persons: Mapping[str, Persons],
     images: Path,
     flip: bool,
@@ -132,7 +148,8 @@ def _results(
     everybody = concatenate(*persons.values())
     check_images(everybody, images, "images")
     skeleton, codec = loaded.net.skeleton, loaded.net.codec
-    dataset = PoseDataset(everybody, images, skeleton, codec.input_size)
+    padding = loaded.net.padding if isinstance(loaded.net, OnnxNet) else PADDING
+    dataset = PoseDataset(everybody, images, skeleton, codec.input_size, padding=padding)
     poses = predict_poses(loaded.net, dataset, flip=flip, **options)
     results, start = {}, 0
     for name, part in persons.items():
@@ -150,7 +167,9 @@ def _persons(source: str, annotations: Path, skeleton: Skeleton) -> Persons:
     return load_detections(source, annotations, skeleton)
 
 
-def _circumstances(loaded: Loaded, source: str, boxes: int, flip: bool) -> dict[str, Any]:
+def _circumstances(
+    loaded: Loaded | LoadedOnnx, source: str, boxes: int, flip: bool
+) -> dict[str, Any]:
     """What the poses depend on beside the network's weights."""
     detected = source != "gt"
     return {
@@ -166,7 +185,7 @@ def _circumstances(loaded: Loaded, source: str, boxes: int, flip: bool) -> dict[
 
 
 def _write_results(
-    out: Path, results: Sequence[dict[str, Any]], annotations: Path, loaded: Loaded
+    out: Path, results: Sequence[dict[str, Any]], annotations: Path, loaded: Loaded | LoadedOnnx
 ) -> None:
     if out.suffix == ".zip":
         algorithm = str(loaded.description.get("experiment") or "kdpose")
@@ -176,11 +195,12 @@ def _write_results(
         out.write_text(json.dumps(results))
 
 
-def evaluate_ckpt(cfg: DictConfig) -> dict[str, Any]:
-    """Score the checkpoint that ``conf/evaluate.yaml``'s keys name."""
-    ckpt = chosen(cfg.ckpt)
+def evaluate_ckpt(cfg: DictConfig, onnx: OnnxNet | None = None) -> dict[str, Any]:
+    """Score the checkpoint that ``conf/evaluate.yaml``'s keys name, or an ONNX file instead."""
+    ckpt = chosen(cfg.ckpt) if onnx is None else onnx.file
+    foreign = {"skeleton": cfg.skeleton, "input_size": cfg.input_size, "label": cfg.label}
     metrics = evaluate_net(
-        load_net(ckpt, skeleton=cfg.skeleton, input_size=cfg.input_size, label=cfg.label),
+        load_net(ckpt, **foreign) if onnx is None else LoadedOnnx(onnx),
         annotations=cfg.annotations,
         images=cfg.images,
         protocol=cfg.protocol,

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from kdpose.checkpoints.onnx_net import OnnxNet
 from kdpose.data.annotations import Persons, load_persons
 from kdpose.data.datamodule import CocoKeypointDataModule
 from kdpose.data.dataset import PoseDataset
+from kdpose.data.transforms import PADDING
 from kdpose.evaluation.evaluate import predict_poses
 from kdpose.metrics.keypoint_ap import keypoint_ap
 from kdpose.metrics.oks import best_boxes, mean_pose, person_oks
@@ -78,7 +80,7 @@ class SharedSplit:
             "version": version("kdpose"),
         }
 
-    def measure(self, net: PoseNet, joints: Sequence[int], device: str) -> dict[str, Any]:
+    def measure(self, net: PoseNet | OnnxNet, joints: Sequence[int], device: str) -> dict[str, Any]:
         """Look at the boxes with a network.
 
         Args:
@@ -141,9 +143,12 @@ class SharedSplit:
                 person["num_keypoints"] = min(labelled, person.get("num_keypoints", labelled))
         return content
 
-    def _poses(self, net: PoseNet, device: str) -> Predictions:
+    def _poses(self, net: PoseNet | OnnxNet, device: str) -> Predictions:
         folder = self.data.splits["val"]["images"]
-        dataset = PoseDataset(self.boxes, folder, self.data.skeleton, net.codec.input_size)
+        padding = net.padding if isinstance(net, OnnxNet) else PADDING
+        dataset = PoseDataset(
+            self.boxes, folder, self.data.skeleton, net.codec.input_size, padding=padding
+        )
         net.to(pick_device(device))  # not below: weights moved in inference mode cannot be trained
         with torch.random.fork_rng(devices=[]):  # the training draws what it would draw anyway
             return predict_poses(

@@ -28,10 +28,11 @@ from kdpose.runtime.ranks import rank
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.training import dashboards
 from kdpose.training.callbacks import EpochLines
+from kdpose.training.onnx_teacher import OnnxTeacher
 from kdpose.training.preflight import check_data
 from kdpose.training.run_folder import finished, open_run
 from kdpose.training.stored_teacher import StoredTeacher
-from kdpose.training.teacher_check import build_teacher, check_teacher, start_from_teacher
+from kdpose.training.teacher_check import build_teacher, check_teacher, onnx_of, start_from_teacher
 
 _log = logging.getLogger(__name__)
 Net = PoseNet | RefinedPoseNet
@@ -115,6 +116,9 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
     teacher = build_teacher(cfg)
     if cfg.start is not None:
         start_from(net, cfg.start)
+    onnx = onnx_of(teacher)
+    if isinstance(teacher, OnnxTeacher):
+        teacher = _answered(cfg, teacher, skeleton)
     stored = teacher if isinstance(teacher, StoredTeacher) else None
     if isinstance(teacher, PoseNet):
         start_from_teacher(cfg, net, teacher)
@@ -139,7 +143,7 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
         if cfg.doctor:
             datamodule.prepare_data()
             check_data(cfg, skeleton)
-        check = check_teacher(cfg, module, datamodule, run_dir)
+        check = check_teacher(cfg, module, datamodule, run_dir, onnx)
     metrics: dict[str, Any] = {}
     with dashboards.closing(loggers):
         made_from = dashboards.begin(loggers, cfg, lambda: _cost(net), _sources(cfg))
@@ -151,6 +155,13 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
     if check is not None:
         check.after(run_dir / "predictions.json")
     return trainer.strategy.broadcast(metrics)
+
+
+def _answered(cfg: DictConfig, teacher: OnnxTeacher, skeleton: Skeleton) -> StoredTeacher:
+    """A teacher's answers for all training sets."""
+    train: Any = OmegaConf.to_container(cfg.dataset.train, resolve=True)
+    parts = train if isinstance(train, list) else [train]
+    return teacher.ask(parts, skeleton, num_workers=min(2, cfg.data.num_workers))
 
 
 def _check_devices(cfg: DictConfig, trainer: L.Trainer, data: CocoKeypointDataModule) -> None:

@@ -11,16 +11,20 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
+from kdpose.checkpoints.onnx_net import OnnxNet
 from kdpose.checkpoints.tensors import inherit
 from kdpose.cli import console
 from kdpose.data.datamodule import CocoKeypointDataModule
 from kdpose.evaluation.shared_joints import SharedSplit
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.runtime.provenance import sha256
+from kdpose.skeletons.shared import SkeletonBridge
+from kdpose.training.onnx_teacher import OnnxTeacher
 from kdpose.training.pose_module import PoseModule
 from kdpose.training.stored_teacher import StoredTeacher
 
 _log = logging.getLogger(__name__)
+Teacher = PoseNet | StoredTeacher | OnnxTeacher
 _CONSTANT = 0.01  # crop sides; joints that scatter less over all crops are no answer to the images
 
 
@@ -64,7 +68,7 @@ class TeacherCheck:
 
     def before(
         self,
-        teacher: PoseNet,
+        teacher: PoseNet | OnnxNet,
         record: Path,
         identity: Mapping[str, Any],
         student: PoseNet | None = None,
@@ -140,12 +144,31 @@ class TeacherCheck:
         )  # fmt: skip
 
 
-def build_teacher(cfg: DictConfig) -> PoseNet | StoredTeacher | None:
+def build_teacher(cfg: DictConfig) -> Teacher | None:
     """The teacher of a run, or None; ``teacher`` holds its loader's keys and those of the check."""
     if cfg.teacher is None:
         return None
-    teacher: PoseNet | StoredTeacher = instantiate(_loader(cfg.teacher), _convert_="all")
+    teacher: Teacher = instantiate(_loader(cfg.teacher), _convert_="all")
     return teacher
+
+
+def onnx_of(teacher: Teacher | None) -> OnnxNet | None:
+    """The network of a teacher that is an ONNX file."""
+    return teacher.net if isinstance(teacher, OnnxTeacher) else None
+
+
+def stored_file(teacher: Teacher | None) -> str | None:
+    """The results of a teacher whose answers are stored, to be scored as they are.
+
+    Raises:
+        ValueError: it is a network of kdpose, which ``ckpt`` names; or it has several files.
+    """
+    if isinstance(teacher, PoseNet):
+        raise ValueError("teacher=checkpoint is for training: score it by ckpt=PATH")
+    files = teacher.files if isinstance(teacher, StoredTeacher) else []
+    if len(files) > 1:
+        raise ValueError(f"teacher.file must be one file to be scored, got {len(files)}")
+    return files[0] if files else None
 
 
 def start_from_teacher(cfg: DictConfig, net: PoseNet | RefinedPoseNet, teacher: PoseNet) -> None:
@@ -166,16 +189,30 @@ def start_from_teacher(cfg: DictConfig, net: PoseNet | RefinedPoseNet, teacher: 
 
 
 def check_teacher(
-    cfg: DictConfig, module: PoseModule, data: CocoKeypointDataModule, run_dir: Path
+    cfg: DictConfig,
+    module: PoseModule,
+    data: CocoKeypointDataModule,
+    run_dir: Path,
+    onnx: OnnxNet | None = None,
 ) -> TeacherCheck | None:
     """Print what the teacher can teach, and measure it; None where nothing is to be measured.
+
+    Args:
+        cfg: of the run.
+        module: holds a teacher that is a network of kdpose.
+        data: of the run.
+        run_dir: its folder.
+        onnx: the network whose stored answers teach, if one is at hand.
 
     Raises:
         ValueError: the teacher is refused.
     """
-    if module.teacher is None:
+    if module.teacher is not None:
+        net, bridge = module.teacher.net, module.teacher.bridge
+    elif onnx is not None:
+        net, bridge = onnx, SkeletonBridge.between(module.net.skeleton, onnx.skeleton)
+    else:
         return None
-    bridge = module.teacher.bridge
     console.print(f"teacher: {escape(str(bridge))}", highlight=False)
     _log.info("teacher: %s", bridge)
     options = CheckOptions(**{str(k): v for k, v in cfg.teacher.items() if k in _OPTIONS})
@@ -185,14 +222,17 @@ def check_teacher(
     data.setup("fit")
     split = SharedSplit(data, bridge, cfg.module.flip_test, options.check_persons)
     identity: dict[str, Any] = {"teacher": _loader(cfg.teacher)}
-    for key, path in {"ckpt": cfg.teacher.get("ckpt"), "stage1_ckpt": cfg.stage1_ckpt}.items():
+    files = {"ckpt": cfg.teacher.get("ckpt"), "stage1_ckpt": cfg.stage1_ckpt}
+    for key, path in (files if onnx is None else {**files, "file": onnx.file}).items():
         if path is not None:
             file = Path(path).absolute()
             identity |= {key: str(file), f"{key}_sha256": sha256(file)}
     device = "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
-    check = TeacherCheck(split, identity.get("ckpt", ""), options.force, device)
+    check = TeacherCheck(
+        split, identity.get("ckpt", identity.get("file", "")), options.force, device
+    )
     student = module.net.student if isinstance(module.net, RefinedPoseNet) else None
-    check.before(module.teacher.net, run_dir / "teacher.json", identity, student)
+    check.before(net, run_dir / "teacher.json", identity, student)
     return check
 
 

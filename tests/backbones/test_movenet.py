@@ -60,7 +60,7 @@ def test_a_start_fills_what_the_file_has(tmp_path):
 
 def test_a_start_for_another_network_is_refused_in_one_line(tmp_path):
     torch.save({"backbone.stem.weight": torch.zeros(3)}, tmp_path / "start.pth")
-    with pytest.raises(ValueError, match="1 of 1 tensors have no place.*backbone.stem") as refused:
+    with pytest.raises(ValueError, match="1 of 1 tensors have no place") as refused:
         start_from(student(), str(tmp_path / "start.pth"))
     assert "\n" not in str(refused.value)
 

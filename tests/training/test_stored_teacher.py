@@ -162,7 +162,7 @@ def test_stage2_goes_to_the_answer_where_there_is_one(monkeypatch):
 
 
 def test_a_loss_that_needs_a_feature_map_is_refused():
-    with pytest.raises(ValueError, match="no feature map for Eq. 1"):
+    with pytest.raises(ValueError, match="no feature map"):
         DistillStage1Module(net(16), {"fea": LossTerm(feature_mse)}, OPTIMIZER, multi_step, STORED)
 
 
