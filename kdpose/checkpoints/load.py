@@ -150,6 +150,7 @@ def _description(content: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise ValueError(f"{where}: {error}") from None
     parts = {f"'{KEY}'": description, "'state_dict'": content.get("state_dict")}
     if isinstance(description, dict):
+        description = {"dataset": {}, **description}
         parts |= {f"'{KEY}.{name}'": description.get(name) for name in ("net", "dataset")}
     for name, part in parts.items():
         if not isinstance(part, dict):

@@ -18,6 +18,7 @@ from kdpose.backbones.hrnet import HRNet
 from kdpose.checkpoints.load import load_made_by_run, load_net, load_teacher
 from kdpose.checkpoints.pretrained import build_backbone
 from kdpose.checkpoints.resume import check_resumable
+from kdpose.checkpoints.tensors import start_from
 from kdpose.data.sources.packed import FORMAT, Pack
 from kdpose.predict import main as predict
 
@@ -182,6 +183,7 @@ READERS = {
     "teacher.ckpt": load_teacher,
     "stage1_ckpt": lambda path: load_made_by_run(path, "stage1_ckpt"),
     "resume": check_resumable,
+    "start": lambda path: start_from(torch.nn.Linear(1, 1), str(path)),
     "pretrained_file": lambda path: build_backbone(
         OmegaConf.create({**BACKBONE, "pretrained_file": str(path)})
     ),
@@ -208,7 +210,10 @@ def test_pickles_and_rubbish(reader, kind, canary, tmp_path):
     ("content", "told"),
     [
         ({"kdpose": 3, "state_dict": {}}, "'kdpose' must be a dict"),
-        ({"kdpose": {"net": {}}, "state_dict": {}}, "'kdpose.dataset' must be a dict"),
+        (
+            {"kdpose": {"net": {}, "dataset": 3}, "state_dict": {}},
+            "'kdpose.dataset' must be a dict",
+        ),
         ({"kdpose": {"dataset": {}}, "state_dict": {}}, "'kdpose.net' must be a dict"),
         ({"kdpose": {"net": {}, "dataset": {}}}, "'state_dict' must be a dict"),
         ({"kdpose": {"net": {}, "dataset": {"a": (1,)}}, "state_dict": {}}, "dataset.a is a tuple"),
