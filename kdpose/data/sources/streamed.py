@@ -176,7 +176,7 @@ class Shards:
 def _item(spec: str) -> dict[str, Any]:
     """What litdata says of a sample's structure, in short."""
     _, node = json.loads(spec)
-    leaf = {"type": None, "context": None, "children_spec": []}
+    leaf: dict[str, Any] = {"type": None, "context": None, "children_spec": []}
     leaves = [child for child in node["children_spec"] if child == leaf]
     children = len(leaves) if len(leaves) == len(node["children_spec"]) else -1
     return {
