@@ -108,7 +108,7 @@ def _compared(name: str, run: Evaluation, told: dict[str, Figures]) -> Callable[
         told[name], detections = run()
         reference = told["pycocotools"]
         both = [(value, reference[key]) for key, value in told[name].items()]
-        # equal but for the order in which a mean was summed
+        # equal except for the order of summation
         if any(a is None or b is None or abs(a - b) > 1e-12 for a, b in both):
             raise RuntimeError(f"{name} gave {told[name]}, pycocotools gave {reference}")
         return detections

@@ -43,7 +43,7 @@ def cases(
 
     Ratios are to the configured student (``backbone=``) at the same number of persons, so that the
     refiner's inverse ratio is its share of the student's time.  The limit is a large float32
-    convolution: no network can do its multiply-adds faster, but for 8-bit ones.  Of what is done
+    convolution: no network can do its multiply-adds faster, except in 8 bits.  Of what is done
     without multiply-adds it is one copy of the result or of what is read.
 
     Args:
@@ -80,7 +80,7 @@ def _backbone(name: str) -> Any:  # noqa: ANN401
 
 
 def _networks(name: str, net: PoseNet, reference: str | None, gmacs: float) -> list[Case]:
-    """A network in PyTorch; ``gmacs`` are the student's, in whose persons the limit is told."""
+    """A network in PyTorch; ``gmacs`` are the student's; the limit is in persons of the student."""
     counted = complexity(net)
     facts = {"params M": counted["params"] / 1e6, "GMACs": counted["gmacs"]}
     return [

@@ -1,4 +1,4 @@
-"""Pose networks of other projects, told by the names and shapes of their tensors.
+"""Pose networks of other projects, recognised by the names and shapes of their tensors.
 
 The official HRNet and SimCC code, mmpose 0.x and 1.x and timm name an HRNet's tensors alike; they
 differ in prefixes, in the head, and in whether the last module fuses all of its outputs.
@@ -127,7 +127,7 @@ def recipe(
 ) -> dict[str, Any]:
     """The configuration that builds the network of the file.
 
-    The tensors tell width, joints and, for SimCC, bins and input size; the rest is told here.
+    Width, joints and, for SimCC, bins and input size follow from the tensors; the rest is given.
 
     Args:
         file: what was recognised.

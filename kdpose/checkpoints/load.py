@@ -1,7 +1,7 @@
 """Checkpoints: weights and what rebuilds the network around them.
 
 Our own describe themselves and hold tensors and plain values only, so that
-``torch.load(weights_only=True)`` reads them; others are told by their tensors.
+``torch.load(weights_only=True)`` reads them; others are recognised by their tensors.
 """
 
 from collections.abc import Mapping, Sequence

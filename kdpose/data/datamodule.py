@@ -171,7 +171,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
         return where["images"]
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Augmented training crops in an order drawn anew each epoch."""
+        """Augmented training crops in a new order each epoch."""
         dataset = self.datasets["train"]
         devices, share = self._devices(), self.share()
         sampler = EpochSampler(dataset, *devices, shuffle=True, seed=self.seed, drop_last=True)
@@ -213,7 +213,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader[PoseBatch]:
         """Validation crops in file order; each device has every n-th, padded to an equal number.
 
-        A person that pads is told by its row and counted once (:class:`PoseResults`).
+        A padding person is identified by its row and counted once (:class:`PoseResults`).
         """
         dataset = self.datasets["val"]
         sampler: DistributedSampler[PoseBatch]

@@ -75,7 +75,7 @@ def _drawn(poses: ImagePoses, threshold: float) -> NDArray[np.uint8]:
 
 
 def build_page(demo: Demo, title: str) -> Any:  # noqa: ANN401
-    """The page as Gradio blocks, every control of which asks :meth:`Demo.answer` anew.
+    """The page as Gradio blocks; every control calls :meth:`Demo.answer`.
 
     Raises:
         ValueError: Gradio is not installed.

@@ -149,16 +149,16 @@ class PoseModule(L.LightningModule):
                 compile_parts(self.teacher.net, self.compile_options)
 
     def on_train_batch_start(self, batch: PoseBatch, batch_idx: int) -> None:
-        """Let CUDA graphs write anew where they wrote.
+        """Mark the start of a step for CUDA graphs.
 
-        Without a word on where a step begins, each call of a compiled net is taken for one, and
-        the teacher's would overwrite what the student's gave.
+        Otherwise each call of a compiled network counts as a step, and the teacher overwrites the
+        student's outputs.
         """
         if self.compile_options is not None:
             torch.compiler.cudagraph_mark_step_begin()
 
     def on_after_backward(self) -> None:
-        """Name the parameters that several devices would wait for in vain.
+        """Report parameters without gradients, on which DDP would hang.
 
         Raises:
             ValueError: a parameter has no gradient after the first step.

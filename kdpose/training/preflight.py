@@ -37,7 +37,7 @@ def check_data(cfg: DictConfig, skeleton: Skeleton) -> None:
         case = f"; the first: {first.examples[0]}" if first.examples else ""
         raise ValueError(
             f"the {first.split or 'data'} split has {first.kind} ({first.count}): {first.message}"
-            f"{case}. See all by `{_command(cfg)}`, or go on all the same with doctor=false"
+            f"{case}. See all by `{_command(cfg)}`, or continue anyway with doctor=false"
         )
     warned = [f"{f.split} {f.kind} {f.count}".strip() for f in found if f.severity == "warning"]
     if warned:

@@ -71,8 +71,8 @@ def open_run(cfg: DictConfig) -> tuple[Path, str | None]:
         changed = changes(OmegaConf.load(saved), cfg)
         if changed:
             raise ValueError(
-                f"{run_dir.absolute()} was trained otherwise: {'; '.join(changed[:6])}. "
-                "Take resume=false to start anew (the old run is kept aside) or another name=NAME"
+                f"{run_dir.absolute()} was trained with other settings: {'; '.join(changed[:6])}. "
+                "Use resume=false to start again (the old run is moved aside) or another name=NAME"
             )
         checkpoint = str(last)
     elif cfg.resume not in (False, None, "auto"):

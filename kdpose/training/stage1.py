@@ -25,7 +25,7 @@ class DistillStage1Module(PoseModule):
     which is dropped after training.  Both poses of Eq. 2 and 3 are soft-argmaxes of one
     temperature: labels that are smoothed bias them alike, so they agree where the nets do.
     Under a teacher of another skeleton, Eq. 2 counts the joints that both have and Eq. 3 the limbs
-    between such joints; L_KL and Eq. 1 are as ever.
+    between such joints; L_KL and Eq. 1 are unchanged.
 
     Args:
         net: the student.

@@ -127,7 +127,7 @@ class Shards:
         if strange:
             raise ValueError(
                 f"{self.where}/index.json (from {_KEY}) has a {strange[0]} that kdpose does not "
-                "write, which may run code: make the shards anew with python -m kdpose.pack"
+                "write, which may run code: write the shards again with python -m kdpose.pack"
             )
 
     def check(
@@ -151,7 +151,7 @@ class Shards:
         num_workers: int,
         **options: Any,  # noqa: ANN401
     ) -> StreamingDataLoader:
-        """This device's part of a split's persons, in an order drawn anew each epoch.
+        """This device's part of a split's persons, in a new order each epoch.
 
         Args:
             data: the split, whose pixels are not used.

@@ -88,7 +88,7 @@ def look_over(cfg: DictConfig, data: list[str], run_dir: Path) -> None:
         raise ValueError(
             f"the data have errors, first {worst.kind} ({worst.count}) {worst.split}: "
             f"{worst.message}; all are in {(run_dir / 'doctor.json').absolute()}; doctor=false "
-            "goes on all the same"
+            "continues anyway"
         )
 
 
