@@ -53,7 +53,7 @@ class Persons:
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> "Persons":
         """Some of the persons."""
-        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         return Persons(**{n: None if v is None else v[rows] for n, v in columns.items()})
 
 
