@@ -22,7 +22,11 @@ Kind = Literal["simcc", "heatmap", "keypoints", "joints"]
 Order = Literal["xys", "yxs"]
 Unit = Literal["pixel", "crop"]
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, of 0..255
-_TYPES = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(float)": np.float32}
+_TYPES: dict[str, Any] = {
+    "tensor(uint8)": np.uint8,
+    "tensor(int32)": np.int32,
+    "tensor(float)": np.float32,
+}
 _NEAR = 0.05  # crop sides within which the mirrored answer is the same joint
 Floats = NDArray[np.float32]
 
@@ -115,7 +119,7 @@ class OnnxNet(nn.Module):
         order = f" ({self.order}, {self.unit})" if self.kind == "keypoints" else ""
         return (
             f"{self.kind}{order} of {len(self.skeleton)} joints ({self.skeleton.name}) from "
-            f"{layout} {np.dtype(self.type).name} {width}x{height}, batch "
+            f"{layout} {self.pixel_type.name} {width}x{height}, batch "
             f"{self.batch or 'free'}, padding {self.padding:g}"
         )
 
@@ -146,7 +150,7 @@ class OnnxNet(nn.Module):
                 f"{self.where}: needs one input of images, uint8, int32 or float, NCHW or NHWC; "
                 f"this has {seen}"
             )
-        self.input, self.type = inputs[0].name, _TYPES[inputs[0].type]
+        self.input, self.pixel_type = inputs[0].name, np.dtype(_TYPES[inputs[0].type])
         self.nhwc = shape[3] == 3
         self.batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else 0
         height, width = shape[1:3] if self.nhwc else shape[2:]
@@ -159,11 +163,11 @@ class OnnxNet(nn.Module):
     def _run(self, crops: NDArray[np.uint8]) -> dict[str, Floats]:
         """Outputs by name of crops ``(B, H, W, 3)``, in batches that the file takes."""
         pixels: Any = crops[..., ::-1] if self.bgr else crops
-        if self.type == np.float32:
+        if self.pixel_type == np.float32:
             pixels = (pixels - self.mean) / self.std
         if not self.nhwc:
             pixels = pixels.transpose(0, 3, 1, 2)
-        pixels = np.ascontiguousarray(pixels, self.type)
+        pixels = np.ascontiguousarray(pixels, self.pixel_type)
         step = self.batch or len(pixels)
         parts = []
         for start in range(0, len(pixels), step):
@@ -217,8 +221,8 @@ class OnnxNet(nn.Module):
         if self.kind == "simcc":
             x, y = (found.get(name, values[i]) for i, name in enumerate(("simcc_x", "simcc_y")))
             places = [x.argmax(-1) * width / x.shape[-1], y.argmax(-1) * height / y.shape[-1]]
-            joints = torch.from_numpy(np.stack(places, -1).astype(np.float32))
-            return Pose(joints, torch.from_numpy(np.minimum(_certainty(x), _certainty(y))))
+            stacked = torch.from_numpy(np.stack(places, -1).astype(np.float32))
+            return Pose(stacked, torch.from_numpy(np.minimum(_certainty(x), _certainty(y))))
         if self.kind == "heatmap":
             return Heatmap(self.codec.input_size).decode(torch.from_numpy(values[0]))
         points = values[0].reshape(-1, len(self.skeleton), 3)

@@ -140,18 +140,19 @@ class SimCC:
             flip_order: K joint indices, ``Skeleton.flip_order``.
 
         Returns:
-            Logits; those of ``smooth`` are logarithms of probabilities. The reference normalises
-            these before it shifts, so that they need not sum to 1 when a bin has left.
+            Logits; those of ``smooth`` are logarithms of probabilities, normalised after the shift
+            as in the reference.
         """
         order, count = list(flip_order), logits.x.shape[-1]
         x, y = _precise(logits.x[:, order]), _precise(logits.y[:, order])
-        if self.label == "smooth":
-            x, y = x.log_softmax(-1), y.log_softmax(-1)
         index = torch.arange(count, device=x.device, dtype=x.dtype)
         source = (self.split_ratio * (self.input_size[0] - 1) - index).clamp(0, count - 1)
         low = source.floor()
         high = (low + 1).clamp(max=count - 1)
-        return SimCCLogits(torch.lerp(x[..., low.long()], x[..., high.long()], source - low), y)
+        x = torch.lerp(x[..., low.long()], x[..., high.long()], source - low)
+        if self.label == "smooth":
+            x, y = x.log_softmax(-1), y.log_softmax(-1)
+        return SimCCLogits(x, y)
 
     def merge(self, logits: SimCCLogits, mirrored: SimCCLogits) -> SimCCLogits:
         """Average two views of one crop; ``mirrored`` is what :meth:`unflip` returned.

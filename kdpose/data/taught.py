@@ -115,8 +115,8 @@ def _rows(persons: Persons, results: Sequence[Mapping[str, Any]]) -> NDArray[np.
     rows = np.full(len(results), -1, np.int64)
     for number, result in enumerate(results):
         image = int(result.get("image_id", -1))
-        row = by_id.get(result.get("id"))
-        if row is not None and persons.image_id[row] == image:
+        row = by_id.get(result.get("id"), -1)
+        if row >= 0 and persons.image_id[row] == image:
             rows[number] = row
         elif image in by_image and result.get("bbox"):
             candidates = np.array(by_image[image])

@@ -18,10 +18,9 @@ from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.training.fast_nets import compile_parts, folded, has_bfloat16
+from kdpose.training.finite import FiniteCheck
 from kdpose.training.stored_teacher import StoredTeacher
 from kdpose.types import PoseBatch
-
-_CHECK_EVERY = 20  # steps: the check waits for the device
 
 
 class FrozenTeacher:
@@ -128,6 +127,7 @@ class PoseModule(L.LightningModule):
         self.compile_options = compile
         self.backbone_lr = backbone_lr
         self.results = PoseResults(net.codec.input_size)
+        self.finite = FiniteCheck()
 
     def on_fit_start(self) -> None:
         """Bring the teacher to the device that the student was moved to; compile both.
@@ -198,16 +198,19 @@ class PoseModule(L.LightningModule):
         Raises:
             ValueError: naming the term, the step and the images.
         """
-        if self.global_step % _CHECK_EVERY == 0 and not loss.isfinite():
-            bad = [name for name, part in parts.items() if not part.isfinite()]
-            raise ValueError(
-                f"loss {bad} is not finite in epoch {self.current_epoch}, step "
-                f"{self.global_step}, images {batch.image_id[:5].tolist()}: lower the learning "
-                "rate (optimizer.lr) or train in trainer.precision=32-true"
-            )
+        where = f"epoch {self.current_epoch}, step {self.global_step}"
+        self.finite.add(parts, where, batch.image_id)
         size = len(batch.image)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=size)
         self.log_dict({f"train/loss_{k}": part for k, part in parts.items()}, batch_size=size)
+
+    def on_train_epoch_end(self) -> None:
+        """Look at the epoch's last losses.
+
+        Raises:
+            ValueError: one is not finite.
+        """
+        self.finite.look(wait=True)
 
     def validation_step(self, batch: PoseBatch, batch_idx: int) -> None:
         """Decode the batch's poses and keep them.

@@ -207,6 +207,7 @@ def check_teacher(
     Raises:
         ValueError: the teacher is refused.
     """
+    net: PoseNet | OnnxNet
     if module.teacher is not None:
         net, bridge = module.teacher.net, module.teacher.bridge
     elif onnx is not None:

@@ -235,13 +235,13 @@ def test_unflip_at_two_bins_per_pixel_is_the_reference_shift(label):
     codec = SimCC(SIZE, label=label)
     logits = random_logits(3, 17, codec)
     got = codec.unflip(logits, COCO.flip_order)
-    if label == "smooth":  # whose probabilities are averaged: normalised before the shift
-        logits = SimCCLogits(*(scores.log_softmax(-1) for scores in logits))
     for k, other in enumerate(COCO.flip_order):
         reverse = logits.x[:, other].flip(-1)
-        assert torch.equal(got.x[:, k, :-1], reverse[:, 1:])
-        assert torch.equal(got.x[:, k, -1], reverse[:, -1])
-        assert torch.equal(got.y[:, k], logits.y[:, other])
+        x, y = torch.cat([reverse[:, 1:], reverse[:, -1:]], -1), logits.y[:, other]
+        if label == "smooth":  # whose probabilities are averaged: normalised after the shift
+            x, y = x.log_softmax(-1), y.log_softmax(-1)
+        assert torch.equal(got.x[:, k], x)
+        assert torch.equal(got.y[:, k], y)
 
 
 def test_unflip_between_bins_keeps_sub_pixel_places():
@@ -273,8 +273,9 @@ def test_merge_averages_probabilities_or_logits():
     second = SimCCLogits(torch.tensor([[[0.0, 5.0, 0.0, 6.0]]]), torch.ones(1, 1, 4))
     codec = SimCC((2, 2))
     smooth = codec.merge(first, codec.unflip(second, (0,)))
-    p = second.x.softmax(-1)[0, 0]
-    shifted = torch.stack([p[2], p[1], p[0], p[0]])  # mirrored, and one bin to the left
+    row = second.x[0, 0]
+    # mirrored, one bin to the left, and normalised after that
+    shifted = torch.stack([row[2], row[1], row[0], row[0]]).softmax(0)
     torch.testing.assert_close(smooth.x[0, 0].exp(), (first.x.softmax(-1)[0, 0] + shifted) / 2)
     torch.testing.assert_close(smooth.y.exp(), torch.full((1, 1, 4), 0.25))
     codec = SimCC((2, 2), label="gaussian")
@@ -287,12 +288,12 @@ def slow_flip_test(codec, logits, mirrored, order):
     """The published flip test at k = 2, joint by joint: joints in pixels and their scores."""
 
     def axis(row, other, reverse):
+        if reverse:
+            other = other.flip(0)
+            other = torch.cat([other[1:], other[-1:]])
         if codec.label == "smooth":
             row, other = row.softmax(0), other.softmax(0)
         other = other.tolist()
-        if reverse:
-            other = other[::-1]
-            other = [*other[1:], other[-1]]
         mean = [(a + b) / 2 for a, b in zip(row.tolist(), other, strict=True)]
         if codec.label == "gaussian":
             mean = torch.tensor(mean).softmax(0).tolist()
