@@ -1,9 +1,10 @@
 """Pose networks of any project as ONNX files: what goes in and comes out is recognised."""
 
 import importlib
+import inspect
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -231,6 +232,25 @@ class OnnxNet(nn.Module):
         if self.unit == "crop":
             joints = joints * np.array([width, height], np.float32) - 0.5  # edges to pixel centres
         return Pose(torch.from_numpy(joints.copy()), torch.from_numpy(scores.copy()))
+
+
+@dataclass(frozen=True)
+class LoadedOnnx:
+    """An ONNX file in the place of a checkpoint.
+
+    Attributes:
+        net: the network.
+        description: what a checkpoint would say; of data, nothing.
+    """
+
+    net: OnnxNet
+    description: dict[str, Any] = field(default_factory=lambda: {"dataset": {}})
+
+
+def open_onnx(keys: Mapping[str, Any]) -> OnnxNet:
+    """The network that ``conf/teacher/onnx.yaml``'s keys describe, without those of training."""
+    known = set(inspect.signature(OnnxNet.__init__).parameters) - {"self"}
+    return OnnxNet(**{key: value for key, value in keys.items() if key in known})
 
 
 def _session(file: Path, where: str, threads: int) -> Any:  # noqa: ANN401

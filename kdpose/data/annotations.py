@@ -54,7 +54,8 @@ class Persons:
     def __getitem__(self, rows: slice | NDArray[Any]) -> "Persons":
         """Some of the persons."""
         columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Persons(**{n: None if v is None else v[rows] for n, v in columns.items()})
+        taken: dict[str, Any] = {n: None if v is None else v[rows] for n, v in columns.items()}
+        return Persons(**taken)
 
 
 class _Image(msgspec.Struct):

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from rich.progress import track
 from torch.utils.data import DataLoader
 
 from kdpose.checkpoints.load import Loaded, chosen, load_net
-from kdpose.checkpoints.onnx_net import OnnxNet
+from kdpose.checkpoints.onnx_net import LoadedOnnx, OnnxNet
 from kdpose.cli import console
 from kdpose.data.annotations import Persons, concatenate, count, load_persons
 from kdpose.data.dataset import PoseDataset, check_images, collate
@@ -57,19 +56,6 @@ def predict_poses(
             batch.size,
         )
     return results.compute()
-
-
-@dataclass(frozen=True)
-class LoadedOnnx:
-    """An ONNX file to score, and the little that is known of it.
-
-    Attributes:
-        net: the network.
-        description: of its data, which are not known: ``dataset`` is empty.
-    """
-
-    net: OnnxNet
-    description: dict[str, Any] = field(default_factory=lambda: {"dataset": {}})
 
 
 def evaluate_net(

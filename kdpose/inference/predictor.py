@@ -10,7 +10,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from kdpose.checkpoints.load import Loaded, chosen, load_net
-from kdpose.data.transforms import box_region, crop_matrix, warp
+from kdpose.checkpoints.onnx_net import LoadedOnnx
+from kdpose.data.transforms import PADDING, box_region, crop_matrix, warp
 from kdpose.inference.images import ImageLike, open_image
 from kdpose.inference.poses import ImagePoses
 from kdpose.metrics.rescoring import image_joints
@@ -25,17 +26,22 @@ class Predictor:
     """Finds poses in images.
 
     Args:
-        loaded: from :func:`kdpose.checkpoints.load.load_net`.
+        loaded: from :func:`kdpose.checkpoints.load.load_net`, or an ONNX file.
         device: ``auto`` is a GPU if there is one.
         flip: average with the mirrored crop: slower, slightly better.
         batch_size: persons per batch.
     """
 
     def __init__(
-        self, loaded: Loaded, device: str = "auto", flip: bool = False, batch_size: int = 32
+        self,
+        loaded: Loaded | LoadedOnnx,
+        device: str = "auto",
+        flip: bool = False,
+        batch_size: int = 32,
     ) -> None:
         self.device = pick_device(device)
         self.net = loaded.net.to(self.device)
+        self._padding = loaded.net.padding if isinstance(loaded, LoadedOnnx) else PADDING
         self.description = loaded.description
         self.skeleton = loaded.net.skeleton
         self.flip = flip
@@ -117,7 +123,7 @@ class Predictor:
         crops: list[NDArray[np.uint8]] = []
         found: deque[_Pose] = deque()
         for tag, image, boxes, box_scores in images:
-            look = _look(image, boxes, box_scores, width / height)
+            look = _look(image, boxes, box_scores, width / height, self._padding)
             waiting.append((tag, look))
             for center, size in zip(look.centers, look.sizes, strict=True):
                 crops.append(
@@ -171,11 +177,15 @@ class _Look(NamedTuple):
 
 
 def _look(
-    image: ImageLike, boxes: ArrayLike | None, box_scores: ArrayLike | None, aspect: float
+    image: ImageLike,
+    boxes: ArrayLike | None,
+    box_scores: ArrayLike | None,
+    aspect: float,
+    padding: float,
 ) -> _Look:
     pixels = np.array(open_image(image))
     where = _boxes(boxes, pixels)
-    return _Look(pixels, where, _scores(box_scores, where), *box_region(where, aspect))
+    return _Look(pixels, where, _scores(box_scores, where), *box_region(where, aspect, padding))
 
 
 def _boxes(boxes: ArrayLike | None, picture: NDArray[np.uint8]) -> NDArray[np.float32]:

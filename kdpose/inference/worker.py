@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from hydra.utils import instantiate
 from numpy.typing import NDArray
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from kdpose.checkpoints.load import chosen, load_net
+from kdpose.checkpoints.load import Loaded, chosen, load_net
+from kdpose.checkpoints.onnx_net import LoadedOnnx, open_onnx
 from kdpose.inference.boxes import BoxSource, box_source
 from kdpose.inference.images import ImageFile, open_image
 from kdpose.inference.pictures import Painter, save_crops, save_drawn
@@ -85,10 +87,23 @@ def build_worker(cfg: DictConfig, ids: Collection[int] | None = None) -> ImageWo
         ValueError: a file does not fit.
     """
     Image.MAX_IMAGE_PIXELS = _PIXELS
-    options = {key: cfg[key] for key in ("skeleton", "input_size", "label")}
-    loaded = load_net(chosen(cfg.ckpt), **options)
-    predictor = Predictor(loaded, cfg.device, cfg.flip, cfg.batch_size)
+    predictor = Predictor(_loaded(cfg), cfg.device, cfg.flip, cfg.batch_size)
     painter = Painter(cfg.threshold, predictor.stage1() if cfg.compare else None)
     boxes = box_source(str(cfg.boxes), **cfg.detector, device=predictor.device, ids=ids)
     out = Path(cfg.out)
     return ImageWorker(predictor, boxes, out, painter if cfg.draw else None, cfg.crops)
+
+
+def _loaded(cfg: DictConfig) -> Loaded | LoadedOnnx:
+    """The checkpoint, or the ONNX file of ``teacher``.
+
+    Raises:
+        ValueError: ``teacher`` is something else.
+    """
+    if cfg.teacher is None:
+        options = {key: cfg[key] for key in ("skeleton", "input_size", "label")}
+        return load_net(chosen(cfg.ckpt), **options)
+    keys: Any = OmegaConf.to_container(cfg.teacher, resolve=True)
+    if "order" not in keys:
+        raise ValueError("only teacher=onnx finds poses: a checkpoint is given by ckpt=PATH")
+    return LoadedOnnx(open_onnx({**keys, "skeleton": instantiate(cfg.teacher.skeleton)}))

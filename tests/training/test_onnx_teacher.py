@@ -1,0 +1,137 @@
+"""An ONNX file answers once for each person, and its answers teach, score and predict alike."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+
+from kdpose.data.taught import load_training
+from kdpose.skeletons.skeleton import Skeleton
+from kdpose.training.onnx_teacher import OnnxTeacher
+
+W, H = 48, 64
+DOTS = Skeleton("dots", ("left_dot", "dot", "right_dot"), ((0, 1), (1, 2)), (0.1, 0.1, 0.1))
+PLACES = np.array([[60.0, 50.0], [90.0, 90.0], [120.0, 70.0]])  # image pixels
+
+
+def places(number):
+    """Where a photograph shows the dots."""
+    return PLACES + np.array([0, 3 * number])
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A heatmap network that finds red, green and blue; the mirrored view exchanges red and blue.
+
+    So it is no good with flips, which the tests that want exact places leave out.
+    """
+    nodes = [
+        helper.make_node("MaxPool", ["image"], ["map"], kernel_shape=[4, 4], strides=[4, 4]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "dots",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ("n", 3, H, W))],
+        [helper.make_tensor_value_info("map", TensorProto.FLOAT, None)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "dots.onnx")
+    return str(tmp_path / "dots.onnx")
+
+
+@pytest.fixture
+def part(tmp_path):
+    """Two photographs, each of one person with a red, a green and a blue dot, boxes alone."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in (1, 2):
+        pixels = np.zeros((160, 200, 3), np.uint8)
+        for channel, (x, y) in enumerate(places(number).astype(int)):
+            pixels[y - 4 : y + 5, x - 4 : x + 5, channel] = 255
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    content = {
+        "images": [{"id": n, "file_name": f"{n}.png", "width": 200, "height": 160} for n in (1, 2)],
+        "categories": [{"id": 1, "name": "dots", "keypoints": list(DOTS.joints)}],
+        "annotations": [
+            {"id": 10 + n, "image_id": n, "bbox": [40, 30, 100, 90], "category_id": 1}
+            for n in (1, 2)
+        ],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    return {"annotations": str(tmp_path / "boxes.json"), "images": str(folder)}
+
+
+def teacher(file, folder):
+    options = {"mean": [0, 0, 0], "std": [255, 255, 255], "threads": 1}
+    return OnnxTeacher.open(file, str(folder), skeleton=DOTS, **options)
+
+
+def test_answers_are_in_image_pixels_and_teach_persons_without_labels(tmp_path, file, part):
+    stored = teacher(file, tmp_path / "answers").ask([part], DOTS, num_workers=0)
+
+    persons = load_training([part], DOTS, stored.files, stored.skeleton)
+
+    assert persons.visible.sum() == 0
+    assert persons.taught is not None
+    for number, found in zip((1, 2), persons.taught, strict=True):
+        assert abs(found[1] - (places(number)[1])).max() < 12  # a cell of the map
+    results = json.loads(Path(stored.files[0]).read_text())
+    assert [result["id"] for result in results] == [11, 12]
+    assert results[0]["bbox"] == [40, 30, 99, 89]
+
+
+def test_it_is_asked_once(tmp_path, file, part, monkeypatch):
+    first = teacher(file, tmp_path / "answers").ask([part], DOTS, num_workers=0)
+    monkeypatch.setattr("kdpose.training.onnx_teacher.predict_poses", None)
+    again = teacher(file, tmp_path / "answers").ask([part], DOTS, num_workers=0)
+    assert again.files == first.files
+
+
+@pytest.mark.parametrize("what", ["annotations", "options"])
+def test_other_annotations_or_options_are_other_answers(tmp_path, file, part, what):
+    first = teacher(file, tmp_path / "answers").ask([part], DOTS, num_workers=0)
+    if what == "annotations":
+        content = json.loads(Path(part["annotations"]).read_text())
+        content["annotations"][0]["bbox"][0] += 1
+        (tmp_path / "boxes.json").write_text(json.dumps(content))
+        other = teacher(file, tmp_path / "answers")
+    else:
+        other = OnnxTeacher.open(file, str(tmp_path / "answers"), skeleton=DOTS, padding=1.5)
+    assert other.ask([part], DOTS, num_workers=0).files != first.files
+
+
+def run(module, *words):
+    command = [sys.executable, "-m", f"kdpose.{module}", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_predicted_poses_are_a_file_that_teaches(tmp_path, file, part):
+    yaml = tmp_path / "dots.yaml"
+    yaml.write_text("joints: [left_dot, dot, right_dot]\n")
+    done = run(
+        "predict",
+        "teacher=onnx",
+        f"teacher.file={file}",
+        "teacher.skeleton._target_=kdpose.skeletons.files.read_skeleton",
+        f"teacher.skeleton.path={yaml}",
+        f"source={part['annotations']}",
+        f"images={part['images']}",
+        f"boxes={part['annotations']}",
+        f"out={tmp_path / 'out'}",
+        "draw=false",
+        "flip=false",
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+    file = str(tmp_path / "out" / "predictions.json")
+    persons = load_training([part], DOTS, [file], DOTS)
+
+    assert persons.taught is not None
+    for number, found in zip((1, 2), persons.taught, strict=True):
+        assert abs(found - (places(number))).max() < 12
