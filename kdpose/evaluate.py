@@ -20,13 +20,10 @@ def main(cfg: DictConfig) -> float | None:
     from kdpose.checkpoints.load import chosen
     from kdpose.display.tables import caption, metrics_table
     from kdpose.evaluation.evaluate import evaluate_ckpt, evaluate_file
-    from kdpose.training.teacher_check import build_teacher, onnx_of, stored_file
 
-    teacher = build_teacher(cfg)
-    cfg.predictions = stored_file(teacher) or cfg.predictions
-    onnx = onnx_of(teacher)
-    metrics = evaluate_file(cfg) if cfg.predictions else evaluate_ckpt(cfg, onnx)
-    named = Path(cfg.predictions).stem if cfg.predictions else onnx and onnx.file.stem
+    metrics = evaluate_file(cfg) if cfg.predictions else evaluate_ckpt(cfg)
+    one = cfg.predictions or (cfg.teacher and cfg.teacher.file)
+    named = Path(one).stem if one else None
     name = named or chosen(cfg.ckpt).absolute().parent.name
     rows = {f"{name}, {k}": row for k, row in metrics.get("sources", {}).items()}
     console.print(metrics_table(caption(metrics), rows or {name: metrics}))

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from hydra.utils import instantiate
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -247,10 +248,21 @@ class LoadedOnnx:
     description: dict[str, Any] = field(default_factory=lambda: {"dataset": {}})
 
 
-def open_onnx(keys: Mapping[str, Any]) -> OnnxNet:
-    """The network that ``conf/teacher/onnx.yaml``'s keys describe, without those of training."""
+def open_onnx(teacher: Mapping[str, Any]) -> OnnxNet:
+    """The network that ``conf/teacher/onnx.yaml``'s keys describe, without those of training.
+
+    Raises:
+        FileNotFoundError: see :class:`OnnxNet`.
+        ValueError: see there, or the keys describe another kind of teacher.
+    """
     known = set(inspect.signature(OnnxNet.__init__).parameters) - {"self"}
-    return OnnxNet(**{key: value for key, value in keys.items() if key in known})
+    if not known <= set(teacher):
+        raise ValueError(
+            "only teacher=onnx is a network to run here: a checkpoint is given by ckpt=PATH, "
+            "poses are scored by predictions=FILE"
+        )
+    keys = {key: teacher[key] for key in known if key != "skeleton"}
+    return OnnxNet(**keys, skeleton=instantiate(teacher["skeleton"]))
 
 
 def _session(file: Path, where: str, threads: int) -> Any:  # noqa: ANN401

@@ -11,7 +11,7 @@ from rich.progress import track
 from torch.utils.data import DataLoader
 
 from kdpose.checkpoints.load import Loaded, chosen, load_net
-from kdpose.checkpoints.onnx_net import LoadedOnnx, OnnxNet
+from kdpose.checkpoints.onnx_net import LoadedOnnx, OnnxNet, open_onnx
 from kdpose.cli import console
 from kdpose.data.annotations import Persons, concatenate, count, load_persons
 from kdpose.data.dataset import PoseDataset, check_images, collate
@@ -181,8 +181,9 @@ def _write_results(
         out.write_text(json.dumps(results))
 
 
-def evaluate_ckpt(cfg: DictConfig, onnx: OnnxNet | None = None) -> dict[str, Any]:
+def evaluate_ckpt(cfg: DictConfig) -> dict[str, Any]:
     """Score the checkpoint that ``conf/evaluate.yaml``'s keys name, or an ONNX file instead."""
+    onnx = None if cfg.get("teacher") is None else open_onnx(cfg.teacher)
     ckpt = chosen(cfg.ckpt) if onnx is None else onnx.file
     foreign = {"skeleton": cfg.skeleton, "input_size": cfg.input_size, "label": cfg.label}
     metrics = evaluate_net(

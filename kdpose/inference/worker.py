@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from hydra.utils import instantiate
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from PIL import Image
 
 from kdpose.checkpoints.load import Loaded, chosen, load_net
@@ -95,15 +94,8 @@ def build_worker(cfg: DictConfig, ids: Collection[int] | None = None) -> ImageWo
 
 
 def _loaded(cfg: DictConfig) -> Loaded | LoadedOnnx:
-    """The checkpoint, or the ONNX file of ``teacher``.
-
-    Raises:
-        ValueError: ``teacher`` is something else.
-    """
-    if cfg.teacher is None:
-        options = {key: cfg[key] for key in ("skeleton", "input_size", "label")}
-        return load_net(chosen(cfg.ckpt), **options)
-    keys: Any = OmegaConf.to_container(cfg.teacher, resolve=True)
-    if "order" not in keys:
-        raise ValueError("only teacher=onnx finds poses: a checkpoint is given by ckpt=PATH")
-    return LoadedOnnx(open_onnx({**keys, "skeleton": instantiate(cfg.teacher.skeleton)}))
+    """The checkpoint, or the ONNX file of ``teacher``."""
+    if cfg.get("teacher") is not None:
+        return LoadedOnnx(open_onnx(cfg.teacher))
+    options = {key: cfg[key] for key in ("skeleton", "input_size", "label")}
+    return load_net(chosen(cfg.ckpt), **options)

@@ -32,7 +32,7 @@ from kdpose.training.onnx_teacher import OnnxTeacher
 from kdpose.training.preflight import check_data
 from kdpose.training.run_folder import finished, open_run
 from kdpose.training.stored_teacher import StoredTeacher
-from kdpose.training.teacher_check import build_teacher, check_teacher, onnx_of, start_from_teacher
+from kdpose.training.teacher_check import build_teacher, check_teacher, start_from_teacher
 
 _log = logging.getLogger(__name__)
 Net = PoseNet | RefinedPoseNet
@@ -116,7 +116,7 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
     teacher = build_teacher(cfg)
     if cfg.start is not None:
         start_from(net, cfg.start)
-    onnx = onnx_of(teacher)
+    onnx = teacher.net if isinstance(teacher, OnnxTeacher) else None
     if isinstance(teacher, OnnxTeacher):
         teacher = _answered(cfg, teacher, skeleton)
     stored = teacher if isinstance(teacher, StoredTeacher) else None

@@ -152,25 +152,6 @@ def build_teacher(cfg: DictConfig) -> Teacher | None:
     return teacher
 
 
-def onnx_of(teacher: Teacher | None) -> OnnxNet | None:
-    """The network of a teacher that is an ONNX file."""
-    return teacher.net if isinstance(teacher, OnnxTeacher) else None
-
-
-def stored_file(teacher: Teacher | None) -> str | None:
-    """The results of a teacher whose answers are stored, to be scored as they are.
-
-    Raises:
-        ValueError: it is a network of kdpose, which ``ckpt`` names; or it has several files.
-    """
-    if isinstance(teacher, PoseNet):
-        raise ValueError("teacher=checkpoint is for training: score it by ckpt=PATH")
-    files = teacher.files if isinstance(teacher, StoredTeacher) else []
-    if len(files) > 1:
-        raise ValueError(f"teacher.file must be one file to be scored, got {len(files)}")
-    return files[0] if files else None
-
-
 def start_from_teacher(cfg: DictConfig, net: PoseNet | RefinedPoseNet, teacher: PoseNet) -> None:
     """Give a student its teacher's tensors where ``teacher.inherit`` asks for it.
 
