@@ -239,12 +239,18 @@ class CocoKeypointDataModule(L.LightningDataModule):
         trainer = self.trainer
         return (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
 
-    def score(self, predictions: Predictions) -> dict[str, float | None]:
-        """AP and AR of validation poses; where only a part was predicted, on that part's images."""
+    def score(self, predictions: Predictions, threshold: float = 0.01) -> dict[str, float | None]:
+        """AP and AR of validation poses; where only a part was predicted, on that part's images.
+
+        Args:
+            predictions: of the split.
+            threshold: joint scores up to this do not enter a person's score; the codec's, so that
+                validation and the final evaluation agree.
+        """
         partial = len(predictions) < len(self.datasets["val"])
         return keypoint_ap(
             self.splits["val"]["annotations"],
-            to_results(predictions, self.skeleton.sigmas),
+            to_results(predictions, self.skeleton.sigmas, threshold=threshold),
             protocol=self.protocol,
             sigmas=self.skeleton.sigmas,
             image_ids=sorted(set(predictions.image_id.tolist())) if partial else None,

@@ -234,7 +234,9 @@ class PoseModule(L.LightningModule):
         """Score the split's poses by OKS; subsets without ground truth log nothing."""
         predictions = self.results.compute()
         self.results.reset()
-        scores = self.trainer.datamodule.score(predictions)  # type: ignore[attr-defined]
+        threshold = self.net.codec.score_threshold
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        scores = data.score(predictions, threshold)
         logged = {f"val/{name}": value for name, value in scores.items() if value is not None}
         self.log_dict(logged, rank_zero_only=False)
         if "val/AP" in logged:

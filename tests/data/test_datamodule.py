@@ -249,6 +249,18 @@ def test_a_part_is_scored_on_its_own_images(crowd):
     assert data.score(truth(data, part))["AP"] == pytest.approx(1, abs=0.02)
 
 
+def test_weak_joints_count_for_a_person_s_score_as_the_codec_says(crowd, monkeypatch):
+    data = ready(crowd)
+    asked = []
+    monkeypatch.setattr(
+        "kdpose.data.datamodule.to_results",
+        lambda predictions, sigmas, threshold: asked.append(threshold) or [],
+    )
+    monkeypatch.setattr("kdpose.data.datamodule.keypoint_ap", lambda *_, **__: {})
+    data.score(truth(data, data.val_dataloader()), 0.2)
+    assert asked == [0.2]
+
+
 def test_poses_off_by_a_person_score_nothing(crowd):
     data = ready(crowd)
     batches = [b._replace(joints=b.joints + 40) for b in data.val_dataloader()]
