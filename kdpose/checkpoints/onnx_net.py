@@ -1,6 +1,5 @@
 """Pose networks of any project as ONNX files: what goes in and comes out is recognised."""
 
-import importlib
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kdpose.codecs.heatmap import Heatmap
+from kdpose.runtime.onnx_session import open_session
 from kdpose.skeletons.known import COCO
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.types import Pose
@@ -96,7 +96,7 @@ class OnnxNet(nn.Module):
         super().__init__()
         self.file, self.skeleton = Path(file).absolute(), skeleton
         self.where = f"{self.file} (from teacher.file)"
-        self.session = _session(self.file, self.where, threads)
+        self.session = open_session(self.file, self.where, threads)
         self._read_input(input_size)
         self.bgr = channels == "bgr"
         self.mean = np.array(_MEAN if mean is None else mean, np.float32)
@@ -263,25 +263,6 @@ def open_onnx(teacher: Mapping[str, Any]) -> OnnxNet:
         )
     keys = {key: teacher[key] for key in known if key != "skeleton"}
     return OnnxNet(**keys, skeleton=instantiate(teacher["skeleton"]))
-
-
-def _session(file: Path, where: str, threads: int) -> Any:  # noqa: ANN401
-    if not file.is_file():
-        raise FileNotFoundError(f"no ONNX file at {where}")
-    try:
-        runtime = importlib.import_module("onnxruntime")
-    except ImportError:
-        raise ValueError(f"{where} needs onnxruntime: pip install 'kdpose[export]'") from None
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    providers = [name for name in wanted if name in runtime.get_available_providers()]
-    try:
-        return runtime.InferenceSession(str(file), options, providers=providers)
-    except Exception as error:  # onnxruntime raises kinds of its own
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{where} cannot be read by onnxruntime: {reason}") from None
 
 
 def _certainty(scores: Floats) -> Floats:

@@ -1,0 +1,35 @@
+"""ONNX files opened by onnxruntime, which is an extra."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+
+def open_session(file: Path, where: str, threads: int) -> Any:  # noqa: ANN401
+    """A session on the GPU where the runtime has one, else on the CPU.
+
+    Args:
+        file: the ONNX file.
+        where: names it in errors.
+        threads: of the runtime; 0: all cores.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: onnxruntime is missing or cannot read it.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"no ONNX file at {where}")
+    try:
+        runtime = importlib.import_module("onnxruntime")
+    except ImportError:
+        raise ValueError(f"{where} needs onnxruntime: pip install 'kdpose[export]'") from None
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    providers = [name for name in wanted if name in runtime.get_available_providers()]
+    try:
+        return runtime.InferenceSession(str(file), options, providers=providers)
+    except Exception as error:  # onnxruntime raises kinds of its own
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{where} cannot be read by onnxruntime: {reason}") from None
