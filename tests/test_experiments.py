@@ -33,7 +33,7 @@ OF_OLD = sorted(
         for data in ("coco", "crowdpose", "lspet", "synthetic")
         for recipe in RECIPES
     }
-    | {"lspet_ablation_gpu", "lspet_full_cpu"}
+    | {"lspet_ablation_gpu", "lspet_full_cpu", "lspet_student"}
 )
 
 

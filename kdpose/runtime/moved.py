@@ -37,6 +37,8 @@ _EXPERIMENTS = {
     "lspet_ablation_gpu": "+experiment=ablation dataset=lspet pipeline=ablation_gpu "
     "name=lspet_ablation_gpu",
     "lspet_full_cpu": "+experiment=full dataset=lspet pipeline=two_stage_cpu name=lspet_full_cpu",
+    "lspet_student": "+experiment=ablation dataset=lspet pipeline=student scheme=searched "
+    "name=lspet_student",
 }
 
 
