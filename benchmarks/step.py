@@ -8,14 +8,17 @@ from typing import Any
 
 import lightning as L
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.limits import product
+from kdpose.checkpoints.pretrained import build_backbone
 from kdpose.evaluation.timing import Case
 from kdpose.losses.terms import LossTerm
-from kdpose.pose_net import Backbone, Codec, PoseNet, RefinedPoseNet
+from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.training.fast_nets import has_bfloat16
 from kdpose.training.stage1 import DistillStage1Module
 from kdpose.training.stage2 import RefineStage2Module
@@ -82,9 +85,15 @@ def cases(
     return rows
 
 
-def pose_net(backbone: Backbone, head: Any, codec: Codec, skeleton: Any) -> PoseNet:  # noqa: ANN401
-    """A network in eval mode, of random weights: time does not depend on them."""
-    return PoseNet(backbone, head, codec, skeleton).eval()
+def pose_net(**parts: Any) -> PoseNet:  # noqa: ANN401
+    """A network in eval mode, of random weights: time does not depend on them.
+
+    Args:
+        parts: configurations of ``backbone``, ``head``, ``codec`` and ``skeleton``.
+    """
+    body = build_backbone(OmegaConf.create(parts["backbone"]), weights=False)
+    rest = (instantiate(parts[n], _convert_="all") for n in ("head", "codec", "skeleton"))
+    return PoseNet(body, *rest).eval()
 
 
 def _steps(
