@@ -167,10 +167,10 @@ def test_latency_of_a_network_that_waits():
         time.sleep(0.01)
 
     times = latency(slow, fast, torch.zeros(2, 3, 4, 4).byte().numpy(), rounds=3)
-    assert 20 <= times["torch_ms"] < 40  # of each of two crops
-    assert 5 <= times["file_ms"] < 20
+    assert 20 <= times["torch_ms"] < 60  # of each of two crops
+    assert 5 <= times["file_ms"] < 30
     assert times["speedup_min"] <= times["speedup"] <= times["speedup_max"]
-    assert 1.5 < times["speedup"] < 4.1
+    assert 1.5 < times["speedup"] < 8
 
 
 def test_real_photographs(real_data):
