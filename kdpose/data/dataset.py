@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from kdpose.data.annotations import Persons
 from kdpose.data.sources.images import ImageFiles
+from kdpose.data.taught import FLOOR
 from kdpose.data.transforms import (
     PADDING,
     Augmentation,
@@ -186,7 +187,7 @@ class PoseDataset(Dataset[PoseBatch]):
 
 
 def known_joints(
-    persons: Persons, rows: NDArray[np.int64], floor: float = 0.2
+    persons: Persons, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Labelled joints ``(B, K, 2)`` and v ``(B, K)``, where nobody labelled them the teacher's."""
     joints, visible = persons.joints[rows], persons.visible[rows]
@@ -194,7 +195,7 @@ def known_joints(
         return joints, visible
     lacking = visible == 0
     joints = np.where(lacking[..., None], persons.taught[rows], joints)
-    seen = np.where(persons.taught_score[rows] >= floor, 2, 0).astype(np.float32)
+    seen = np.where(persons.taught_score[rows] >= FLOOR, 2, 0).astype(np.float32)
     return joints, np.where(lacking, seen, visible)
 
 
