@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 from rich.progress import track
 from torch.utils.data import DataLoader
 
+from kdpose.checkpoints.guest_net import GuestNet, LoadedGuest, open_guest
 from kdpose.checkpoints.load import Loaded, chosen, load_net
-from kdpose.checkpoints.onnx_net import LoadedOnnx, OnnxNet, open_onnx
 from kdpose.cli import console
 from kdpose.data.annotations import Persons, concatenate, count, load_persons
 from kdpose.data.dataset import PoseDataset, check_images, collate
@@ -31,7 +31,7 @@ _NMS = 0.9  # largest OKS of two persons that may both stay
 
 @torch.inference_mode()
 def predict_poses(
-    net: PoseNet | RefinedPoseNet | OnnxNet,
+    net: PoseNet | RefinedPoseNet | GuestNet,
     dataset: PoseDataset,
     *,
     flip: bool,
@@ -59,7 +59,7 @@ def predict_poses(
 
 
 def evaluate_net(
-    loaded: Loaded | LoadedOnnx,
+    loaded: Loaded | LoadedGuest,
     *,
     annotations: str | None = None,
     images: str | None = None,
@@ -73,7 +73,7 @@ def evaluate_net(
     """Score a network on a COCO-format file; by default on its own validation split.
 
     Args:
-        loaded: from :func:`load_net`, or an ONNX file.
+        loaded: from :func:`load_net`, or of another project.
         annotations: annotation file.
         images: folder of its images; with ``annotations`` alone, the checkpoint's own.
         protocol: ``coco`` or ``crowdpose``.
@@ -106,7 +106,7 @@ def evaluate_net(
         "crowd_cuts": crowd_cuts,
     }
     records: dict[str, dict[str, Any]] = {}
-    cost = {} if isinstance(loaded.net, OnnxNet) else complexity(loaded.net)
+    cost = {} if isinstance(loaded.net, GuestNet) else complexity(loaded.net)
     for name, source in named.items():
         figures = score(path, found[name], skeleton=skeleton, **rules)
         records[name] = figures | _circumstances(loaded, source, len(persons[name]), flip) | cost
@@ -124,7 +124,7 @@ def _data(own: Mapping[str, Any], annotations: str | None, images: str | None) -
 
 
 def _results(
-    loaded: Loaded | LoadedOnnx,
+    loaded: Loaded | LoadedGuest,
     persons: Mapping[str, Persons],
     images: Path,
     flip: bool,
@@ -134,7 +134,7 @@ def _results(
     everybody = concatenate(*persons.values())
     check_images(everybody, images, "images")
     skeleton, codec = loaded.net.skeleton, loaded.net.codec
-    padding = loaded.net.padding if isinstance(loaded.net, OnnxNet) else PADDING
+    padding = loaded.net.padding if isinstance(loaded.net, GuestNet) else PADDING
     dataset = PoseDataset(everybody, images, skeleton, codec.input_size, padding=padding)
     poses = predict_poses(loaded.net, dataset, flip=flip, **options)
     results, start = {}, 0
@@ -154,7 +154,7 @@ def _persons(source: str, annotations: Path, skeleton: Skeleton) -> Persons:
 
 
 def _circumstances(
-    loaded: Loaded | LoadedOnnx, source: str, boxes: int, flip: bool
+    loaded: Loaded | LoadedGuest, source: str, boxes: int, flip: bool
 ) -> dict[str, Any]:
     """What the poses depend on beside the network's weights."""
     detected = source != "gt"
@@ -171,7 +171,7 @@ def _circumstances(
 
 
 def _write_results(
-    out: Path, results: Sequence[dict[str, Any]], annotations: Path, loaded: Loaded | LoadedOnnx
+    out: Path, results: Sequence[dict[str, Any]], annotations: Path, loaded: Loaded | LoadedGuest
 ) -> None:
     if out.suffix == ".zip":
         algorithm = str(loaded.description.get("experiment") or "kdpose")
@@ -182,12 +182,17 @@ def _write_results(
 
 
 def evaluate_ckpt(cfg: DictConfig) -> dict[str, Any]:
-    """Score the checkpoint that ``conf/evaluate.yaml``'s keys name, or an ONNX file instead."""
-    onnx = None if cfg.get("teacher") is None else open_onnx(cfg.teacher)
-    ckpt = chosen(cfg.ckpt) if onnx is None else onnx.file
-    foreign = {"skeleton": cfg.skeleton, "input_size": cfg.input_size, "label": cfg.label}
+    """Score the checkpoint that ``conf/evaluate.yaml``'s keys name, or the network of a teacher."""
+    loaded: Loaded | LoadedGuest
+    if cfg.get("teacher") is None:
+        ckpt = chosen(cfg.ckpt)
+        foreign = {"skeleton": cfg.skeleton, "input_size": cfg.input_size, "label": cfg.label}
+        loaded, source = load_net(ckpt, **foreign), str(ckpt.absolute())
+    else:
+        loaded = open_guest(cfg.teacher)
+        source = loaded.net.where
     metrics = evaluate_net(
-        load_net(ckpt, **foreign) if onnx is None else LoadedOnnx(onnx),
+        loaded,
         annotations=cfg.annotations,
         images=cfg.images,
         protocol=cfg.protocol,
@@ -199,7 +204,7 @@ def evaluate_ckpt(cfg: DictConfig) -> dict[str, Any]:
         crowd_cuts=tuple(cfg.crowd_cuts),
         results_out=Path(cfg.submission) if cfg.submission else None,
     )
-    return metrics | {"ckpt": str(ckpt.absolute())}
+    return metrics | {"ckpt": source}
 
 
 def evaluate_file(cfg: DictConfig) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kdpose.checkpoints.onnx_net import OnnxNet
+from kdpose.checkpoints.guest_net import GuestNet
 from kdpose.data.annotations import Persons, load_persons
 from kdpose.data.datamodule import CocoKeypointDataModule
 from kdpose.data.dataset import PoseDataset
@@ -80,7 +80,9 @@ class SharedSplit:
             "version": version("kdpose"),
         }
 
-    def measure(self, net: PoseNet | OnnxNet, joints: Sequence[int], device: str) -> dict[str, Any]:
+    def measure(
+        self, net: PoseNet | GuestNet, joints: Sequence[int], device: str
+    ) -> dict[str, Any]:
         """Look at the boxes with a network.
 
         Args:
@@ -143,9 +145,9 @@ class SharedSplit:
                 person["num_keypoints"] = min(labelled, person.get("num_keypoints", labelled))
         return content
 
-    def _poses(self, net: PoseNet | OnnxNet, device: str) -> Predictions:
+    def _poses(self, net: PoseNet | GuestNet, device: str) -> Predictions:
         folder = self.data.splits["val"]["images"]
-        padding = net.padding if isinstance(net, OnnxNet) else PADDING
+        padding = net.padding if isinstance(net, GuestNet) else PADDING
         dataset = PoseDataset(
             self.boxes, folder, self.data.skeleton, net.codec.input_size, padding=padding
         )

@@ -112,7 +112,15 @@ def _written(cfg: DictConfig, shards: Sequence[Shard], worker: ImageWorker) -> I
     if cfg.engine == "local":
         return (write(shard, worker) for shard in shards)
     there = cfg.copy()
-    for key in ("ckpt", "boxes", "out", "skeleton", "detector.weights", "teacher.file"):
+    for key in (
+        "ckpt",
+        "boxes",
+        "out",
+        "skeleton",
+        "detector.weights",
+        "teacher.file",
+        "teacher.model",
+    ):
         value = OmegaConf.select(there, key)
         if value is not None and Path(str(value)).exists():  # not "detector" or "coco"
             OmegaConf.update(there, key, str(Path(value).absolute()))

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from kdpose.checkpoints.guest_net import LoadedGuest
 from kdpose.checkpoints.load import Loaded, chosen, load_net
-from kdpose.checkpoints.onnx_net import LoadedOnnx
 from kdpose.data.transforms import PADDING, box_region, crop_matrix, warp
 from kdpose.inference.images import ImageLike, open_image
 from kdpose.inference.poses import ImagePoses
@@ -26,7 +26,7 @@ class Predictor:
     """Finds poses in images.
 
     Args:
-        loaded: from :func:`kdpose.checkpoints.load.load_net`, or an ONNX file.
+        loaded: from :func:`kdpose.checkpoints.load.load_net`, or a network of another project.
         device: ``auto`` is a GPU if there is one.
         flip: average with the mirrored crop: slower, slightly better.
         batch_size: persons per batch.
@@ -34,14 +34,14 @@ class Predictor:
 
     def __init__(
         self,
-        loaded: Loaded | LoadedOnnx,
+        loaded: Loaded | LoadedGuest,
         device: str = "auto",
         flip: bool = False,
         batch_size: int = 32,
     ) -> None:
         self.device = pick_device(device)
         self.net = loaded.net.to(self.device)
-        self._padding = loaded.net.padding if isinstance(loaded, LoadedOnnx) else PADDING
+        self._padding = loaded.net.padding if isinstance(loaded, LoadedGuest) else PADDING
         self.description = loaded.description
         self.skeleton = loaded.net.skeleton
         self.flip = flip

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from PIL import Image
 
+from kdpose.checkpoints.guest_net import LoadedGuest, open_guest
 from kdpose.checkpoints.load import Loaded, chosen, load_net
-from kdpose.checkpoints.onnx_net import LoadedOnnx, open_onnx
 from kdpose.inference.boxes import BoxSource, box_source
 from kdpose.inference.images import ImageFile, open_image
 from kdpose.inference.pictures import Painter, save_crops, save_drawn
@@ -93,9 +93,9 @@ def build_worker(cfg: DictConfig, ids: Collection[int] | None = None) -> ImageWo
     return ImageWorker(predictor, boxes, out, painter if cfg.draw else None, cfg.crops)
 
 
-def _loaded(cfg: DictConfig) -> Loaded | LoadedOnnx:
-    """The checkpoint, or the ONNX file of ``teacher``."""
+def _loaded(cfg: DictConfig) -> Loaded | LoadedGuest:
+    """The checkpoint, or the network of ``teacher``."""
     if cfg.get("teacher") is not None:
-        return LoadedOnnx(open_onnx(cfg.teacher))
+        return open_guest(cfg.teacher)
     options = {key: cfg[key] for key in ("skeleton", "input_size", "label")}
     return load_net(chosen(cfg.ckpt), **options)

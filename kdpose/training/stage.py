@@ -27,12 +27,17 @@ from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.runtime.ranks import rank
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.training import dashboards
+from kdpose.training.asked_teacher import AskedTeacher
 from kdpose.training.callbacks import EpochLines
-from kdpose.training.onnx_teacher import OnnxTeacher
 from kdpose.training.preflight import check_data
 from kdpose.training.run_folder import finished, open_run
 from kdpose.training.stored_teacher import StoredTeacher
-from kdpose.training.teacher_check import build_teacher, check_teacher, start_from_teacher
+from kdpose.training.teacher_check import (
+    build_teacher,
+    check_teacher,
+    inference_device,
+    start_from_teacher,
+)
 
 _log = logging.getLogger(__name__)
 Net = PoseNet | RefinedPoseNet
@@ -116,12 +121,12 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
     teacher = build_teacher(cfg)
     if cfg.start is not None:
         start_from(net, cfg.start)
-    onnx = teacher.net if isinstance(teacher, OnnxTeacher) else None
-    if isinstance(teacher, OnnxTeacher):
+    asked = teacher.net if isinstance(teacher, AskedTeacher) else None
+    if isinstance(asked or teacher, PoseNet):
+        start_from_teacher(cfg, net, asked or teacher)
+    if isinstance(teacher, AskedTeacher):
         teacher = _answered(cfg, teacher, skeleton)
     stored = teacher if isinstance(teacher, StoredTeacher) else None
-    if isinstance(teacher, PoseNet):
-        start_from_teacher(cfg, net, teacher)
     module = instantiate(cfg.module, _partial_=True, _convert_="all")(
         net=net,
         teacher=teacher,
@@ -143,7 +148,7 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
         if cfg.doctor:
             datamodule.prepare_data()
             check_data(cfg, skeleton)
-        check = check_teacher(cfg, module, datamodule, run_dir, onnx)
+        check = check_teacher(cfg, module, datamodule, run_dir, asked)
     metrics: dict[str, Any] = {}
     with dashboards.closing(loggers):
         made_from = dashboards.begin(loggers, cfg, lambda: _cost(net), _sources(cfg))
@@ -157,11 +162,12 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
     return trainer.strategy.broadcast(metrics)
 
 
-def _answered(cfg: DictConfig, teacher: OnnxTeacher, skeleton: Skeleton) -> StoredTeacher:
+def _answered(cfg: DictConfig, teacher: AskedTeacher, skeleton: Skeleton) -> StoredTeacher:
     """A teacher's answers for all training sets."""
     train: Any = OmegaConf.to_container(cfg.dataset.train, resolve=True)
     parts = train if isinstance(train, list) else [train]
-    return teacher.ask(parts, skeleton, num_workers=min(2, cfg.data.num_workers))
+    workers, device = min(2, cfg.data.num_workers), inference_device(cfg)
+    return teacher.ask(parts, skeleton, num_workers=workers, device=device)
 
 
 def _check_devices(cfg: DictConfig, trainer: L.Trainer, data: CocoKeypointDataModule) -> None:

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
-from kdpose.checkpoints.onnx_net import OnnxNet
+from kdpose.checkpoints.guest_net import TRAINING_KEYS, GuestNet
 from kdpose.checkpoints.tensors import inherit
 from kdpose.cli import console
 from kdpose.data.datamodule import CocoKeypointDataModule
@@ -19,12 +19,12 @@ from kdpose.evaluation.shared_joints import SharedSplit
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.shared import SkeletonBridge
-from kdpose.training.onnx_teacher import OnnxTeacher
+from kdpose.training.asked_teacher import AskedTeacher
 from kdpose.training.pose_module import PoseModule
 from kdpose.training.stored_teacher import StoredTeacher
 
 _log = logging.getLogger(__name__)
-Teacher = PoseNet | StoredTeacher | OnnxTeacher
+Teacher = PoseNet | StoredTeacher | AskedTeacher
 _CONSTANT = 0.01  # crop sides; joints that scatter less over all crops are no answer to the images
 
 
@@ -68,7 +68,7 @@ class TeacherCheck:
 
     def before(
         self,
-        teacher: PoseNet | OnnxNet,
+        teacher: PoseNet | GuestNet,
         record: Path,
         identity: Mapping[str, Any],
         student: PoseNet | None = None,
@@ -148,8 +148,17 @@ def build_teacher(cfg: DictConfig) -> Teacher | None:
     """The teacher of a run, or None; ``teacher`` holds its loader's keys and those of the check."""
     if cfg.teacher is None:
         return None
-    teacher: Teacher = instantiate(_loader(cfg.teacher), _convert_="all")
+    keys = _loader(cfg.teacher)
+    teacher: Teacher = instantiate(keys, _convert_="all")
+    if isinstance(teacher, GuestNet) or cfg.teacher.get("cache", False):
+        assert isinstance(teacher, PoseNet | GuestNet)
+        return AskedTeacher(teacher, Path(cfg.teacher.folder), keys)
     return teacher
+
+
+def inference_device(cfg: DictConfig) -> str:
+    """Where a run's teacher is asked and measured."""
+    return "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
 
 
 def start_from_teacher(cfg: DictConfig, net: PoseNet | RefinedPoseNet, teacher: PoseNet) -> None:
@@ -174,7 +183,7 @@ def check_teacher(
     module: PoseModule,
     data: CocoKeypointDataModule,
     run_dir: Path,
-    onnx: OnnxNet | None = None,
+    asked: PoseNet | GuestNet | None = None,
 ) -> TeacherCheck | None:
     """Print what the teacher can teach, and measure it; None where nothing is to be measured.
 
@@ -183,16 +192,16 @@ def check_teacher(
         module: holds a teacher that is a network of kdpose.
         data: of the run.
         run_dir: its folder.
-        onnx: the network whose stored answers teach, if one is at hand.
+        asked: the network whose stored answers teach, if one is at hand.
 
     Raises:
         ValueError: the teacher is refused.
     """
-    net: PoseNet | OnnxNet
+    net: PoseNet | GuestNet
     if module.teacher is not None:
         net, bridge = module.teacher.net, module.teacher.bridge
-    elif onnx is not None:
-        net, bridge = onnx, SkeletonBridge.between(module.net.skeleton, onnx.skeleton)
+    elif asked is not None:
+        net, bridge = asked, SkeletonBridge.between(module.net.skeleton, asked.skeleton)
     else:
         return None
     console.print(f"teacher: {escape(str(bridge))}", highlight=False)
@@ -205,14 +214,14 @@ def check_teacher(
     split = SharedSplit(data, bridge, cfg.module.flip_test, options.check_persons)
     identity: dict[str, Any] = {"teacher": _loader(cfg.teacher)}
     files = {"ckpt": cfg.teacher.get("ckpt"), "stage1_ckpt": cfg.stage1_ckpt}
-    for key, path in (files if onnx is None else {**files, "file": onnx.file}).items():
+    for key, path in files.items():
         if path is not None:
             file = Path(path).absolute()
             identity |= {key: str(file), f"{key}_sha256": sha256(file)}
-    device = "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
-    check = TeacherCheck(
-        split, identity.get("ckpt", identity.get("file", "")), options.force, device
-    )
+    if isinstance(net, GuestNet):
+        identity["fingerprint"] = net.fingerprint()
+    name = net.where if isinstance(net, GuestNet) else identity.get("ckpt", "")
+    check = TeacherCheck(split, name, options.force, inference_device(cfg))
     student = module.net.student if isinstance(module.net, RefinedPoseNet) else None
     check.before(net, run_dir / "teacher.json", identity, student)
     return check
@@ -221,7 +230,7 @@ def check_teacher(
 def _loader(teacher: DictConfig) -> dict[str, Any]:
     """The keys of ``teacher`` that load it."""
     keys: Any = OmegaConf.to_container(teacher, resolve=True)
-    return {key: value for key, value in keys.items() if key not in _OPTIONS | {_INHERIT}}
+    return {key: value for key, value in keys.items() if key not in TRAINING_KEYS}
 
 
 def _read(record: Path, asked: Mapping[str, Any]) -> dict[str, Any]:

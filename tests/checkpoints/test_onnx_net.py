@@ -57,6 +57,10 @@ def crops(count=2):
     return image
 
 
+def shown(net):
+    return net.reading.kind, net.reading.order, net.reading.unit
+
+
 JOINTS = torch.tensor([[8.0, 12.0], [20.0, 40.0], [40.0, 52.0]])
 
 
@@ -67,7 +71,7 @@ def test_layouts_types_and_batches_are_fed_as_the_file_wants_them(tmp_path, batc
     if kind == TensorProto.UINT8 and not nhwc:
         kind = TensorProto.FLOAT
     net = OnnxNet(dots(tmp_path / "dots.onnx", nhwc, kind, batch), RGB, threads=1)
-    assert (net.kind, net.nhwc, net.codec.input_size) == ("heatmap", nhwc, (W, H))
+    assert (net.reading.kind, net.nhwc, net.codec.input_size) == ("heatmap", nhwc, (W, H))
     pose = net.pose(crops(), flip=False)
     assert (pose.joints - JOINTS).abs().max() <= 1.5
 
@@ -100,7 +104,7 @@ def test_movenet_is_recognised(tmp_path):
     points = keypoints("crop")
     file = constant(tmp_path / "m.onnx", {"out": points}, (1, H, W, 3), TensorProto.INT32)
     net = OnnxNet(file, threads=1)
-    assert (net.kind, net.order, net.unit, net.padding) == ("keypoints", "yxs", "crop", 1.1)
+    assert (*shown(net), net.padding) == ("keypoints", "yxs", "crop", 1.1)
     pose = net.pose(torch.zeros(1, 3, H, W, dtype=torch.uint8))
     expected = points[0, 0, :, [1, 0]].T * [W, H] - 0.5
     np.testing.assert_allclose(pose.joints[0], expected, atol=1e-4)
@@ -110,7 +114,7 @@ def test_movenet_is_recognised(tmp_path):
 def test_keypoints_in_pixels_of_an_nchw_network(tmp_path):
     points = keypoints("pixel")
     net = OnnxNet(constant(tmp_path / "k.onnx", {"out": points[0]}), threads=1)
-    assert (net.kind, net.order, net.unit, net.padding) == ("keypoints", "xys", "pixel", 1.25)
+    assert (*shown(net), net.padding) == ("keypoints", "xys", "pixel", 1.25)
     pose = net.pose(torch.zeros(1, 3, H, W, dtype=torch.uint8))
     np.testing.assert_allclose(pose.joints[0], points[0, 0, :, :2], atol=1e-5)
 
@@ -122,7 +126,7 @@ def test_simcc_pairs(tmp_path, names):
     places = np.stack([rng.integers(0, 2 * W, K), rng.integers(0, 2 * H, K)], 1)
     x[0, range(K), places[:, 0]], y[0, range(K), places[:, 1]] = 0.9, 0.7
     net = OnnxNet(constant(tmp_path / "s.onnx", dict(zip(names, (x, y), strict=True))), threads=1)
-    assert net.kind == "simcc"
+    assert net.reading.kind == "simcc"
     pose = net.pose(torch.zeros(1, 3, H, W, dtype=torch.uint8))
     np.testing.assert_allclose(pose.joints[0], places / 2)
     np.testing.assert_allclose(pose.scores[0], 0.7, atol=1e-6)
@@ -132,7 +136,7 @@ def test_joints_beside_scores_as_kdpose_exports_them(tmp_path):
     joints, scores = np.full((1, K, 2), 7.0), np.full((1, K), 0.5)
     net = OnnxNet(constant(tmp_path / "j.onnx", {"joints": joints, "scores": scores}), threads=1)
     pose = net.pose(torch.zeros(1, 3, H, W, dtype=torch.uint8))
-    assert net.kind == "joints"
+    assert net.reading.kind == "joints"
     assert pose.joints.unique().tolist() == [7]
 
 
@@ -157,3 +161,50 @@ def test_what_is_no_onnx_file_is_refused(tmp_path):
         OnnxNet(str(tmp_path / "x.onnx"))
     with pytest.raises(FileNotFoundError, match="no ONNX file"):
         OnnxNet(str(tmp_path / "none.onnx"))
+
+
+def found_persons(kind, unit="pixel"):
+    """Three detected persons ``(1, 3, values)`` as a kind of network writes them; the second fits.
+
+    The first is small and sure, the third is large and beside the crop's middle.
+    """
+    rng = np.random.default_rng(0)
+    low = np.array([[18, 27], [5, 7], [20, 4]], np.float32)
+    high = np.array([[28, 39], [43, 57], [47, 60]], np.float32)
+    score = np.array([[0.9], [0.8], [0.7]], np.float32)
+    points = rng.uniform(5, 40, (3, K, 3)).astype(np.float32)
+    points[..., 2] = rng.uniform(0.3, 0.9, (3, K))
+    told = points.copy()
+    if unit == "crop":
+        scale = np.float32([W, H])
+        low, high = ((value + 0.5) / scale for value in (low, high))
+        told[..., :2] = (told[..., :2] + 0.5) / scale
+    if kind == "yolo":
+        columns = [(low + high) / 2, high - low, score, told.reshape(3, -1)]
+    elif kind == "suppressed":
+        columns = [low, high, score, 0 * score, told.reshape(3, -1)]
+    else:  # MoveNet's
+        columns = [told[..., [1, 0, 2]].reshape(3, -1), low[:, ::-1], high[:, ::-1], score]
+    return np.concatenate(columns, 1)[None], points[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit"), [("yolo", "pixel"), ("suppressed", "pixel"), ("movenet", "crop")]
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_detected_persons_the_one_that_fits_the_crop_answers(tmp_path, kind, unit, turned):
+    rows, points = found_persons(kind, unit)
+    rows = rows.transpose(0, 2, 1) if turned else rows
+    shape = (1, H, W, 3) if kind == "movenet" else (1, 3, H, W)
+    net = OnnxNet(constant(tmp_path / "d.onnx", {"output0": rows}, shape), threads=1)
+    assert shown(net) == ("detections", "yxs" if kind == "movenet" else "xys", unit)
+    assert net.std.tolist() == [255, 255, 255]
+    pose = net.pose(torch.zeros(2, 3, H, W, dtype=torch.uint8)[:1])
+    np.testing.assert_allclose(pose.joints[0], points[:, :2], atol=1e-4)
+    np.testing.assert_allclose(pose.scores[0], 0.8 * points[:, 2], atol=1e-6)
+
+
+def test_where_nobody_is_detected_nothing_is_known(tmp_path):
+    file = constant(tmp_path / "d.onnx", {"output0": np.zeros((1, 0, 57))})
+    pose = OnnxNet(file, threads=1).pose(torch.zeros(1, 3, H, W, dtype=torch.uint8))
+    assert pose.scores.abs().sum() == 0

@@ -1,4 +1,4 @@
-"""An ONNX file answers once for each person, and its answers teach, score and predict alike."""
+"""A network answers once for each person, and its answers teach, score and predict alike."""
 
 import json
 import subprocess
@@ -11,9 +11,10 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
+from kdpose.checkpoints.onnx_net import OnnxNet
 from kdpose.data.taught import load_training
 from kdpose.skeletons.skeleton import Skeleton
-from kdpose.training.onnx_teacher import OnnxTeacher
+from kdpose.training.asked_teacher import AskedTeacher
 
 W, H = 48, 64
 DOTS = Skeleton("dots", ("left_dot", "dot", "right_dot"), ((0, 1), (1, 2)), (0.1, 0.1, 0.1))
@@ -69,7 +70,7 @@ def part(tmp_path):
 
 def teacher(file, folder):
     options = {"mean": [0, 0, 0], "std": [255, 255, 255], "threads": 1}
-    return OnnxTeacher.open(file, str(folder), skeleton=DOTS, **options)
+    return AskedTeacher(OnnxNet(file, DOTS, **options), folder, options)
 
 
 def test_answers_are_in_image_pixels_and_teach_persons_without_labels(tmp_path, file, part):
@@ -88,7 +89,7 @@ def test_answers_are_in_image_pixels_and_teach_persons_without_labels(tmp_path, 
 
 def test_it_is_asked_once(tmp_path, file, part, monkeypatch):
     first = teacher(file, tmp_path / "answers").ask([part], DOTS, num_workers=0)
-    monkeypatch.setattr("kdpose.training.onnx_teacher.predict_poses", None)
+    monkeypatch.setattr("kdpose.training.asked_teacher.predict_poses", None)
     again = teacher(file, tmp_path / "answers").ask([part], DOTS, num_workers=0)
     assert again.files == first.files
 
@@ -102,7 +103,7 @@ def test_other_annotations_or_options_are_other_answers(tmp_path, file, part, wh
         (tmp_path / "boxes.json").write_text(json.dumps(content))
         other = teacher(file, tmp_path / "answers")
     else:
-        other = OnnxTeacher.open(file, str(tmp_path / "answers"), skeleton=DOTS, padding=1.5)
+        other = AskedTeacher(OnnxNet(file, DOTS, padding=1.5), tmp_path / "answers")
     assert other.ask([part], DOTS, num_workers=0).files != first.files
 
 

@@ -1,4 +1,4 @@
-"""An ONNX file teaches: asked once per person, its answers are stored and teach from then on."""
+"""A network asked once per person: its answers are stored and teach from then on."""
 
 import hashlib
 import json
@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kdpose.checkpoints.onnx_net import OnnxNet
+from kdpose.checkpoints.guest_net import GuestNet, weights_hash
 from kdpose.data.annotations import Persons
 from kdpose.data.dataset import PoseDataset, check_images
 from kdpose.data.taught import in_joints_of
+from kdpose.data.transforms import PADDING
 from kdpose.evaluation.evaluate import predict_poses
 from kdpose.metrics.pose_results import Predictions
+from kdpose.pose_net import PoseNet
 from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.training.stored_teacher import StoredTeacher
@@ -22,28 +24,24 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class OnnxTeacher:
+class AskedTeacher:
     """A network that answers once, for the upright crop averaged with its mirror image.
 
     Attributes:
         net: the network.
-        folder: where the answers are kept, by hashes of the file, its options and the annotations.
-        options: what the answers depend on besides the file.
+        folder: where the answers are kept, by hashes of the network, its options and the
+            annotations.
+        options: what the answers depend on besides the weights.
     """
 
-    net: OnnxNet
+    net: PoseNet | GuestNet
     folder: Path
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def open(cls, file: str, folder: str, **options: Any) -> "OnnxTeacher":  # noqa: ANN401
-        """Open a file with the options of :class:`OnnxNet`.
-
-        Raises:
-            FileNotFoundError: see there.
-            ValueError: see there.
-        """
-        return cls(OnnxNet(file, **options), Path(folder), options)
+    @property
+    def name(self) -> str:
+        """Of the network, for messages and file names."""
+        return self.net.name if isinstance(self.net, GuestNet) else Path(self.options["ckpt"]).stem
 
     def ask(
         self,
@@ -56,26 +54,29 @@ class OnnxTeacher:
         Args:
             parts: ``annotations`` and ``images`` of each.
             student: skeleton of the student.
-            how: ``batch_size`` and ``num_workers`` of :func:`predict_poses`.
+            how: ``batch_size``, ``num_workers`` and ``device`` of :func:`predict_poses`.
         """
         files = [self._answers(part, student, how) for part in parts]
         return StoredTeacher(files, self.net.skeleton)
 
     def _answers(self, part: Mapping[str, str], student: Skeleton, how: Mapping[str, Any]) -> str:
         annotations = Path(part["annotations"])
-        asked = [sha256(self.net.file), sha256(annotations), str(self.net)]
-        asked.append(json.dumps(self.options, sort_keys=True, default=str))
+        net = self.net
+        asked = [net.fingerprint() if isinstance(net, GuestNet) else weights_hash(net)]
+        asked += [sha256(annotations), json.dumps(self.options, sort_keys=True, default=str)]
         number = hashlib.sha256("|".join(asked).encode()).hexdigest()[:12]
-        file = self.folder / f"{self.net.file.stem}-{annotations.stem}-{number}.json"
+        file = self.folder / f"{self.name}-{annotations.stem}-{number}.json"
         if file.is_file():
-            _log.info("teacher: answers of %s are in %s", self.net.file.name, file)
+            _log.info("teacher: answers of %s are in %s", self.name, file)
             return str(file)
         persons = in_joints_of(student, str(annotations), unlabelled=True)
         check_images(persons, part["images"], "dataset.train.images")
-        size, padding = self.net.codec.input_size, self.net.padding
-        dataset = PoseDataset(persons, part["images"], student, size, padding=padding)
-        _log.info("teacher: %s answers for %d persons", self.net.file.name, len(persons))
-        poses = predict_poses(self.net, dataset, flip=True, device="cpu", **how)
+        padding = net.padding if isinstance(net, GuestNet) else PADDING
+        dataset = PoseDataset(
+            persons, part["images"], student, net.codec.input_size, padding=padding
+        )
+        _log.info("teacher: %s answers for %d persons", self.name, len(persons))
+        poses = predict_poses(net, dataset, flip=True, **how)
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_suffix(".part")
         unfinished.write_text(json.dumps(_results(persons, poses)))
