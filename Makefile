@@ -41,7 +41,7 @@ docs: setup ## the documentation site in site/; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 demo: setup ## the whole method on generated crowds, on the CPU
-	OMP_NUM_THREADS=2 GOMP_SPINCOUNT=20000 $(BIN)/python -m kdpose.train +experiment=synthetic_full
+	OMP_NUM_THREADS=2 GOMP_SPINCOUNT=20000 $(BIN)/kdpose train +experiment=synthetic_full
 
 clean: ## remove the environment and caches; data and runs stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

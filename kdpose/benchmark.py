@@ -17,7 +17,7 @@ def main(cfg: DictConfig) -> None:
         )
     from benchmarks.run import run
 
-    table = run(cfg, " ".join(["python -m kdpose.benchmark", *sys.argv[1:]]))
+    table = run(cfg, " ".join(["kdpose benchmark", *sys.argv[1:]]))
     console.print(table)
     if cfg.out:
         console.print(f"written to {cfg.out} and, to read, a .md beside it", soft_wrap=True)

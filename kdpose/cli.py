@@ -115,7 +115,7 @@ def command() -> str | None:
     if not HydraConfig.initialized():
         return None
     asked = HydraConfig.get()
-    return shlex.join(["python", "-m", f"kdpose.{asked.job.config_name}", *asked.overrides.task])
+    return shlex.join(["kdpose", str(asked.job.config_name), *asked.overrides.task])
 
 
 def _say(line: str) -> None:

@@ -64,12 +64,12 @@ def test_what_must_be_given_is_named(monkeypatch, capsys):
         (
             kdpose.train.main,
             ["dataset=lspet", "+experiment=stage2"],
-            "train it by `python -m kdpose.train +experiment=stage1 dataset=lspet`",
+            "train it by `kdpose train +experiment=stage1 dataset=lspet`",
         ),
         (
             kdpose.train.main,
             ["dataset=lspet", "+experiment=stage1"],
-            "train it by `python -m kdpose.train +experiment=teacher dataset=lspet`",
+            "train it by `kdpose train +experiment=teacher dataset=lspet`",
         ),
         (kdpose.evaluate.main, ["ckpt=/nowhere/best.ckpt"], "no checkpoint at /nowhere/best.ckpt"),
         (

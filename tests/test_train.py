@@ -145,7 +145,7 @@ def test_metrics_come_from_evaluate(full, tmp_path):
     same = stored.keys() - {"ckpt", "date"}
     assert {k: ours[k] for k in same} == {k: stored[k] for k in same}
     assert training["seed"] == 0
-    assert training["command"].startswith("python -m kdpose.train +experiment=synthetic_full")
+    assert training["command"].startswith("kdpose train +experiment=synthetic_full")
     assert training["epochs"] == 2
     assert 0 < training["seconds"] < 600
     assert training["device"] == "cpu"

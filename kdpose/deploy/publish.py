@@ -87,7 +87,7 @@ def model_card(
         if trained
         else "not recorded",
         "Teacher": _teacher(ckpt),
-        "Made by": f"`{shlex.join(['python', '-m', 'kdpose.publish', *sys.argv[1:]])}`, kdpose "
+        "Made by": f"`{shlex.join(['kdpose', 'publish', *sys.argv[1:]])}`, kdpose "
         f"{version['version']}, commit {version['commit']}",
         "Terms": str(cfg.terms),
         "Limits": str(cfg.limits),

@@ -41,7 +41,7 @@ def check_checkpoint(path: str | Path, key: str) -> Path:
     path = Path(path)
     if not path.is_file():
         words = words_for(path.parent.name) if path.suffix == ".ckpt" else None
-        way = f"train it by `python -m kdpose.train {words}` or " if words else ""
+        way = f"train it by `kdpose train {words}` or " if words else ""
         raise FileNotFoundError(
             f"no checkpoint at {path.absolute()} (from {key}); {way}set {key}=PATH"
         )

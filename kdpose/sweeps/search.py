@@ -175,7 +175,7 @@ def _write(
         return float("nan") if best is None else best.value or 0.0
     if best is None:
         raise ValueError(f"no trial finished: see {shared.folder.absolute()}/trials.md")
-    words = ["python", "-m", "kdpose.train", *given, *as_overrides(best.params)]
+    words = ["kdpose", "train", *given, *as_overrides(best.params)]
     console.print(f"table and figures in {shared.folder.absolute()}")
     console.print("train with the best values:", highlight=False)
     print(shlex.join(words))

@@ -46,7 +46,7 @@ def check_data(cfg: DictConfig, skeleton: Skeleton) -> None:
 
 def _command(cfg: DictConfig) -> str:
     """The doctor's command line for a run's data."""
-    words = ["python", "-m", "kdpose.doctor"]
+    words = ["kdpose", "doctor"]
     if not HydraConfig.initialized():
         return " ".join([*words, f"dataset={cfg.dataset.name}"])
     hydra_cfg = HydraConfig.get()

@@ -38,7 +38,7 @@ def test_the_command(monkeypatch, tmp_path):
             assert row["ms"] == pytest.approx(1000 / row["median"])
     page = (tmp_path / "step.md").read_text()
     assert "| stage 1: compiled | " in page
-    assert "python -m kdpose.benchmark what=step" in page
+    assert "kdpose benchmark what=step" in page
 
 
 def test_a_profile_is_by_unit(tmp_path):

@@ -126,7 +126,7 @@ def brief(crowd, **paths):
 
 def test_before_training(crowd, broken, caplog):
     check_data(brief(crowd), CROWDPOSE)
-    match = r"train split has visibility \(1\): .*See all by `python -m kdpose.doctor dataset=synth"
+    match = r"train split has visibility \(1\): .*See all by `kdpose doctor dataset=synth"
     with pytest.raises(ValueError, match=match):
         check_data(brief(crowd, annotations=str(broken)), CROWDPOSE)
     assert not caplog.records
@@ -145,6 +145,6 @@ def test_training_stops_at_errors(monkeypatch, capsys, crowd, broken, tmp_path):
     assert ended.value.code == 1
     line = capsys.readouterr().err.strip()
     assert len(line.splitlines()) == 1
-    assert f"kdpose.doctor dataset=synthetic dataset.root={crowd}" in line
+    assert f"kdpose doctor dataset=synthetic dataset.root={crowd}" in line
     assert "doctor=false" in line
     assert not list(Path(tmp_path).rglob("*.ckpt"))

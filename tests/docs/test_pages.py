@@ -90,11 +90,13 @@ def commands(text):
 
 def own_command(words):
     """Module and arguments of ``kdpose MODULE``, ``python -m kdpose.MODULE``, ``kdpose-MODULE``."""
+    if words[0] == "srun":
+        words = words[1:]
     if words[0].rpartition("/")[2] == "kdpose":
         return words[1], words[2:]
     if words[0].startswith("kdpose-"):
         return words[0].removeprefix("kdpose-"), words[1:]
-    if words[0] in ("python", "torchrun", "srun") and "-m" in words:
+    if words[0] in ("python", "torchrun") and "-m" in words:
         module, *rest = words[words.index("-m") + 1 :]
         if module.startswith("kdpose."):
             return module.removeprefix("kdpose."), rest
@@ -241,7 +243,7 @@ def helped():
     """The commands that ``--help`` shows, with the module that shows them."""
     for config in sorted(Path(CONF).glob("*.yaml")):
         text = config.read_text().replace("\\\n", " ")
-        for line in re.findall(r"^\s+(?:.* \| )?(python -m kdpose\..*)$", text, re.MULTILINE):
+        for line in re.findall(r"^\s+(?:.* \| )?(kdpose [a-z]+(?: .*)?)$", text, re.MULTILINE):
             yield config.stem, re.split(r"\s{3,}", line)[0]
 
 
@@ -266,9 +268,10 @@ def test_links_lead_somewhere(page):
     ("text", "said"),
     [
         ("tar xf data.tar", "no test knows what to do with: tar xf data.tar"),
-        ("python -m kdpose.nothing a=b", "nothing"),
-        ("python -m kdpose.predict cpkt=a", "Could not override 'cpkt'"),
-        ("python -m kdpose.train +experiment=stag1", "stag1"),
+        ("kdpose nothing a=b", "nothing"),
+        ("python -m kdpose.predict cpkt=b", "Could not override 'cpkt'"),
+        ("kdpose predict cpkt=a", "Could not override 'cpkt'"),
+        ("kdpose train +experiment=stag1", "stag1"),
         ("make nothing", "nothing"),
         ("pip install 'kdpose[nothing]'", "nothing"),
     ],

@@ -74,8 +74,8 @@ def test_a_search_ends_with_table_figure_and_a_command_that_trains(search):
     best = OmegaConf.load(search.folder / "best.yaml")
     assert float(best.AP) == max(float(row["AP"]) for row in rows)
     command = shlex.split(said.out.strip().splitlines()[-1])
-    assert command[:3] == ["python", "-m", "kdpose.train"]
-    assert command[3:] == list(best.overrides)
+    assert command[:2] == ["kdpose", "train"]
+    assert command[2:] == list(best.overrides)
     assert not any(word.startswith("hparams_search") for word in command)
 
 

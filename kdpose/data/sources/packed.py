@@ -93,13 +93,13 @@ class Pack:
         self.folder = Path(folder).absolute()
         if not (self.folder / "pack.json").is_file():
             raise FileNotFoundError(
-                f"no pack at {self.folder} (from {key}); python -m kdpose.pack makes one"
+                f"no pack at {self.folder} (from {key}); `kdpose pack` makes one"
             )
         self.about: dict[str, Any] = json.loads((self.folder / "pack.json").read_text())
         if self.about["format"] != FORMAT:
             raise ValueError(
                 f"{self.folder} (from {key}) has format {self.about['format']} and this version "
-                f"reads {FORMAT}: write it again with python -m kdpose.pack"
+                f"reads {FORMAT}: write it again with `kdpose pack`"
             )
         try:
             with np.load(self.folder / "index.npz", allow_pickle=False) as index:
@@ -108,7 +108,7 @@ class Pack:
         except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"{self.folder / 'index.npz'} (from {key}) is no index of a pack "
-                f"({type(error).__name__}): write it again with python -m kdpose.pack"
+                f"({type(error).__name__}): write it again with `kdpose pack`"
             ) from None
         self._bytes = np.memmap(self.folder / "pixels.bin", np.uint8, mode="r")
         self._jpeg = self.about["encoding"] == "jpeg"
@@ -179,7 +179,7 @@ def check_made_for(
     Raises:
         ValueError: it does not, with what to do.
     """
-    again = f"write it again with python -m kdpose.pack, or set {key}=null"
+    again = f"write it again with `kdpose pack`, or set {key}=null"
     if about["annotations_sha256"] != sha256(annotations):
         raise ValueError(
             f"{where} was made of {about['annotations']}, and "

@@ -56,7 +56,7 @@ class Resident:
         pack = data.pixels
         if not isinstance(pack, Pack):
             raise ValueError(
-                "data.resident needs packed crops: python -m kdpose.pack, then data.pack=auto"
+                "data.resident needs packed crops: run `kdpose pack`, then data.pack=auto"
             )
         if device.type == "cuda":
             free = torch.cuda.mem_get_info(device)[0]

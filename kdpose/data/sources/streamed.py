@@ -99,8 +99,7 @@ class Shards:
                 self.about: dict[str, Any] = json.load(file)
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"no shards at {self.where} (from {_KEY}); python -m kdpose.pack shards=FOLDER "
-                "makes them"
+                f"no shards at {self.where} (from {_KEY}); `kdpose pack shards=FOLDER` makes them"
             ) from error
         self._check_index()
 
@@ -127,7 +126,7 @@ class Shards:
         if strange:
             raise ValueError(
                 f"{self.where}/index.json (from {_KEY}) has a {strange[0]} that kdpose does not "
-                "write, which may run code: write the shards again with python -m kdpose.pack"
+                "write, which may run code: write the shards again with `kdpose pack`"
             )
 
     def check(

@@ -68,7 +68,7 @@ class Row:
         if words is None or scheme is None:
             return None
         seeds = ",".join(str(run.seed) for run in self.runs)
-        return f"python -m kdpose.train -m {words} scheme={scheme} seed={seeds}"
+        return f"kdpose train -m {words} scheme={scheme} seed={seeds}"
 
 
 def _words(run: Run) -> str | None:

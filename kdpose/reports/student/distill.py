@@ -138,7 +138,7 @@ def lineage(cfg: DictConfig, models: dict[str, dict[str, Any]], run_dir: Path) -
         "name": cfg.name,
         "student": cfg.student,
         "dataset": cfg.dataset.name,
-        "command": shlex.join(["python", "-m", "kdpose.distill", *sys.argv[1:]]),
+        "command": shlex.join(["kdpose", "distill", *sys.argv[1:]]),
         "config_sha256": config_hash(cfg),
         "code": code_version(),
         "versions": {"python": platform.python_version(), **_versions()},

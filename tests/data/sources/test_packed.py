@@ -170,7 +170,7 @@ def test_what_a_pack_serves(packs, annotations, tmp_path):
     for arguments, match in (
         ((CROWDPOSE, (960, 1280), Augmentation()), "does not serve inputs of 960x1280; .*480x640"),
         ((CROWDPOSE, (64, 64), Augmentation()), "does not serve inputs of 64x64"),
-        ((CROWDPOSE, SIZE, Augmentation(scale=0.5)), "augmentation.scale 0.5; .*kdpose.pack, or"),
+        ((CROWDPOSE, SIZE, Augmentation(scale=0.5)), "augmentation.scale 0.5; .*`kdpose pack`, or"),
         ((CROWDPOSE, SIZE, Augmentation(rotation=50)), "augmentation.rotation 50"),
         ((CROWDPOSE, SIZE, Augmentation(half_body_joints=5)), "these half bodies"),
         ((COCO, SIZE, Augmentation()), "skeleton 'coco'"),

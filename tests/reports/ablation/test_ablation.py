@@ -130,7 +130,7 @@ def test_report_has_the_table(first):
         ]
         assert float(line["AP"]) == pytest.approx(sum(aps) / 2)
     words = "+experiment=ablation pipeline=ablation_synthetic"
-    command = f"python -m kdpose.train -m {words} scheme=6 seed=0,1"
+    command = f"kdpose train -m {words} scheme=6 seed=0,1"
     assert lines[-1]["command"] == command
     assert lines[0]["command"] == command.replace("scheme=6 seed=0,1", "scheme=2 seed=0")
     assert f"| `{command}` |" in (runs / "report" / "report.md").read_text()
