@@ -41,7 +41,9 @@ def test_the_command(monkeypatch, tmp_path):
     assert "kdpose benchmark what=step" in page
 
 
-def test_a_profile_is_by_unit(tmp_path):
+def test_a_profile_is_by_unit(tmp_path, monkeypatch):
+    per_call = lambda event, device: 1000 * event.count  # noqa: E731 a millisecond each
+    monkeypatch.setattr("benchmarks.profile._own_time", per_call)
     matrix = torch.randn(400, 400)
 
     def products(count):
@@ -67,5 +69,4 @@ def test_a_profile_is_by_unit(tmp_path):
     assert "| ms per unit, own time | alone |" in lines  # a table for each reference
     assert (tmp_path / "new" / "products_profile.png").stat().st_size > 1000
     few, many = (float(v) for v in next(n for n in lines if "aten::mm" in n).split("|")[2:4])
-    assert 0.1 < few / many < 10
-    assert few > 0.05  # 128 million operations
+    assert few == many == 1  # per product, however many a case makes

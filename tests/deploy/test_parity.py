@@ -1,9 +1,10 @@
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from kdpose.deploy import parity
 from kdpose.deploy.parity import (
     Parity,
     average_precision,
@@ -159,18 +160,24 @@ def test_budgets():
     assert better.beyond(None, 0.0) == []
 
 
-def test_latency_of_a_network_that_waits():
-    def slow(pixels):
-        time.sleep(0.04)
+def test_latency_by_hand(monkeypatch):
+    """Three rounds in turn after a warm-up; the clock moves only while a network runs."""
+    seconds = iter([9.0, 9.0, 0.04, 0.01, 0.06, 0.01, 0.04, 0.02])  # the first two are the warm-up
+    now, calls = [0.0], []
+    monkeypatch.setattr(parity, "time", SimpleNamespace(perf_counter=lambda: now[0]))
 
-    def fast(pixels):
-        time.sleep(0.01)
+    def network(name):
+        def run(pixels):
+            calls.append(name)
+            now[0] += next(seconds)
 
-    times = latency(slow, fast, torch.zeros(2, 3, 4, 4).byte().numpy(), rounds=3)
-    assert 20 <= times["torch_ms"] < 60  # of each of two crops
-    assert 5 <= times["file_ms"] < 30
-    assert times["speedup_min"] <= times["speedup"] <= times["speedup_max"]
-    assert 1.5 < times["speedup"] < 8
+        return run
+
+    times = latency(network("torch"), network("file"), np.zeros((2, 3, 4, 4), np.uint8), rounds=3)
+    assert calls == ["torch", "file"] * 4
+    assert times == pytest.approx(
+        {"torch_ms": 20, "file_ms": 5, "speedup": 4, "speedup_min": 2, "speedup_max": 6}
+    )
 
 
 def test_real_photographs(real_data):
