@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kdpose.codecs.heatmap import Heatmap
+from kdpose.codecs.heatmap import peaks
 from kdpose.types import Pose
 
 Kind = Literal["simcc", "heatmap", "keypoints", "detections", "joints"]
@@ -112,8 +112,11 @@ def _certainty(scores: Floats) -> Floats:
 
 
 def _heatmap(found: Found, how: Reading) -> Pose:
-    """Cell (i, j) is crop pixel (i, j) times the stride, as in HRNet."""
-    return Heatmap(how.input_size).decode(torch.from_numpy(next(iter(found.values()))))
+    """Cell (i, j) of a map is crop pixel (i, j) times the stride, as in HRNet."""
+    maps = torch.from_numpy(next(iter(found.values())))
+    cells, scores = peaks(maps)
+    stride = cells.new_tensor(how.input_size) / cells.new_tensor(maps.shape[:1:-1])
+    return Pose(cells * stride, scores)
 
 
 def _keypoints(found: Found, how: Reading) -> Pose:

@@ -88,13 +88,8 @@ class Heatmap:
         Args:
             maps: ``(B, K, h, w)``.
         """
-        maps = maps.float()
-        width = maps.shape[-1]
-        score, index = maps.flatten(2).max(-1)
-        column, row = index % width, index // width
-        joints = torch.stack([column, row], dim=-1).to(maps.dtype)
-        joints = (joints + 0.25 * _slope(maps, column, row)) * (score > 0)[..., None]
-        return Pose(joints * _STRIDE, score)
+        cells, score = peaks(maps.float())
+        return Pose(cells * _STRIDE, score)
 
     def expectation(self, maps: Tensor, temperature: float = 1.0) -> Tensor:
         """The decoded joints ``(B, K, 2)``, crop pixels, as a teacher's.
@@ -135,6 +130,18 @@ class Heatmap:
         distance = cell - peak[..., None]
         bump = (-0.5 * (distance / self.sigma).square()).exp()
         return bump * (distance.abs() <= reach)
+
+
+def peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Places ``(B, K, 2)`` of the maxima of ``(B, K, h, w)``, in cells, and their values.
+
+    See :meth:`Heatmap.decode`.
+    """
+    width = maps.shape[-1]
+    score, index = maps.flatten(2).max(-1)
+    column, row = index % width, index // width
+    cells = torch.stack([column, row], dim=-1).to(maps.dtype)
+    return (cells + 0.25 * _slope(maps, column, row)) * (score > 0)[..., None], score
 
 
 def _slope(maps: Tensor, column: Tensor, row: Tensor) -> Tensor:

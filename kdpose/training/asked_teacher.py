@@ -3,24 +3,31 @@
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from kdpose.checkpoints.guest_net import GuestNet, weights_hash
+from kdpose.cli import console
 from kdpose.data.annotations import Persons
 from kdpose.data.dataset import PoseDataset, check_images
 from kdpose.data.taught import in_joints_of
-from kdpose.data.transforms import PADDING
+from kdpose.data.transforms import PADDING, warp_joints
 from kdpose.evaluation.evaluate import predict_poses
 from kdpose.metrics.pose_results import Predictions
 from kdpose.pose_net import PoseNet
+from kdpose.runtime.devices import pick_device
 from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.training.stored_teacher import StoredTeacher
 
 _log = logging.getLogger(__name__)
+_SAMPLE = 16  # persons that the cost is measured on
 
 
 @dataclass(frozen=True)
@@ -54,16 +61,24 @@ class AskedTeacher:
         Args:
             parts: ``annotations`` and ``images`` of each.
             student: skeleton of the student.
-            how: ``batch_size``, ``num_workers`` and ``device`` of :func:`predict_poses`.
+            how: ``batch_size``, ``num_workers`` and ``device`` of :func:`predict_poses`, and its
+                ``flip``, by default true.
         """
-        files = [self._answers(part, student, how) for part in parts]
+        files = [self._answers(part, student, {"flip": True, **how}) for part in parts]
+        persons = sum(len(json.loads(Path(file).read_bytes())) for file in files)
+        live, stored = epoch_seconds(self.net, persons, str(how.get("device", "auto")))
+        console.print(
+            f"teacher: an epoch of {persons} persons costs {stored:.2f} s with its stored answers; "
+            f"live, {live:.1f} s of its forward passes",
+            highlight=False,
+        )
         return StoredTeacher(files, self.net.skeleton)
 
     def _answers(self, part: Mapping[str, str], student: Skeleton, how: Mapping[str, Any]) -> str:
-        annotations = Path(part["annotations"])
-        net = self.net
+        annotations, net = Path(part["annotations"]), self.net
         asked = [net.fingerprint() if isinstance(net, GuestNet) else weights_hash(net)]
-        asked += [sha256(annotations), json.dumps(self.options, sort_keys=True, default=str)]
+        asked.append(sha256(annotations))
+        asked += [json.dumps(o, sort_keys=True, default=str) for o in (self.options, how["flip"])]
         number = hashlib.sha256("|".join(asked).encode()).hexdigest()[:12]
         file = self.folder / f"{self.name}-{annotations.stem}-{number}.json"
         if file.is_file():
@@ -76,28 +91,56 @@ class AskedTeacher:
             persons, part["images"], student, net.codec.input_size, padding=padding
         )
         _log.info("teacher: %s answers for %d persons", self.name, len(persons))
-        poses = predict_poses(net, dataset, flip=True, **how)
+        with torch.random.fork_rng(devices=[]):  # the training draws the same, asked or not
+            poses = predict_poses(net, dataset, **how)
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_suffix(".part")
-        unfinished.write_text(json.dumps(_results(persons, poses)))
+        unfinished.write_text(json.dumps(_results(persons, poses, sure_score(net))))
         unfinished.rename(file)
         return str(file)
 
 
-def _results(persons: Persons, poses: Predictions) -> list[dict[str, Any]]:
+def sure_score(net: PoseNet | GuestNet) -> float:
+    """The score of a joint that a network has no doubt of.
+
+    SimCC spreads the probability over its bins, so that a score of 0.05 may be the highest.
+    """
+    if isinstance(net, GuestNet):
+        return 1.0
+    middle = torch.tensor(net.codec.input_size).float()[None, None] // 2
+    return float(net.codec.encode(middle, torch.ones(1, 1))[0].max())
+
+
+@torch.inference_mode()
+def epoch_seconds(net: PoseNet | GuestNet, persons: int, device: str) -> tuple[float, float]:
+    """What a teacher costs an epoch, live and stored, measured on a few persons."""
+    where, (width, height) = pick_device(device), net.codec.input_size
+    crops = torch.zeros(_SAMPLE, 3, height, width, dtype=torch.uint8, device=where)
+    net.to(where).pose(crops)  # the first call makes ready
+    start = time.perf_counter()
+    net.pose(crops).joints.cpu()
+    live = (time.perf_counter() - start) / _SAMPLE
+    joints = np.zeros((_SAMPLE, len(net.skeleton), 2), np.float32)
+    start = time.perf_counter()
+    warp_joints(joints, np.tile(np.eye(2, 3), (_SAMPLE, 1, 1)))
+    return live * persons, (time.perf_counter() - start) / _SAMPLE * persons
+
+
+def _results(persons: Persons, poses: Predictions, sure: float) -> list[dict[str, Any]]:
     """COCO results of every person, with the annotation's id and box."""
+    scores = (poses.joint_scores / sure).clip(0, 1)
     results = []
     for i, row in enumerate(poses.person.tolist()):
         points = [
-            [round(float(x), 3), round(float(y), 3), round(float(s), 4)]
-            for (x, y), s in zip(poses.keypoints[i], poses.joint_scores[i], strict=True)
+            [round(float(x), 4), round(float(y), 4), round(float(s), 5)]
+            for (x, y), s in zip(poses.keypoints[i], scores[i], strict=True)
         ]
         result = {
             "image_id": int(persons.image_id[row]),
             "category_id": 1,
             "bbox": [round(float(v), 2) for v in persons.box[row]],
             "keypoints": [value for point in points for value in point],
-            "score": float(poses.joint_scores[i].mean()),
+            "score": float(scores[i].mean()),
         }
         number = -1 if persons.annotation_id is None else int(persons.annotation_id[row])
         results.append(result | ({"id": number} if number >= 0 else {}))

@@ -3,18 +3,34 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
 from PIL import Image
 
+from kdpose.backbones.timm_pyramid import TimmPyramid
 from kdpose.checkpoints.onnx_net import OnnxNet
+from kdpose.codecs.heatmap import Heatmap
+from kdpose.codecs.simcc import SimCC
+from kdpose.data.annotations import load_persons
+from kdpose.data.dataset import PoseDataset, spread
 from kdpose.data.taught import load_training
+from kdpose.heads.heatmap import HeatmapHead
+from kdpose.heads.simcc import SimCCHead
+from kdpose.losses.limb_length import limb_length_l1
+from kdpose.losses.pose_l1 import pose_l1
+from kdpose.losses.terms import LossTerm
+from kdpose.pose_net import PoseNet
+from kdpose.skeletons.known import CROWDPOSE
 from kdpose.skeletons.skeleton import Skeleton
-from kdpose.training.asked_teacher import AskedTeacher
+from kdpose.training.asked_teacher import AskedTeacher, epoch_seconds, sure_score
+from kdpose.training.schedules import multi_step
+from kdpose.training.stage1 import DistillStage1Module
 
 W, H = 48, 64
 DOTS = Skeleton("dots", ("left_dot", "dot", "right_dot"), ((0, 1), (1, 2)), (0.1, 0.1, 0.1))
@@ -136,3 +152,66 @@ def test_predicted_poses_are_a_file_that_teaches(tmp_path, file, part):
     assert persons.taught is not None
     for number, found in zip((1, 2), persons.taught, strict=True):
         assert abs(found - (places(number))).max() < 12
+
+
+def network(head, codec):
+    torch.manual_seed(0)
+    return PoseNet(TimmPyramid("resnet10t", neck_channels=8), head, codec, CROWDPOSE).eval()
+
+
+def pose_terms(teacher, data, monkeypatch):
+    """What a student of always the same weights learns of Eq. 2 and 3."""
+    losses = {"pos": LossTerm(pose_l1, 0.1), "cst": LossTerm(limb_length_l1, 0.1)}
+    student = network(partial(SimCCHead, init="projection"), SimCC((W, H)))
+    optimizer = partial(torch.optim.Adam, lr=1e-3)
+    module = DistillStage1Module(student, losses, optimizer, multi_step, teacher)
+    student.eval()
+
+    class Trainer:
+        max_epochs = 1
+        log_every_n_steps = 1
+
+    monkeypatch.setattr(type(module), "trainer", Trainer())
+    for name in ("log", "log_dict"):
+        monkeypatch.setattr(module, name, lambda *_, **__: None)
+    return module.training_step(data, 1)
+
+
+def test_a_live_and_a_stored_teacher_teach_the_same(tmp_path, crowd, monkeypatch):
+    part = {
+        "annotations": str(crowd / "annotations/crowdpose_trainval.json"),
+        "images": str(crowd / "images"),
+    }
+    net = network(HeatmapHead, Heatmap((W, H)))
+    torch.nn.init.normal_(net.head.final_layer.weight, std=1)
+    torch.nn.init.constant_(net.head.final_layer.bias, 50)  # sure of each joint
+    stored = AskedTeacher(net, tmp_path, {"ckpt": "W48.pth"}).ask(
+        [part], CROWDPOSE, flip=False, num_workers=0, device="cpu"
+    )
+    assert Path(stored.files[0]).name.startswith("W48-crowdpose_trainval-")
+    taught = load_training([part], CROWDPOSE, stored.files, CROWDPOSE)
+    labelled = load_persons(part["annotations"], CROWDPOSE, "annotations")
+
+    from_file, live = (
+        pose_terms(
+            teacher, spread(PoseDataset(p, part["images"], CROWDPOSE, (W, H)), 8), monkeypatch
+        )
+        for teacher, p in ((stored, taught), (net, labelled))
+    )
+    assert live > 0.1
+    torch.testing.assert_close(from_file, live, rtol=1e-5, atol=1e-5)
+
+
+def test_scores_are_measured_by_what_a_sure_net_would_say():
+    assert sure_score(network(HeatmapHead, Heatmap((W, H)))) == 1
+    smooth, gaussian = (
+        sure_score(network(SimCCHead, SimCC((W, H), label=label)))
+        for label in ("smooth", "gaussian")
+    )
+    assert smooth == pytest.approx(0.9, abs=0.01)
+    assert gaussian == pytest.approx(1 / (4 * (2 * np.pi) ** 0.5), abs=0.001)
+
+
+def test_the_cost_of_an_epoch_is_measured(capsys):
+    live, stored = epoch_seconds(network(HeatmapHead, Heatmap((W, H))), 1000, "cpu")
+    assert 0 < stored < live
