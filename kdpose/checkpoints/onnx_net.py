@@ -58,7 +58,7 @@ class OnnxNet(GuestNet):
 
     Raises:
         FileNotFoundError: the file is not there.
-        ValueError: onnxruntime is missing or cannot read the file, or its input or output is not
+        ValueError: onnxruntime cannot read the file, or its input or output is not
             one of these.
     """
 

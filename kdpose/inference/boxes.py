@@ -1,6 +1,5 @@
 """Person boxes from a detector, from a file, or of the whole image."""
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -8,15 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from kdpose.data.annotations import read_json
-from kdpose.inference.detector import cached_weights, load_detector
+from kdpose.inference.detector import DetectorChoice, load_detector
+from kdpose.inference.multipose import Boxes
 
-_log = logging.getLogger(__name__)
 _PERSON = 1  # COCO's and CrowdPose's category
-Boxes = tuple[NDArray[np.float32], NDArray[np.float32]]
 # returns boxes (P, 4) x, y, width, height, image pixels, and scores (P,) of a picture and its id
 BoxSource = Callable[[Image.Image, int], Boxes]
 
@@ -72,20 +69,15 @@ def _is_person(row: dict[str, Any]) -> bool:
 
 def box_source(
     boxes: str,
-    name: str,
-    weights: str | None,
-    threshold: float,
+    detector: DetectorChoice,
     device: torch.device,
     ids: Collection[int] | None = None,
 ) -> BoxSource:
     """Select the source of boxes.
 
     Args:
-        boxes: ``detector``, ``whole``, the path of a JSON file, or ``auto``: the detector if its
-            weights are present, the whole picture if they must be downloaded first.
-        name: of the detector, torchvision's.
-        weights: its local file, or None.
-        threshold: on the detector's scores.
+        boxes: ``detector`` (also spelt ``auto``), ``whole``, or the path of a JSON file.
+        detector: used if ``boxes`` asks for it.
         device: of the detector.
         ids: of the pictures, None if unknown.
 
@@ -93,16 +85,9 @@ def box_source(
         FileNotFoundError: a file does not exist.
         ValueError: a file does not fit.
     """
-    if boxes == "auto":
-        boxes = "detector" if weights or cached_weights(name).is_file() else "whole"
-        if boxes == "whole":
-            _log.warning(
-                "treating each picture as one person, since the detector's weights are missing: "
-                "boxes=detector downloads them once (boxes=whole silences this)"
-            )
     if boxes == "whole":
         return whole_image
-    if boxes == "detector":
-        detector = load_detector(name, weights, device, threshold)
-        return lambda picture, image_id: detector(picture)
+    if boxes in ("auto", "detector"):
+        find = load_detector(detector, device)
+        return lambda picture, image_id: find(picture)
     return FileBoxes(boxes, ids)

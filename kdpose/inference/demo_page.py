@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from kdpose.checkpoints.load import chosen, load_net
 from kdpose.cli import console
 from kdpose.inference.boxes import BoxSource, box_source, whole_image
+from kdpose.inference.detector import choose_detector
 from kdpose.inference.images import open_image
 from kdpose.inference.poses import ImagePoses
 from kdpose.inference.predictor import Predictor
@@ -132,7 +133,7 @@ def serve(cfg: DictConfig) -> None:
     """
     ckpt = chosen(cfg.ckpt)
     predictor = Predictor(load_net(ckpt), cfg.device, cfg.flip)
-    boxes = box_source(str(cfg.boxes), **cfg.detector, device=predictor.device)
+    boxes = box_source(str(cfg.boxes), choose_detector(**cfg.detector), predictor.device)
     demo = Demo(predictor, None if boxes is whole_image else boxes)
     title = f"{predictor.description.get('experiment')}: {ckpt.absolute()}"
     page = build_page(demo, title)

@@ -1,6 +1,8 @@
-"""A torchvision person detector, with torchvision's own weights or a local file."""
+"""Person detectors: torchvision's, with its own weights or a local file, or the bundled one."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 from urllib.error import URLError
 
 import numpy as np
@@ -14,9 +16,50 @@ from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.transforms.functional import pil_to_tensor
 
 from kdpose.checkpoints.tensors import read_checkpoint, tensors
+from kdpose.inference.multipose import Boxes, MultiPoseDetector
 
 _PERSON = 1  # COCO's category in torchvision's labels
 _CLASSES = 91  # COCO's categories, gaps included, and the background
+_BUNDLED = "multipose"
+_USUAL = "fasterrcnn_mobilenet_v3_large_fpn"  # of torchvision's, the fastest on a CPU
+_THRESHOLD, _BUNDLED_THRESHOLD = 0.5, 0.1  # their scores mean different things
+Detector = Callable[[Image.Image], Boxes]
+
+
+class DetectorChoice(NamedTuple):
+    """A detector with all defaults filled in.
+
+    Attributes:
+        name: ``multipose``, the bundled one, or torchvision's name.
+        weights: a local file, or None.
+        threshold: boxes with a lower score are left out.
+    """
+
+    name: str
+    weights: str | None
+    threshold: float
+
+
+def choose_detector(
+    name: str = "auto", weights: str | None = None, threshold: float | None = None
+) -> DetectorChoice:
+    """Fill in the defaults of a detector.
+
+    Args:
+        name: ``auto`` is torchvision's fastest where ``weights`` are given or its own are on this
+            machine, else the bundled one.
+        weights: a local file for torchvision's detector.
+        threshold: on the scores; None is the detector's default.
+
+    Raises:
+        ValueError: there is no such detector, or the bundled one is given other weights.
+    """
+    if name == "auto":
+        name = _USUAL if weights or cached_weights(_USUAL).is_file() else _BUNDLED
+    if name == _BUNDLED and weights:
+        raise ValueError(f"detector.weights={weights} needs a torchvision detector.name")
+    usual = _BUNDLED_THRESHOLD if name == _BUNDLED else _THRESHOLD
+    return DetectorChoice(name, weights, usual if threshold is None else threshold)
 
 
 class PersonDetector:
@@ -54,25 +97,26 @@ def cached_weights(name: str) -> Path:
     """
     known = list_models(module=detectors)
     if name not in known:
-        raise ValueError(f"detector.name must be one of {', '.join(sorted(known))}, got '{name}'")
+        raise ValueError(
+            f"detector.name must be one of {_BUNDLED}, {', '.join(sorted(known))}, got '{name}'"
+        )
     return Path(get_dir()) / "checkpoints" / Path(get_model_weights(name).DEFAULT.url).name
 
 
-def load_detector(
-    name: str, weights: str | None, device: torch.device, threshold: float = 0.5
-) -> PersonDetector:
-    """Load a detector of torchvision.
+def load_detector(choice: DetectorChoice, device: torch.device) -> Detector:
+    """Load a detector.
 
     Args:
-        name: torchvision's name of it.
-        weights: a local file; None downloads torchvision's default weights once.
-        device: to run on.
-        threshold: boxes with a lower score are left out.
+        choice: from :func:`choose_detector`.
+        device: of torchvision's detectors; the bundled one is onnxruntime's.
 
     Raises:
         FileNotFoundError: the file does not exist, or the weights cannot be downloaded.
         ValueError: there is no such detector, or the file does not fit it.
     """
+    name, weights, threshold = choice
+    if name == _BUNDLED:
+        return MultiPoseDetector(threshold)
     cached = cached_weights(name)
     if weights is None:
         try:
@@ -81,7 +125,7 @@ def load_detector(
             url = get_model_weights(name).DEFAULT.url
             raise FileNotFoundError(
                 f"the weights of {name} cannot be downloaded ({error}): put {url} at {cached} or "
-                "at detector.weights=FILE, or use boxes=whole or boxes=DETECTIONS.json"
+                "at detector.weights=FILE, or use detector.name=multipose"
             ) from None
         return PersonDetector(model, device, threshold)
     model = get_model(name, weights=None, weights_backbone=None, num_classes=_CLASSES)

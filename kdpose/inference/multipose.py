@@ -18,7 +18,7 @@ _TILED = 320  # pixels of the longer side above which tiles show more than the w
 _EDGE = 1 / 160  # of the tile's longer side: nearer to a cut, a box is taken for half a person
 _OVERLAP = 0.5  # IoU above which the weaker of two boxes is the same person's
 
-Found = tuple[NDArray[np.float32], NDArray[np.float32]]
+Boxes = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class MultiPoseDetector:
@@ -38,7 +38,7 @@ class MultiPoseDetector:
         self._session = open_session(file, str(file), threads=0)
         self._input = self._session.get_inputs()[0].name
 
-    def __call__(self, picture: Image.Image) -> Found:
+    def __call__(self, picture: Image.Image) -> Boxes:
         """Boxes ``(P, 4)`` x, y, width, height in image pixels, best first, and scores ``(P,)``."""
         views = [(0, 0, *picture.size)]
         if max(picture.size) > _TILED:
@@ -51,7 +51,7 @@ class MultiPoseDetector:
         boxes[:, 2:] -= boxes[:, :2]
         return boxes, scores[kept]
 
-    def _view(self, picture: Image.Image, view: tuple[int, int, int, int]) -> Found:
+    def _view(self, picture: Image.Image, view: tuple[int, int, int, int]) -> Boxes:
         """Corners ``(P, 4)``, image pixels, and scores of the persons in a part of the picture."""
         left, top, right, bottom = view
         width, height = right - left, bottom - top

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kdpose.cli import console
+from kdpose.inference.detector import choose_detector
 from kdpose.inference.images import ImageFile, find_images
 from kdpose.inference.pictures import save_crops
 from kdpose.inference.ray import write_on_ray
@@ -160,7 +161,8 @@ def _settings(cfg: DictConfig) -> dict[str, Any]:
 def _predict_video(cfg: DictConfig, video: VideoReader, worker: ImageWorker) -> None:
     """Ctrl+C ends a camera, or a video early; the files hold what was done until then."""
     track, rate = cfg.track, video.rate
-    tracker = Tracker(rate, track.gap, cfg.detector.threshold) if track.enabled else None
+    sure = choose_detector(**cfg.detector).threshold
+    tracker = Tracker(rate, track.gap, sure) if track.enabled else None
     smooth = None
     if tracker is not None and track.smooth and not cfg.compare:  # stage 1 would lack it
         smooth = Smoother(rate, track.cutoff, track.beta, track.gap)

@@ -14,6 +14,7 @@ from PIL import Image
 from kdpose.checkpoints.guest_net import LoadedGuest, open_guest
 from kdpose.checkpoints.load import Loaded, chosen, load_net
 from kdpose.inference.boxes import BoxSource, box_source
+from kdpose.inference.detector import choose_detector
 from kdpose.inference.images import ImageFile, open_image
 from kdpose.inference.pictures import Painter, save_crops, save_drawn
 from kdpose.inference.predictor import Predictor
@@ -88,7 +89,7 @@ def build_worker(cfg: DictConfig, ids: Collection[int] | None = None) -> ImageWo
     Image.MAX_IMAGE_PIXELS = _PIXELS
     predictor = Predictor(_loaded(cfg), cfg.device, cfg.flip, cfg.batch_size)
     painter = Painter(cfg.threshold, predictor.stage1() if cfg.compare else None)
-    boxes = box_source(str(cfg.boxes), **cfg.detector, device=predictor.device, ids=ids)
+    boxes = box_source(str(cfg.boxes), choose_detector(**cfg.detector), predictor.device, ids)
     out = Path(cfg.out)
     return ImageWorker(predictor, boxes, out, painter if cfg.draw else None, cfg.crops)
 

@@ -1,4 +1,3 @@
-import logging
 from urllib.error import URLError
 
 import numpy as np
@@ -10,10 +9,18 @@ from torchvision.models import get_model
 
 import kdpose.inference.detector
 from kdpose.inference.boxes import box_source, whole_image
-from kdpose.inference.detector import PersonDetector, load_detector
+from kdpose.inference.detector import (
+    DetectorChoice,
+    PersonDetector,
+    cached_weights,
+    choose_detector,
+    load_detector,
+)
+from kdpose.inference.multipose import MultiPoseDetector
 
 CPU = torch.device("cpu")
 SMALL = "ssdlite320_mobilenet_v3_large"
+USUAL = "fasterrcnn_mobilenet_v3_large_fpn"
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))
 
 
@@ -58,7 +65,7 @@ def weights(tmp_path_factory):
 
 def test_a_local_file_is_torchvisions_own_detector(weights):
     model, path = weights
-    found, scores = load_detector(SMALL, str(path), CPU, threshold=0.0)(PICTURE)
+    found, scores = load_detector(DetectorChoice(SMALL, str(path), 0.0), CPU)(PICTURE)
     with torch.no_grad():
         pixels = torch.from_numpy(np.array(PICTURE)).permute(2, 0, 1) / 255
         expected = model([pixels])[0]
@@ -71,11 +78,11 @@ def test_a_local_file_is_torchvisions_own_detector(weights):
 
 def test_files_that_do_not_fit(weights, tmp_path):
     with pytest.raises(ValueError, match=r"\(from detector.weights\) does not fit ssd300_vgg16"):
-        load_detector("ssd300_vgg16", str(weights[1]), CPU)
+        load_detector(DetectorChoice("ssd300_vgg16", str(weights[1]), 0.5), CPU)
     with pytest.raises(FileNotFoundError, match=r"none\.pth \(from detector\.weights\)"):
-        load_detector(SMALL, str(tmp_path / "none.pth"), CPU)
-    with pytest.raises(ValueError, match=r"must be one of fasterrcnn_.*, got 'yolo'"):
-        load_detector("yolo", None, CPU)
+        load_detector(DetectorChoice(SMALL, str(tmp_path / "none.pth"), 0.5), CPU)
+    with pytest.raises(ValueError, match=r"must be one of multipose, fasterrcnn_.*, got 'yolo'"):
+        load_detector(DetectorChoice("yolo", None, 0.5), CPU)
 
 
 def test_without_network_the_remedies_are_named(monkeypatch):
@@ -86,16 +93,22 @@ def test_without_network_the_remedies_are_named(monkeypatch):
     with pytest.raises(
         FileNotFoundError, match=r"no route to host.*detector\.weights=FILE, or use"
     ):
-        load_detector(SMALL, None, CPU)
+        load_detector(DetectorChoice(SMALL, None, 0.5), CPU)
 
 
-def test_auto_takes_the_detector_only_where_its_weights_are(weights, tmp_path, monkeypatch, caplog):
+def test_auto_is_torchvisions_detector_where_its_weights_are(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
-    # on the logger itself: commands that ran before in this process replace the root's handlers
-    monkeypatch.setattr(logging.getLogger("kdpose.inference.boxes"), "handlers", [caplog.handler])
-    assert box_source("auto", SMALL, None, 0.5, CPU) is whole_image
-    assert "boxes=detector downloads them once" in caplog.text
-    assert box_source("auto", SMALL, str(weights[1]), 0.5, CPU) is not whole_image
-    caplog.clear()
-    assert box_source("whole", SMALL, None, 0.5, CPU) is whole_image
-    assert not caplog.text
+    assert choose_detector() == ("multipose", None, 0.1)
+    assert choose_detector(threshold=0.3) == ("multipose", None, 0.3)
+    assert choose_detector(SMALL) == (SMALL, None, 0.5)
+    assert choose_detector(weights="d.pth") == (USUAL, "d.pth", 0.5)
+    cached_weights(USUAL).parent.mkdir()
+    cached_weights(USUAL).touch()
+    assert choose_detector() == (USUAL, None, 0.5)
+    with pytest.raises(ValueError, match=r"detector\.weights=d\.pth needs a torchvision detector"):
+        choose_detector("multipose", "d.pth")
+
+
+def test_the_bundled_detector_needs_no_weights():
+    assert isinstance(load_detector(choose_detector("multipose"), CPU), MultiPoseDetector)
+    assert box_source("whole", choose_detector("multipose"), CPU) is whole_image
