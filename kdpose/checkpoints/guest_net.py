@@ -42,6 +42,7 @@ class GuestNet(nn.Module):
         skeleton: of its joints.
         codec: sizes and thresholds.
         padding: the crop's size relative to the box.
+        sure: the score of a joint that it has no doubt of.
     """
 
     name: str
@@ -49,6 +50,7 @@ class GuestNet(nn.Module):
     skeleton: Skeleton
     codec: GuestCodec
     padding: float
+    sure: float = 1.0
 
     def look(self, image: Tensor) -> Pose:
         """Joints in crop pixels and scores of crops ``(B, 3, H, W)``, uint8 RGB."""
@@ -59,7 +61,7 @@ class GuestNet(nn.Module):
         return weights_hash(self)
 
     def pose(self, image: Tensor, flip: bool = False) -> Pose:
-        """Joints in crop pixels and scores.
+        """Joints in crop pixels and scores, at most 1.
 
         Args:
             image: ``(B, 3, H, W)`` uint8 RGB.
@@ -71,7 +73,7 @@ class GuestNet(nn.Module):
             size = self.codec.input_size
             back = _unflipped(mirrored, self.skeleton, size[0])
             pose = _merged(pose, back, near=_NEAR * max(size))
-        return pose
+        return Pose(pose.joints, (pose.scores / self.sure).clamp(max=1))
 
 
 @dataclass(frozen=True)

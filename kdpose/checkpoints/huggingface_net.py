@@ -30,6 +30,7 @@ class HuggingFaceNet(GuestNet):
         padding: the crop's size relative to the box.
         mean: of RGB in 0..1; None: the folder's ``preprocessor_config.json``, else ImageNet's.
         std: see ``mean``.
+        sure: the score of a joint that it has no doubt of.
         dataset_index: which experts answer, in networks of several (ViTPose+: 0 is COCO's).
 
     Raises:
@@ -47,13 +48,14 @@ class HuggingFaceNet(GuestNet):
         padding: float = 1.25,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        sure: float = 1.0,
         dataset_index: int = 0,
     ) -> None:
         super().__init__()
         self.name = Path(model).name
         local = Path(model).is_dir()
         self.where = f"{Path(model).absolute() if local else model} (from teacher.model)"
-        self.skeleton, self.padding = skeleton, padding
+        self.skeleton, self.padding, self.sure = skeleton, padding, sure
         self.net, said = _read(model, self.where)
         config = self.net.config
         backbone = getattr(config, "backbone_config", config)

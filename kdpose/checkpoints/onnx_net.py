@@ -54,6 +54,8 @@ class OnnxNet(GuestNet):
         channels: ``rgb`` or ``bgr``.
         mean: of a float input, subtracted from 0..255; None: ImageNet's, for detections 0.
         std: of a float input; None: ImageNet's, for detections 255.
+        sure: the score of a joint that it has no doubt of: softmax over SimCC's bins gives less
+            than 1.
         threads: of the runtime; 0: all cores.
 
     Raises:
@@ -74,10 +76,11 @@ class OnnxNet(GuestNet):
         channels: Literal["rgb", "bgr"] = "rgb",
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        sure: float = 1.0,
         threads: int = 0,
     ) -> None:
         super().__init__()
-        self.file, self.skeleton = Path(file).absolute(), skeleton
+        self.file, self.skeleton, self.sure = Path(file).absolute(), skeleton, sure
         self.name, self.where = self.file.stem, f"{self.file} (from teacher.file)"
         self.session = open_session(self.file, self.where, threads)
         self._read_input(input_size)

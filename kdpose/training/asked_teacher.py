@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from kdpose.checkpoints.guest_net import GuestNet, weights_hash
 from kdpose.cli import console
 from kdpose.data.annotations import Persons
 from kdpose.data.dataset import PoseDataset, check_images
-from kdpose.data.taught import in_joints_of
+from kdpose.data.taught import FLOOR, in_joints_of
 from kdpose.data.transforms import PADDING, warp_joints
 from kdpose.evaluation.evaluate import predict_poses
 from kdpose.metrics.pose_results import Predictions
@@ -26,7 +27,9 @@ from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.training.stored_teacher import StoredTeacher
 
+Floats = NDArray[np.float32]
 _log = logging.getLogger(__name__)
+_FEWEST = 0.01  # share of the joints that must have a score that teaches
 _SAMPLE = 16  # persons that the cost is measured on
 
 
@@ -93,11 +96,24 @@ class AskedTeacher:
         _log.info("teacher: %s answers for %d persons", self.name, len(persons))
         with torch.random.fork_rng(devices=[]):  # the training draws the same, asked or not
             poses = predict_poses(net, dataset, **how)
+        scores = (poses.joint_scores / sure_score(net)).clip(0, 1)
+        self._check_scores(scores)
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_suffix(".part")
-        unfinished.write_text(json.dumps(_results(persons, poses, sure_score(net))))
+        unfinished.write_text(json.dumps(_results(persons, poses, scores)))
         unfinished.rename(file)
         return str(file)
+
+    def _check_scores(self, scores: Floats) -> None:
+        """Refuse answers of which hardly one is sure enough to teach."""
+        share = float((scores >= FLOOR).mean())
+        if share < _FEWEST:
+            raise ValueError(
+                f"teacher {self.name} gives {100 * share:.1f} % of the joints a score of {FLOOR} "
+                f"or more, and answers below teach nothing; one in a hundred has "
+                f"{np.quantile(scores, 0.99):.2g} or more: set teacher.sure to what it gives a "
+                "joint that it has no doubt of"
+            )
 
 
 def sure_score(net: PoseNet | GuestNet) -> float:
@@ -126,9 +142,8 @@ def epoch_seconds(net: PoseNet | GuestNet, persons: int, device: str) -> tuple[f
     return live * persons, (time.perf_counter() - start) / _SAMPLE * persons
 
 
-def _results(persons: Persons, poses: Predictions, sure: float) -> list[dict[str, Any]]:
+def _results(persons: Persons, poses: Predictions, scores: Floats) -> list[dict[str, Any]]:
     """COCO results of every person, with the annotation's id and box."""
-    scores = (poses.joint_scores / sure).clip(0, 1)
     results = []
     for i, row in enumerate(poses.person.tolist()):
         points = [

@@ -1,0 +1,183 @@
+"""Every kind of teacher, as its file, teaches a student two steps by ``kdpose train``."""
+
+import json
+import sys
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from kdpose.backbones.timm_pyramid import TimmPyramid
+from kdpose.codecs.heatmap import Heatmap
+from kdpose.codecs.simcc import SimCC
+from kdpose.deploy.graph import export_program, to_onnx
+from kdpose.heads.heatmap import HeatmapHead
+from kdpose.heads.simcc import SimCCHead
+from kdpose.pose_net import PoseNet
+from kdpose.skeletons.known import COCO
+from kdpose.train import main
+
+W, H, K = 48, 64, 17
+
+
+class Net(nn.Module):
+    """A small real network of kdpose, whose outputs a subclass gives in another project's form."""
+
+    def __init__(self, head, codec):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = PoseNet(TimmPyramid("resnet10t", neck_channels=8), head, codec, COCO).eval()
+
+
+class RTMPose(Net):
+    outputs = ("simcc_x", "simcc_y")
+
+    def __init__(self):
+        super().__init__(SimCCHead, SimCC((W, H)))
+
+    def forward(self, image):
+        return tuple(scores.softmax(-1) for scores in self.net(image * 58 + 114).logits)
+
+
+class HeatmapNet(Net):
+    outputs = ("heatmaps",)
+
+    def __init__(self):
+        super().__init__(HeatmapHead, Heatmap((W, H)))
+
+    def forward(self, image):
+        return self.net(image * 58 + 114).logits + 0.5
+
+
+class MoveNet(Net):
+    outputs = ("output_0",)
+
+    def __init__(self):
+        super().__init__(SimCCHead, SimCC((W, H)))
+
+    def forward(self, image):
+        pose = self.net.codec.expectation(self.net(image.permute(0, 3, 1, 2)).logits)
+        places = (pose.flip(-1) + 0.5) / torch.tensor([H, W])
+        return torch.cat([places, torch.full_like(places[..., :1], 0.8)], -1)[:, None]
+
+
+class YoloPose(MoveNet):
+    outputs = ("output0",)
+
+    def forward(self, image):
+        pose = self.net.codec.expectation(self.net(image * 255).logits)
+        points = torch.cat([pose, torch.full_like(pose[..., :1], 0.8)], -1).flatten(1)
+        box = torch.tensor([[W / 2, H / 2, W / 1.25, H / 1.25, 0.9]]).expand(len(pose), -1)
+        best = torch.cat([box, points], -1)
+        return torch.stack([best * 0.5, best, best * 0.1], -1)  # (B, 5 + 3 K, N)
+
+
+def exported(net, folder, shape=(1, 3, H, W), dtype=torch.float32):
+    """The network as an ONNX file."""
+    folder.mkdir(exist_ok=True)
+    made = torch.onnx.export(
+        net.eval(), (torch.zeros(shape, dtype=dtype),), dynamo=True, verbose=False,
+        input_names=["input"], output_names=list(net.outputs),
+    )  # fmt: skip
+    path = folder / f"{type(net).__name__}.onnx"
+    onnx.save(made.model_proto, path)
+    return f"teacher.file={path}"
+
+
+def joints(folder):
+    folder.mkdir(exist_ok=True)
+    model, _ = to_onnx(export_program(RTMPose().net))
+    onnx.save(model, folder / "kdpose.onnx")
+    return f"teacher.file={folder / 'kdpose.onnx'}"
+
+
+def vitpose(folder):
+    transformers = pytest.importorskip("transformers", reason="the extra kdpose[huggingface]")
+    torch.manual_seed(0)
+    backbone = transformers.VitPoseBackboneConfig(
+        image_size=(H, W), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        out_indices=[1],
+    )  # fmt: skip
+    net = transformers.VitPoseForPoseEstimation(
+        transformers.VitPoseConfig(backbone_config=backbone, num_labels=K)
+    )
+    nn.init.constant_(net.head.conv.bias, 0.5)
+    net.save_pretrained(folder)
+    return net
+
+
+class ExportedVitPose(nn.Module):
+    outputs = ("heatmaps",)
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, image):
+        return self.net(pixel_values=image).heatmaps
+
+
+TEACHERS = {
+    "simcc": lambda folder: ["teacher=onnx", exported(RTMPose(), folder), "teacher.sure=0.01"],
+    "heatmap": lambda folder: ["teacher=onnx", exported(HeatmapNet(), folder)],
+    "keypoints": lambda folder: [
+        "teacher=onnx",
+        exported(MoveNet(), folder, (1, H, W, 3), torch.int32),
+    ],
+    "detections": lambda folder: ["teacher=onnx", exported(YoloPose(), folder)],
+    "joints": lambda folder: ["teacher=onnx", joints(folder), "teacher.sure=0.01"],
+    "vitpose": lambda folder: ["teacher=onnx", exported(ExportedVitPose(vitpose(folder)), folder)],
+    "huggingface": lambda folder: [
+        "teacher=huggingface",
+        f"teacher.model={folder}" if vitpose(folder) else "",
+    ],
+}
+
+
+def train(monkeypatch, crowd, runs, *words):
+    """Train two steps; what the run's folder holds."""
+    command = [
+        "kdpose.train", "+experiment=stage1", "dataset=synthetic", "name=taught",
+        f"data_dir={crowd.parent}", f"dataset.root={crowd}", f"runs={runs}",
+        "backbone=mobilenetv4_tiny", "head.init=projection", "codec.input_size=[48,64]",
+        "data.batch_size=4", "data.num_workers=0", "trainer=cpu", "trainer.max_epochs=1",
+        "trainer.limit_train_batches=2", "callbacks.pictures.persons=2", "teacher.force=true",
+        "teacher.check_persons=4", "loss=[simcc_kl,simcc_teacher,pose_l1,limb_length]",
+        *words,
+    ]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", command)
+    main()
+    return runs / "taught"
+
+
+@pytest.mark.parametrize("kind", TEACHERS)
+def test_it_teaches_two_steps(kind, crowd, tmp_path, monkeypatch, capsys):
+    words = TEACHERS[kind](tmp_path / "teacher")
+    run = train(monkeypatch, crowd, tmp_path / "runs", *words)
+
+    said = " ".join(capsys.readouterr().out.split())
+    assert json.loads((run / "metrics.json").read_text())["training"]["epochs"] == 1
+    assert "persons costs" in said
+    figures = json.loads((run / "teacher.json").read_text())
+    assert figures["of"]["fingerprint"]
+    (answers,) = (tmp_path / "runs" / "answers").glob("*.json")
+    taught = json.loads(answers.read_text())
+    assert len(taught[0]["keypoints"]) == 3 * K
+    assert max(taught[0]["keypoints"][2::3]) > 0.2
+
+
+def test_scores_too_low_to_teach_are_refused(crowd, tmp_path, monkeypatch, capsys):
+    words = ["teacher=onnx", exported(RTMPose(), tmp_path / "teacher"), "teacher.check=false"]
+    with pytest.raises(SystemExit):
+        train(monkeypatch, crowd, tmp_path / "runs", *words)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "teacher RTMPose gives 0.0 % of the joints a score of 0.2" in line
+    assert "set teacher.sure" in line
+
+
+def test_a_checkpoint_teaches_by_stored_answers(crowd, tmp_path, tiny_checkpoints, monkeypatch):
+    words = [f"teacher.ckpt={tiny_checkpoints['student']}", "teacher.cache=true"]
+    run = train(monkeypatch, crowd, tmp_path / "runs", *words)
+    assert json.loads((run / "teacher.json").read_text())["of"]["ckpt_sha256"]
+    assert len(list((tmp_path / "runs" / "answers").glob("student-*.json"))) == 1
