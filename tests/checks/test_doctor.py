@@ -132,8 +132,11 @@ def test_before_training(crowd, broken, caplog):
     assert not caplog.records
 
 
-def test_before_training_images_may_be_in_a_pack(crowd):
+def test_before_training_images_may_be_in_a_pack(crowd, broken, caplog):
     check_data(brief(crowd, images="/nowhere"), CROWDPOSE)
+    assert not caplog.records
+    with pytest.raises(ValueError, match="train split has visibility"):  # still checked
+        check_data(brief(crowd, images="/nowhere", annotations=str(broken)), CROWDPOSE)
 
 
 def test_training_stops_at_errors(monkeypatch, capsys, crowd, broken, tmp_path):
