@@ -100,7 +100,7 @@ def read_json(path: str | Path, key: str) -> Any:  # noqa: ANN401
             gc.enable()
 
 
-def _clean_boxes(boxes: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
+def clean_boxes(boxes: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
     """Clip boxes ``(N, 4)`` to their images as HRNet's code does; no size where nothing is left."""
     low = np.maximum(0, boxes[:, :2])
     high = np.minimum(size - 1, low + np.maximum(0, boxes[:, 2:] - 1))
@@ -165,7 +165,7 @@ def load_persons(
     size = upright(size, place, boxes, where)
     known = triplets[..., 2].any(axis=1)
     rows = np.flatnonzero((known | (place >= 0)) & ~np.isnan(boxes[:, 0]) if unlabelled else known)
-    boxes = _clean_boxes(boxes[rows], size[place[rows]])
+    boxes = clean_boxes(boxes[rows], size[place[rows]])
     sized = (boxes[:, 2:] > 0).all(axis=1)
     rows, boxes = rows[sized], boxes[sized]
     if not len(rows):

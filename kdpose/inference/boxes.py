@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kdpose.data.annotations import read_json
+from kdpose.data.annotations import clean_boxes, read_json
 from kdpose.inference.detector import DetectorChoice, load_detector
 from kdpose.inference.multipose import Boxes
 
@@ -25,7 +25,7 @@ def whole_image(picture: Image.Image, image_id: int) -> Boxes:
 
 
 class FileBoxes:
-    """The boxes of a detections JSON or of a COCO annotation file.
+    """The boxes of a detections JSON, or of a COCO annotation file, clipped as in evaluation.
 
     Args:
         path: ``[{image_id, bbox, score}]``, or a file with such ``annotations``; a video's frames
@@ -39,7 +39,8 @@ class FileBoxes:
 
     def __init__(self, path: str, ids: Collection[int] | None = None) -> None:
         content = read_json(path, "boxes")
-        rows = content.get("annotations") if isinstance(content, dict) else content
+        self._annotated = isinstance(content, dict)
+        rows = content.get("annotations") if self._annotated else content
         where = f"{Path(path).absolute()} (from boxes)"
         if not isinstance(rows, list) or not all(
             isinstance(row, dict) and {"image_id", "bbox"} <= row.keys() for row in rows
@@ -58,8 +59,13 @@ class FileBoxes:
     def __call__(self, picture: Image.Image, image_id: int) -> Boxes:
         """The boxes of a picture, empty if the file has none."""
         rows = self._rows.get(image_id, [])
-        boxes = np.array([row["bbox"] for row in rows], np.float32).reshape(-1, 4)
-        return boxes, np.array([row.get("score", 1.0) for row in rows], np.float32)
+        boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
+        scores = np.array([row.get("score", 1.0) for row in rows], np.float32)
+        if self._annotated:
+            boxes = clean_boxes(boxes, np.array(picture.size, np.float64))
+            sized = (boxes[:, 2:] > 0).all(axis=1)
+            boxes, scores = boxes[sized], scores[sized]
+        return boxes.astype(np.float32), scores
 
 
 def _is_person(row: dict[str, Any]) -> bool:

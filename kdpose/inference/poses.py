@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from kdpose.display.drawing import PERSON_COLORS, draw_boxes, draw_poses
+from kdpose.metrics.pose_results import flat_keypoints
 from kdpose.skeletons.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -82,16 +83,15 @@ class ImagePoses:
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """COCO keypoint results, with the boxes the persons were found in."""
-        triplets = np.concatenate([self.keypoints, self.scores[..., None]], axis=-1)
         return [
             {
                 "image_id": image_id,
                 "category_id": 1,
-                "keypoints": [round(float(v), 3) for v in person.ravel()],
+                "keypoints": flat_keypoints(joints, scores),
                 "score": round(float(box_score * scores.mean()), 5),
                 "bbox": [round(float(v), 3) for v in box],
             }
-            for person, scores, box, box_score in zip(
-                triplets, self.scores, self.boxes, self.box_scores, strict=True
+            for joints, scores, box, box_score in zip(
+                self.keypoints, self.scores, self.boxes, self.box_scores, strict=True
             )
         ]

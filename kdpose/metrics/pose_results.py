@@ -149,7 +149,7 @@ def to_results(
     threshold: float = 0.01,
     nms: float | None = 0.9,
 ) -> list[dict[str, Any]]:
-    """COCO keypoint results: rescored, without persons found twice, three decimals.
+    """COCO keypoint results: rescored, without persons found twice.
 
     A result carries its crop as ``region`` (x, y, width, height; image pixels). It is not named
     ``bbox``, because COCO's evaluators would then take the detection's area from it instead of
@@ -184,13 +184,18 @@ def to_results(
     return results
 
 
+def flat_keypoints(joints: np.ndarray, scores: np.ndarray) -> list[float]:
+    """COCO's x, y, score of one person's joints ``(K, 2)``, in thousandths of a pixel."""
+    points = zip(joints.tolist(), scores.tolist(), strict=True)
+    return [v for (x, y), s in points for v in (round(x, 3), round(y, 3), round(s, 5))]
+
+
 def _result(predictions: Predictions, scores: np.ndarray, row: int) -> dict[str, Any]:
-    joints = np.column_stack([predictions.keypoints[row], predictions.joint_scores[row]])
     corner = predictions.center[row] - predictions.size[row] / 2
     return {
         "image_id": int(predictions.image_id[row]),
         "category_id": 1,
-        "keypoints": [round(float(value), 3) for value in joints.ravel()],
+        "keypoints": flat_keypoints(predictions.keypoints[row], predictions.joint_scores[row]),
         "score": float(scores[row]),
         "region": [round(float(value), 3) for value in (*corner, *predictions.size[row])],
     }

@@ -20,7 +20,7 @@ from kdpose.data.dataset import PoseDataset, check_images
 from kdpose.data.taught import FLOOR, in_joints_of
 from kdpose.data.transforms import PADDING, warp_joints
 from kdpose.evaluation.evaluate import predict_poses
-from kdpose.metrics.pose_results import Predictions
+from kdpose.metrics.pose_results import Predictions, flat_keypoints
 from kdpose.pose_net import PoseNet
 from kdpose.runtime.devices import pick_device
 from kdpose.runtime.provenance import sha256
@@ -146,15 +146,11 @@ def _results(persons: Persons, poses: Predictions, scores: Floats) -> list[dict[
     """COCO results of every person, with the annotation's id and box."""
     results = []
     for i, row in enumerate(poses.person.tolist()):
-        points = [
-            [round(float(x), 4), round(float(y), 4), round(float(s), 5)]
-            for (x, y), s in zip(poses.keypoints[i], scores[i], strict=True)
-        ]
         result = {
             "image_id": int(persons.image_id[row]),
             "category_id": 1,
             "bbox": [round(float(v), 2) for v in persons.box[row]],
-            "keypoints": [value for point in points for value in point],
+            "keypoints": flat_keypoints(poses.keypoints[i], scores[i]),
             "score": float(scores[i].mean()),
         }
         number = -1 if persons.annotation_id is None else int(persons.annotation_id[row])

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from kdpose.inference.boxes import FileBoxes, box_source, whole_image
+from kdpose.inference.detector import DetectorChoice
 
 PICTURE = Image.new("RGB", (80, 60))
 ROWS = [
@@ -22,13 +23,15 @@ def test_the_whole_picture():
     assert (boxes.tolist(), scores.tolist()) == ([[0, 0, 80, 60]], [1])
 
 
-@pytest.mark.parametrize("wrap", [lambda rows: rows, lambda rows: {"annotations": rows}])
-def test_detections_and_annotations(tmp_path, wrap):
+@pytest.mark.parametrize("annotated", [False, True])
+def test_detections_and_annotations(tmp_path, annotated):
     path = tmp_path / "boxes.json"
-    path.write_text(json.dumps(wrap(ROWS)))
-    source = box_source(str(path), "none", None, 0.5, torch.device("cpu"), ids=[3, 9])
+    path.write_text(json.dumps({"annotations": ROWS} if annotated else ROWS))
+    unused = DetectorChoice("none", None, 0.5)
+    source = box_source(str(path), unused, torch.device("cpu"), ids=[3, 9])
     boxes, scores = source(PICTURE, 3)
-    assert boxes.tolist() == [[1, 2, 30, 40], [7, 2, 30, 10]]
+    one = 1 if annotated else 0  # the last pixel of a labelled box is inside it, as in evaluation
+    assert boxes.tolist() == [[1, 2, 30 - one, 40 - one], [7, 2, 30 - one, 10 - one]]
     np.testing.assert_allclose(scores, [0.9, 1.0])
     assert [part.shape for part in source(PICTURE, 9)] == [(0, 4), (0,)]  # nobody there
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 
 import onnx
 import pytest
@@ -9,14 +10,27 @@ import torch
 from torch import nn
 
 from kdpose.backbones.timm_pyramid import TimmPyramid
+from kdpose.checkpoints.onnx_net import OnnxNet
 from kdpose.codecs.heatmap import Heatmap
 from kdpose.codecs.simcc import SimCC
+from kdpose.data.dataset import PoseDataset
+from kdpose.data.taught import load_training
+from kdpose.data.transforms import Augmentation
 from kdpose.deploy.graph import export_program, to_onnx
 from kdpose.heads.heatmap import HeatmapHead
 from kdpose.heads.simcc import SimCCHead
+from kdpose.losses.limb_length import limb_length_l1
+from kdpose.losses.pose_l1 import pose_l1
+from kdpose.losses.simcc_kl import simcc_kl
+from kdpose.losses.terms import LossTerm
 from kdpose.pose_net import PoseNet
-from kdpose.skeletons.known import COCO
+from kdpose.predict import main as predict
+from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.train import main
+from kdpose.training.asked_teacher import AskedTeacher
+from kdpose.training.schedules import multi_step
+from kdpose.training.stage1 import DistillStage1Module
+from kdpose.training.stored_teacher import StoredTeacher
 
 W, H, K = 48, 64, 17
 
@@ -165,6 +179,64 @@ def test_it_teaches_two_steps(kind, crowd, tmp_path, monkeypatch, capsys):
     taught = json.loads(answers.read_text())
     assert len(taught[0]["keypoints"]) == 3 * K
     assert max(taught[0]["keypoints"][2::3]) > 0.2
+
+
+def loss_of(part, files, monkeypatch):
+    """What all terms say of a student of always the same weights, on augmented crops."""
+    persons = load_training([part], CROWDPOSE, files, COCO)
+    data = PoseDataset(
+        persons, part["images"], CROWDPOSE, (W, H), augmentation=Augmentation(), seed=1
+    )
+    losses = {
+        "kl": LossTerm(simcc_kl),
+        "logit": LossTerm(simcc_kl, rename={"target": "teacher_target"}),
+        "pos": LossTerm(pose_l1, 0.1),
+        "cst": LossTerm(limb_length_l1, 0.1),
+    }
+    torch.manual_seed(0)
+    student = PoseNet(
+        TimmPyramid("resnet10t", neck_channels=8),
+        SimCCHead,
+        SimCC((W, H), label="gaussian"),
+        CROWDPOSE,
+    )
+    optimizer = partial(torch.optim.Adam, lr=1e-3)
+    stored = StoredTeacher(files, COCO)
+    module = DistillStage1Module(student, losses, optimizer, multi_step, stored)
+
+    class Trainer:
+        max_epochs = 1
+
+    monkeypatch.setattr(type(module), "trainer", Trainer())
+    for name in ("log", "log_dict"):
+        monkeypatch.setattr(module, name, lambda *_, **__: None)
+    return module.training_step(data.__getitems__([(0, row) for row in range(len(data))]), 0)
+
+
+def test_answers_and_a_file_of_the_same_poses_teach_the_same(crowd, tmp_path, monkeypatch):
+    part = {
+        "annotations": str(crowd / "annotations/crowdpose_trainval.json"),
+        "images": str(crowd / "images"),
+    }
+    net = HeatmapNet()
+    nn.init.normal_(net.net.head.final_layer.weight, std=1)
+    file = exported(net, tmp_path / "teacher")
+    teacher = AskedTeacher(OnnxNet(file.partition("=")[2]), tmp_path / "answers")
+    answers = teacher.ask([part], CROWDPOSE, num_workers=0, device="cpu")
+
+    command = [
+        "kdpose.predict", "teacher=onnx", file, f"source={part['annotations']}",
+        f"images={part['images']}", f"boxes={part['annotations']}", f"out={tmp_path}/out",
+        "draw=false", "flip=true", "device=cpu",
+    ]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", command)
+    predict()
+
+    one, other = (
+        loss_of(part, files, monkeypatch)
+        for files in (answers.files, [str(tmp_path / "out/predictions.json")])
+    )
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
 def test_scores_too_low_to_teach_are_refused(crowd, tmp_path, monkeypatch, capsys):
