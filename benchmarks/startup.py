@@ -44,7 +44,7 @@ def _start(words: Sequence[str], folder: Path) -> float:
     """Start Python and wait for its end; 1 start.
 
     Raises:
-        RuntimeError: it ended neither well nor with an error of one line.
+        RuntimeError: it neither succeeded nor failed with an error of one line.
     """
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Measure: ``kdpose benchmark what=feed dataset=lspet out=feed.json``."""
+"""Run a benchmark: ``kdpose benchmark what=feed dataset=lspet out=feed.json``."""
 
 import sys
 from importlib.util import find_spec
@@ -13,14 +13,14 @@ def main(cfg: DictConfig) -> None:
     """Entry point."""
     if find_spec("benchmarks") is None:
         raise ValueError(
-            "`benchmarks` cannot be imported: run kdpose benchmark in a checkout of kdpose"
+            "kdpose benchmark needs the folder `benchmarks`: run it in a clone of kdpose"
         )
     from benchmarks.run import run
 
     table = run(cfg, " ".join(["kdpose benchmark", *sys.argv[1:]]))
     console.print(table)
     if cfg.out:
-        console.print(f"written to {cfg.out} and, to read, a .md beside it", soft_wrap=True)
+        console.print(f"written to {cfg.out} and, as a page, to the .md beside it", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the entry points share: where the configuration lies, and errors in one line."""
+"""What the entry points share: the location of the configuration, and errors in one line."""
 
 import difflib
 import functools
@@ -38,16 +38,16 @@ CONF = str(_HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf
 console = Console(quiet=rank() > 0)
 
 
-_NEWS = ("kdpose.checkpoints.tensors", "kdpose.data.taught")  # of what a training begins with
+_NEWS = ("kdpose.checkpoints.tensors", "kdpose.data.taught")  # they log what a training starts from
 _Job = Callable[[DictConfig], float | None] | Callable[[DictConfig], None]
 
 
 def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
-    """Make a command line of a function: Hydra's, with the errors a user can mend in one line.
+    """Make a command line of a function: Hydra's, with errors that a user can fix in one line.
 
     Such an error ends the command with status 1; ``debug=true`` shows the traceback instead.
-    A sweep prints a job's error at once, goes on with the next job, says at the end how each job
-    ended, and exits with status 1 where one failed.
+    A sweep prints a job's error immediately, continues with the next job, lists the result of each
+    job at the end, and exits with status 1 if one failed.
 
     Args:
         config_name: of the primary configuration in ``conf``.
@@ -65,7 +65,7 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
             except Exception as error:
                 line = _misspelt(error, config_name) or one_line(error)
                 sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-                if sweep and line is None:  # at once: Hydra raises it after the last job
+                if sweep and line is None:  # now: Hydra raises it after the last job
                     traceback.print_exc()
                 if line is None or cfg.debug:
                     raise
@@ -81,7 +81,7 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
         @functools.wraps(function)
         def main() -> None:
             ended.clear()
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises what it would print
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors
             try:
                 run()
             except (HydraException, ValueError, OSError) as error:
@@ -100,7 +100,7 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
 
 
 def _keys_of(config_name: str) -> str:
-    """The keys of ``conf/NAME.yaml`` with what is said of each, for ``--help``."""
+    """The keys of ``conf/NAME.yaml`` with their comments, for ``--help``."""
     content = (Path(CONF) / f"{config_name}.yaml").read_text().partition("\nhydra:")[0]
     first, _, rest = content.partition("\n\n")
     keys = rest if re.search("^defaults:", first, re.MULTILINE) else content
@@ -111,7 +111,7 @@ OmegaConf.register_new_resolver("keys", _keys_of, replace=True)
 
 
 def command() -> str | None:
-    """The command that is running, of a sweep its job's; None outside an entry point."""
+    """The running command, in a sweep the job's; None outside an entry point."""
     if not HydraConfig.initialized():
         return None
     asked = HydraConfig.get()
@@ -119,13 +119,13 @@ def command() -> str | None:
 
 
 def _say(line: str) -> None:
-    """Print an error, once where several processes have it."""
+    """Print an error, once if several processes have it."""
     if speaks():
         print(f"error{f' (rank {rank()})' if met() else ''}: {line}", file=sys.stderr)
 
 
 def _summary(ended: Sequence[tuple[Sequence[str], str]]) -> Table:
-    """How a sweep's jobs ended, each by the overrides that not all have."""
+    """The results of a sweep's jobs, each named by the overrides in which they differ."""
     shared = set.intersection(*(set(overrides) for overrides, _ in ended))
     table = Table("job", "result", box=box.SIMPLE)
     for overrides, result in ended:
@@ -134,7 +134,7 @@ def _summary(ended: Sequence[tuple[Sequence[str], str]]) -> Table:
 
 
 def one_line(error: BaseException | None) -> str | None:
-    """What went wrong and how to mend it, or None where the fault is not the user's."""
+    """What went wrong and how to fix it, or None if the user cannot fix it."""
     if isinstance(error, InstantiationException):
         return one_line(error.__cause__)
     if isinstance(error, MissingMandatoryValue):
@@ -143,7 +143,7 @@ def one_line(error: BaseException | None) -> str | None:
 
 
 def _misspelt(error: Exception, config_name: str) -> str | None:
-    """A line on an override that Hydra refused, with the names that come nearest to it."""
+    """A line on an override that Hydra refused, with the nearest names."""
     if isinstance(error, MissingConfigException):
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         if group == "experiment" and (now := moved.replacement(name)):
@@ -161,7 +161,7 @@ def _misspelt(error: Exception, config_name: str) -> str | None:
 
 
 def _known_keys(config_name: str) -> list[str]:
-    """Every key that can be set beside the experiment that was asked for."""
+    """Every key that can be set together with the chosen experiment."""
     chosen = [word for word in sys.argv[1:] if word.startswith("+experiment=")]
     with hydra.initialize_config_dir(CONF, version_base="1.3"):
         cfg = hydra.compose(config_name, overrides=chosen)
@@ -182,7 +182,7 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 
 
 def _read_env() -> None:
-    """Take settings from ``.env``; an empty value there means none."""
+    """Read settings from ``.env``; an empty value means unset."""
     load_dotenv()
     for name in [n for n, value in os.environ.items() if n.startswith("KDPOSE_") and not value]:
         del os.environ[name]
@@ -192,14 +192,14 @@ _read_env()  # at import: Hydra resolves the run's folder before any function of
 
 
 def quiet() -> None:
-    """Silence what libraries say to developers, not to users."""
+    """Silence library messages that are meant for developers."""
     os.environ.setdefault("WANDB_SILENT", "true")
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning|torch|timm")
     handler = RichHandler(console=console, show_path=False)
-    # which weights were used, and how many of them, is news to every user
+    # every user should see which weights were used, and how many
     handler.addFilter(lambda r: r.levelno >= logging.WARNING or r.name in _NEWS)
-    if rank() > 0:  # what the first process says holds for all
+    if rank() > 0:  # the first process reports for all
         handler.setLevel(logging.ERROR)
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s", force=True)
     for name in ("lightning.pytorch", "wandb", "tensorboard"):

@@ -20,17 +20,17 @@ def main(cfg: DictConfig) -> None:
 
     net = load_net(cfg.ckpt).net if cfg.ckpt else build(cfg)
     name = str(cfg.ckpt or cfg.name)
-    honest, paper = complexity(net), paper_complexity(net)
+    ours, paper = complexity(net), paper_complexity(net)
     width, height = net.codec.input_size
     title = f"{name}: {len(net.skeleton)} joints, {height}x{width} (h x w)"
     console.print(title, soft_wrap=True, highlight=False)
-    console.print(complexity_table(honest, paper))
+    console.print(complexity_table(ours, paper))
     if cfg.out:
         record = {
             "name": name,
             "joints": len(net.skeleton),
             "input_size": [width, height],
-            **honest,
+            **ours,
             "paper_params": paper["params"],
             "paper_gmacs": paper["gmacs"],
             **code_version(),

@@ -1,4 +1,4 @@
-"""A local web page that shows what a network sees: ``kdpose demo``."""
+"""A local web page that shows the poses of a network: ``kdpose demo``."""
 
 from omegaconf import DictConfig
 

@@ -1,6 +1,6 @@
-"""Your data and any teacher to a student to deploy: ``kdpose distill student=lcnet_075``.
+"""From data and a teacher to a student ready for deployment: ``kdpose distill student=lcnet_075``.
 
-Ends with status 1 where an exported file does not pass its gate, after everything else is done.
+Exits with status 1 if an exported file fails its gate, after everything else is done.
 """
 
 from hydra.core.hydra_config import HydraConfig

@@ -1,7 +1,6 @@
-"""Look for faults in annotated images: ``kdpose doctor annotations=A.json images=DIR``.
+"""Check annotated images: ``kdpose doctor annotations=A.json images=DIR``.
 
-Ends with status 0 where there are only notes and warnings, 1 with errors, 2 where the data cannot
-be trained on at all.
+Exits with status 0 without errors, 1 with errors, and 2 if the data cannot be used for training.
 """
 
 import json

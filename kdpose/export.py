@@ -1,4 +1,4 @@
-"""Write a network for other runtimes: ``kdpose export ckpt=C format=onnx out=DIR``."""
+"""Export a network to other runtimes: ``kdpose export ckpt=C format=onnx out=DIR``."""
 
 from omegaconf import DictConfig
 

@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     console.print(
         f"{len(pack)} persons, {stored / 1e6:.1f} MB ({stored / len(pack) / 1e3:.1f} kB each; "
         f"{pack.raw_bytes / 1e6:.1f} MB as pixels), {100 * pack.about['reduced']:.0f} % of them "
-        f"reduced, in {pack.folder}"
+        f"scaled down, in {pack.folder}"
     )
     if cfg.shards:
         from kdpose.data.sources.streamed import write_shards  # an extra

@@ -1,4 +1,4 @@
-"""Networks from crop to pose: that of teacher and student, and the refined student."""
+"""Networks from crop to pose: teacher or student, and the refined student."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
@@ -11,7 +11,7 @@ from kdpose.types import Pose, PoseOutput, SimCCLogits
 
 
 class Backbone(Protocol):
-    """A module that gives maps fine to coarse; the first is of stride 4.
+    """A module that returns maps, fine to coarse; the first has stride 4.
 
     Attributes:
         channels: C_i of the maps.
@@ -30,7 +30,7 @@ class Codec(Protocol):
 
     Attributes:
         input_size: network input ``(W, H)``, pixels.
-        bins: sizes along x and y of what the head must give.
+        bins: number of scores along x and y that the head must return.
         flip_shift: bins by which :meth:`unflip` moves.
         score_threshold: joint scores up to this do not enter a person's score.
     """
@@ -47,7 +47,7 @@ class Codec(Protocol):
     def score_threshold(self) -> float: ...  # noqa: D102
 
     def encode(self, joints: Tensor, visible: Tensor) -> Any:  # noqa: ANN401
-        """The target that the codec's loss knows; its ``weight (B, K)`` is 1 for learned joints."""
+        """The target for the codec's loss; its ``weight (B, K)`` is 1 for learned joints."""
 
     def decode(self, scores: Any, /) -> Pose:  # noqa: ANN401
         """Joints in crop pixels, as they are evaluated."""
@@ -70,10 +70,10 @@ class PoseNet(nn.Module):
     """Backbone, head and codec; teacher and student alike.
 
     Args:
-        backbone: gives maps fine to coarse and tells their ``channels`` and ``strides``.
+        backbone: returns maps, fine to coarse, and has ``channels`` and ``strides``.
         head: builds the head from ``in_channels``, ``num_joints``, ``feature_size``, ``bins``.
         codec: input size, bins and decoding.
-        skeleton: joints, and the order that a flip gives them.
+        skeleton: joints, and their order after a flip.
     """
 
     mean: Tensor
@@ -99,10 +99,10 @@ class PoseNet(nn.Module):
         )
         self.register_buffer("mean", 255 * torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(_STD).view(3, 1, 1), persistent=False)
-        self.to(memory_format=torch.channels_last)  # convolutions run faster on it everywhere
+        self.to(memory_format=torch.channels_last)  # convolutions run faster in it
 
     def forward(self, image: Tensor) -> PoseOutput:
-        """Score the joints' places in crops ``(B, 3, H, W)``, RGB in 0..255, uint8 or float."""
+        """Score joint positions in crops ``(B, 3, H, W)``, RGB in 0..255, uint8 or float."""
         features = self.backbone((image.float() - self.mean) / self.std)
         return PoseOutput(self._scores(features[0]), features)
 
@@ -118,7 +118,7 @@ class PoseNet(nn.Module):
         return scores
 
     def logits(self, image: Tensor, flip: bool = False) -> SimCCLogits | Tensor:
-        """The head's scores, averaged with those of the mirrored crop where ``flip``."""
+        """The head's scores, averaged with those of the mirrored crop if ``flip``."""
         logits: SimCCLogits | Tensor = self(image).logits
         if not flip:
             return logits
@@ -155,7 +155,7 @@ class RefinedPoseNet(nn.Module):
         )
 
     def train(self, mode: bool = True) -> Self:
-        """Switch the refiner alone: the student's batch statistics stay what stage 1 left."""
+        """Switch the refiner alone: the student keeps the batch statistics of stage 1."""
         super().train(mode)
         self.student.eval()
         return self
@@ -172,8 +172,8 @@ class RefinedPoseNet(nn.Module):
 
         With ``flip`` the student's distributions over bins are averaged first, as they are without
         a refiner; both views are then refined from that one pose and their coordinates averaged.
-        Averaging two poses decoded apart would put a joint between two persons wherever the views
-        disagree: on crowds it costs more than the refiner gains.
+        Averaging two separately decoded poses would put a joint between two persons where the views
+        disagree; on crowds this costs more than the refiner gains.
         """
         if not flip:
             initial, refined = self(image)

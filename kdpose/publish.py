@@ -1,4 +1,4 @@
-"""Make a checkpoint to share, with a model card: ``kdpose publish ckpt=C``."""
+"""Write a checkpoint for release, with a model card: ``kdpose publish ckpt=C``."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Collate runs into one report: ``kdpose report runs=runs/lspet_ablation``."""
+"""Collect runs into one report: ``kdpose report runs=runs/lspet_ablation``."""
 
 from omegaconf import DictConfig
 

@@ -13,7 +13,7 @@ from kdpose.sweeps.jobs import recorded
 
 
 def _check_files(cfg: DictConfig) -> None:
-    """Refuse what is missing before anything slow is imported."""
+    """Refuse missing files before anything slow is imported."""
     if cfg.resume not in (False, None, "auto"):
         check_checkpoint(cfg.resume, "resume")
     if cfg.resume not in (False, None):
@@ -34,7 +34,7 @@ def _check_files(cfg: DictConfig) -> None:
 def _search(cfg: DictConfig, overrides: Sequence[str]) -> float:
     """A search for hyper-parameters instead of one run."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise ValueError("hparams_search runs trials of its own: leave out -m, or the search")
+        raise ValueError("hparams_search runs its own trials: remove -m or hparams_search")
     try:
         from kdpose.sweeps.search import run_search
     except ImportError:
@@ -61,7 +61,7 @@ def _run(cfg: DictConfig, overrides: list[str]) -> float | None:
 
 @entry_point("train")
 def main(cfg: DictConfig) -> float | None:
-    """Entry point; returns the AP, by which sweeps choose."""
+    """Entry point; returns the AP, which sweeps optimise."""
     hydra_cfg = HydraConfig.get()
     overrides = list(hydra_cfg.overrides.task)
     if hydra_cfg.mode != RunMode.MULTIRUN:

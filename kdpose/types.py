@@ -1,4 +1,4 @@
-"""The tensors that travel through kdpose: shape, frame and unit, stated once.
+"""The tensors that kdpose passes around: shape, frame and unit, defined in one place.
 
 Letters: ``B`` batch, ``K`` joints, ``E`` limbs, ``C`` channels, ``W x H`` network input in pixels,
 ``nx, ny`` SimCC bins.  *Crop pixels* are the network input's own pixels, (x, y), pixel centres at
@@ -20,10 +20,10 @@ class PoseBatch(NamedTuple):
         center: ``(B, 2)`` float32, centre of the cropped region, image pixels.
         size: ``(B, 2)`` float32, width and height of the cropped region, image pixels.
         image_id: ``(B,)`` int64, the image's id in the annotation file.
-        person: ``(B,)`` int64, row of the person in the split; unique, and what results are
-            de-duplicated by.
+        person: ``(B,)`` int64, row of the person in the split; unique; used to remove
+            duplicate results.
         box_score: ``(B,)`` float32, the detector's score, 1 for ground-truth boxes.
-        teacher_image: the same crop at the teacher's input size, or None where the sizes agree.
+        teacher_image: the same crop at the teacher's input size, or None if the sizes are equal.
         taught: ``(B, K, 2)`` float32, crop pixels, a teacher's stored joints, or None.
         taught_score: ``(B, K)`` float32 in [0, 1], their scores, or None.
     """

@@ -99,8 +99,9 @@ def open_guest(teacher: Mapping[str, Any]) -> LoadedGuest:
     kind = get_object(teacher["_target_"])
     if not (isinstance(kind, type) and issubclass(kind, GuestNet)):
         raise ValueError(
-            "this teacher is no network to run here: set teacher=onnx or teacher=huggingface; a "
-            "checkpoint is given by ckpt=PATH, and stored poses are scored by kdpose evaluate"
+            "this teacher is not a network that can run here: set teacher=onnx or "
+            "teacher=huggingface; a checkpoint is given by ckpt=PATH, and "
+            "stored poses are scored by kdpose evaluate"
         )
     keys = {key: value for key, value in teacher.items() if key not in TRAINING_KEYS}
     return LoadedGuest(instantiate(keys, _convert_="all"))

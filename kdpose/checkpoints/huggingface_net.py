@@ -34,8 +34,8 @@ class HuggingFaceNet(GuestNet):
         dataset_index: which experts answer, in networks of several (ViTPose+: 0 is COCO's).
 
     Raises:
-        ValueError: transformers is missing, the model cannot be read or is no pose network, or it
-            has another number of joints.
+        ValueError: transformers is missing, the model cannot be read or is not a pose network, or
+            it has another number of joints.
     """
 
     mean: Tensor
@@ -102,7 +102,7 @@ class HuggingFaceNet(GuestNet):
         seen = tuple(self._maps(torch.zeros(1, 3, height, width)).shape)
         if len(seen) != 4 or seen[1] != len(self.skeleton):
             raise ValueError(
-                f"{self.where} gives {seen}, which is no heatmap for each of the "
+                f"{self.where} gives {seen}, which is not a heatmap for each of the "
                 f"{len(self.skeleton)} joints of '{self.skeleton.name}': set teacher.skeleton"
             )
 

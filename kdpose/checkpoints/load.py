@@ -77,7 +77,7 @@ def load_net(
 
     Raises:
         FileNotFoundError: the file is not there.
-        ValueError: it is no checkpoint of a pose network that is known, or does not fit.
+        ValueError: it is not a checkpoint of a known pose network, or does not fit.
     """
     content = read_checkpoint(path, key)
     where = f"{Path(path).absolute()} (from {key})"

@@ -34,7 +34,7 @@ def check_plain(value: Any) -> None:  # noqa: ANN401
         if type(node) is dict:
             strange = [name for name in node if type(name) is not str]
             if strange:
-                raise ValueError(f"{key or 'its description'} has a key that is no string")
+                raise ValueError(f"{key or 'its description'} has a key that is not a string")
             todo += [(child, f"{key}.{name}".strip("."), depth + 1) for name, child in node.items()]
         elif type(node) is list:
             todo += [(child, key, depth + 1) for child in node]

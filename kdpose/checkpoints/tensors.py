@@ -221,6 +221,6 @@ def _reason(path: Path, error: BaseException) -> str:
     guess = next((text for head, text in _STARTS.items() if start.lstrip().startswith(head)), "")
     guess = guess if start else "an empty file"
     return (
-        f"no checkpoint of tensors and plain values: it starts with {start!r} "
+        f"not a checkpoint of tensors and plain values: it starts with {start!r} "
         f"({guess or type(error).__name__})"
     )

@@ -26,7 +26,7 @@ def without_area(split: Split) -> Iterator[Finding]:
 
 
 def outside(split: Split) -> Iterator[Finding]:
-    """Boxes wholly or partly outside their image, except those explained by a swapped size."""
+    """Boxes completely or partly outside their image, except those explained by a swapped size."""
     near, far = split.box[:, :2], split.box[:, :2] + split.box[:, 2:]
     counted = split.labelled & (split.box[:, 2:] > 0).all(axis=1)
     total = int(counted.sum())

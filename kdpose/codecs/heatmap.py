@@ -57,7 +57,7 @@ class Heatmap:
         """Target maps and weights, as the reference implementation builds them.
 
         The bump has its peak, 1, at the nearest cell and ends 3 sigma from it along each axis.
-        If that box is wholly outside the map, the joint's weight and map are 0.
+        If that box is completely outside the map, the joint's weight and map are 0.
 
         Args:
             joints: ``(B, K, 2)``, (x, y), crop pixels.

@@ -78,7 +78,7 @@ class SimCC:
         ``smooth``: 1 - epsilon at the nearest bin, the rest shared by the others; a joint whose
         nearest bin is outside has weight 0. ``gaussian``: the density at each bin, neither rounded
         nor renormalised at the border; weight and target of a joint are 0 only if the box of
-        3 sigma around it, with sigma in *pixels*, is wholly outside.
+        3 sigma around it, with sigma in *pixels*, is completely outside.
 
         Args:
             joints: ``(B, K, 2)``, (x, y), crop pixels.

@@ -78,7 +78,7 @@ def attach(persons: Persons, path: str, skeleton: Skeleton, taught: Skeleton) ->
     where = f"{Path(path).absolute()} (from teacher.file)"
     results = read_json(path, "teacher.file")
     if not isinstance(results, list) or not all(isinstance(r, dict) for r in results):
-        raise ValueError(f"{where} is no list of COCO keypoint results")
+        raise ValueError(f"{where} is not a list of COCO keypoint results")
     bridge = SkeletonBridge.between(skeleton, taught)
     joints = np.zeros_like(persons.joints)
     score = np.zeros_like(persons.visible)

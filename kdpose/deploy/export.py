@@ -142,7 +142,7 @@ def parity_table(name: str, parity: Parity, times: dict[int, dict[str, float]]) 
         "largest, mean distance of a joint", f"{parity.max_px:.4f}, {parity.mean_px:.4f} px"
     )
     table.add_row(
-        "joints that PyTorch leaves undecided",
+        "near-tied joints in PyTorch",
         f"{parity.ties} of {parity.joints}, by {parity.ties_px:.4f} px at most",
     )
     table.add_row("AP: PyTorch, file", f"{parity.ap_torch:.2f}, {parity.ap_file:.2f}")
@@ -160,7 +160,7 @@ def judge(cfg: DictConfig, parity: Parity, quantized: Quantized | None) -> str |
     faults = parity.beyond(cfg.gate.px[cfg.precision], cfg.gate.ap[cfg.precision])
     if not faults:
         return None
-    line = f"it cannot stand for PyTorch: {' and '.join(faults)}"
+    line = f"gate failed: {' and '.join(faults)}"
     if quantized is None:
         return line
     costs = quantized.choice.alone

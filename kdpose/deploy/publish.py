@@ -28,7 +28,7 @@ def in_half_precision(ckpt: str | Path) -> dict[str, Any]:
     """
     content = read_checkpoint(ckpt, "ckpt")
     if KEY not in content:
-        raise ValueError(f"{Path(ckpt).absolute()} (from ckpt) is no checkpoint of kdpose")
+        raise ValueError(f"{Path(ckpt).absolute()} (from ckpt) is not a checkpoint of kdpose")
     weights = {
         name: value.half() if value.is_floating_point() else value
         for name, value in content["state_dict"].items()

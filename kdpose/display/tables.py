@@ -1,4 +1,4 @@
-"""Figures as they are printed: tables of AP and cost, and the line that says what was measured."""
+"""Tables of AP and cost, and the caption that states what was measured."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ def metrics_table(title: str, rows: dict[str, dict[str, Any]]) -> Table:
     shown = [name for name in METRICS if any(name in row for row in rows.values())]
     costs = all("params" in row for row in rows.values())
     table = Table(title=title, box=box.SIMPLE, padding=0)
-    table.add_column("model", overflow="fold")  # alone gives way where the console is narrow
+    table.add_column("model", overflow="fold")  # the only column that wraps on a narrow console
     for name in table_header(shown, costs):
         table.add_column(name, justify="right", no_wrap=True)
     for label, row in rows.items():

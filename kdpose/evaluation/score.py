@@ -36,9 +36,9 @@ def score(
     Returns:
         The figures of :func:`keypoint_ap`, and: ``protocol``, ``split``, ``annotations`` and their
         ``annotations_sha256``, ``images`` and ``persons`` (those that count), ``results``,
-        ``skeleton``, ``sigmas``, ``sigma_source``, ``max_detections``, ``crowd_cuts`` (None but for
-        crowds), ``areas`` (whence the results' areas come), and :func:`code_version`. Where nobody
-        gave the sigmas, also ``AP_half_sigma`` and ``AP_double_sigma``, AP at half and double.
+        ``skeleton``, ``sigmas``, ``sigma_source``, ``max_detections``, ``crowd_cuts`` (None except
+        for crowds), ``areas`` (the source of the results' areas), and :func:`code_version`. If the
+        sigmas are defaults, also ``AP_half_sigma`` and ``AP_double_sigma``, AP at half and double.
     """
     rules: Any = {"protocol": protocol, "crowd_cuts": crowd_cuts}
     figures = keypoint_ap(annotations, results, sigmas=skeleton.sigmas, **rules)

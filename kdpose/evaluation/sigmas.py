@@ -74,7 +74,7 @@ def with_estimates(
     """The skeleton with these sigmas; joints of fewer than ten pairs keep the default.
 
     Raises:
-        ValueError: no joint has ten pairs, or labels agree to the pixel and are no repetition.
+        ValueError: no joint has ten pairs, or labels agree to the pixel, so that they are copies.
     """
     enough = count >= _FEWEST
     if not enough.any():

@@ -1,4 +1,4 @@
-"""A local web page that shows what a network sees."""
+"""A local web page that shows the poses of a network."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from kdpose.inference.poses import ImagePoses
 from kdpose.inference.predictor import Predictor
 from kdpose.pose_net import RefinedPoseNet
 
-_LARGEST = 1600  # pixels; what a browser is sent of a photograph
+_LARGEST = 1600  # pixels; larger photographs are scaled down for the browser
 
 
 class Demo:
@@ -27,7 +27,7 @@ class Demo:
 
     Args:
         predictor: of the network that is shown.
-        detect: finds the persons, or None where there is no detector: the picture is one person.
+        detect: finds the persons; None: no detector, the picture shows one person.
     """
 
     def __init__(self, predictor: Predictor, detect: BoxSource | None) -> None:
@@ -41,17 +41,17 @@ class Demo:
     def answer(
         self, path: str | None, detect: bool, threshold: float
     ) -> tuple[Any, list[list[Any]], str | None]:
-        """What a picture shows.
+        """Find and draw the poses of a picture.
 
         Args:
-            path: of the picture, or None where there is none yet.
-            detect: look for persons first.
-            threshold: of the picture's best joint score, the least share in 0..1 that a drawn
-                joint has: what a good score is depends on the network.
+            path: of the picture; None: no picture yet.
+            detect: find persons first.
+            threshold: minimum score of a drawn joint, relative to the best joint's, in 0..1:
+                what counts as a good score depends on the network.
 
         Returns:
-            The drawn picture, or that of stage 1 and the refined one; a row of joint scores per
-            joint, after its name; the path of the COCO results.
+            The drawn picture, or a pair of stage 1 and refined; a row per joint with its name and
+            scores; the path of the COCO results.
         """
         if path is None:
             return None, [], None
@@ -95,11 +95,11 @@ def build_page(demo: Demo, title: str) -> Any:  # noqa: ANN401
                 )
                 detect = gradio.Checkbox(
                     demo.detect is not None,
-                    label="find persons first (otherwise the picture is one)",
+                    label="find persons first (otherwise the picture shows one person)",
                     interactive=demo.detect is not None,
                 )
                 threshold = gradio.Slider(
-                    0, 1, 0.0, label="least score of a drawn joint, of the best"
+                    0, 1, 0.0, label="minimum joint score, relative to the best joint"
                 )
             with gradio.Column():
                 if demo.stage1 is None:
@@ -137,5 +137,5 @@ def serve(cfg: DictConfig) -> None:
     demo = Demo(predictor, None if boxes is whole_image else boxes)
     title = f"{predictor.description.get('experiment')}: {ckpt.absolute()}"
     page = build_page(demo, title)
-    console.print(f"{title}\nstop by Ctrl+C", soft_wrap=True)
+    console.print(f"{title}\nCtrl+C stops it", soft_wrap=True)
     page.launch(server_name=cfg.host, server_port=cfg.port, inbrowser=cfg.open, quiet=False)

@@ -17,10 +17,10 @@ def sha256(path: str | Path) -> str:
 
 
 def code_version() -> dict[str, Any]:
-    """What computed a figure, and when.
+    """The code that computed a figure, and when.
 
     Returns:
-        ``version``, ``commit`` (None where the package lies in no git checkout), ``dirty`` (whether
+        ``version``, ``commit`` (None if the package is not in a git checkout), ``dirty`` (whether
         tracked files differed from that commit), ``torch``, ``date`` (UTC).
     """
     import torch  # takes seconds, and hashes need none
@@ -35,11 +35,11 @@ def code_version() -> dict[str, Any]:
     }
 
 
-@functools.cache  # asked once per process: later edits are not what is running
+@functools.cache  # once per process: later edits are not part of what is running
 def git_state(package: Path) -> tuple[str | None, bool | None]:
     """Commit of the checkout that holds a package, and whether its tracked files were changed.
 
-    A package that lies in a checkout without being part of it, as in ``.venv``, has neither.
+    A package that is inside a checkout but not tracked, as in ``.venv``, has neither.
     """
     if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None, None
@@ -49,7 +49,7 @@ def git_state(package: Path) -> tuple[str | None, bool | None]:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints, None where it fails or is not there."""
+    """What git prints; None if it fails or is not installed."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True

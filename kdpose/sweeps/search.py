@@ -44,7 +44,7 @@ def run_search(cfg: DictConfig, overrides: Sequence[str]) -> float:
         The best value.
 
     Raises:
-        ValueError: the search is no search of one stage on one device, its folder holds that of
+        ValueError: the search is not of one stage on one device, its folder holds that of
             another configuration, or no trial finished.
     """
     search = cfg.hparams_search

@@ -193,7 +193,7 @@ class PoseModule(L.LightningModule):
         return batch.image if batch.teacher_image is None else batch.teacher_image
 
     def log_losses(self, loss: Tensor, parts: Mapping[str, Tensor], batch: PoseBatch) -> None:
-        """Log the weighted terms, and stop where one is no number.
+        """Log the weighted terms, and stop if one is not finite.
 
         Raises:
             ValueError: naming the term, the step and the images.

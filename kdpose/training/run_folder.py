@@ -121,7 +121,7 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401
 
 
 def changes(before: Any, after: Any, but: tuple[str, ...] = ()) -> list[str]:  # noqa: ANN401
-    """Keys whose values differ, as ``key: old -> new``; a class that moved is no difference.
+    """Keys whose values differ, as ``key: old -> new``; a moved class is not a difference.
 
     A refiner's network is its student's, so there the configured one counts for nothing.
 

@@ -25,7 +25,7 @@ from kdpose.training.stored_teacher import StoredTeacher
 
 _log = logging.getLogger(__name__)
 Teacher = PoseNet | StoredTeacher | AskedTeacher
-_CONSTANT = 0.01  # crop sides; joints that scatter less over all crops are no answer to the images
+_CONSTANT = 0.01  # crop sides; joints that vary less over all crops do not depend on the images
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class CheckOptions:
 
     Attributes:
         check: whether it is.
-        force: train under a refused teacher all the same.
+        force: train even if the teacher is refused.
         check_persons: about how many validation boxes to look at, in whole images; None: all.
     """
 
@@ -100,7 +100,7 @@ class TeacherCheck:
         if reason and not self.force:
             raise ValueError(f"{reason}; give another teacher.ckpt, or teacher.force=true to go on")
         if reason:
-            _log.warning("%s; trained under it all the same (teacher.force=true)", reason)
+            _log.warning("%s; training anyway (teacher.force=true)", reason)
         if "student" in self.figures:
             self._compare(self.figures["student"]["AP"], "the student's before stage 2")
 

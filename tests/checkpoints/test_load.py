@@ -57,7 +57,9 @@ def test_other_files_are_named_for_what_they_are(tmp_path, start):
     path.write_bytes(start)
     with pytest.raises(
         ValueError,
-        match=re.escape(f"is no checkpoint of tensors and plain values: it starts with {start!r}"),
+        match=re.escape(
+            f"is not a checkpoint of tensors and plain values: it starts with {start!r}"
+        ),
     ):
         load_net(path)
 
@@ -107,7 +109,7 @@ def test_a_missing_stage_says_which_command_makes_it(tmp_path):
     missing = tmp_path / "crowdpose_stage1" / "best.ckpt"
     wanted = (
         r"from stage1_ckpt\); train it by "
-        r"`python -m kdpose\.train \+experiment=stage1 dataset=crowdpose` or set stage1_ckpt=PATH"
+        r"`kdpose train \+experiment=stage1 dataset=crowdpose` or set stage1_ckpt=PATH"
     )
     with pytest.raises(FileNotFoundError, match=wanted):
         load_made_by_run(missing, "stage1_ckpt")

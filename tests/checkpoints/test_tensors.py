@@ -28,7 +28,7 @@ def test_files_of_other_kinds(tmp_path, start, reason, suffix):
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(start)
     reason = reason.replace("RuntimeError", r"\w+Error")
-    wanted = rf"^{path} \(from teacher\.ckpt\) is no checkpoint of .*{re.escape(repr(start[:24]))} "
+    wanted = rf"^{path} \(from teacher\.ckpt\) is not a checkpoint .*{re.escape(repr(start[:24]))} "
     with pytest.raises(ValueError, match=rf"{wanted}\(.*{reason}\)$"):
         read_checkpoint(path, "teacher.ckpt")
 

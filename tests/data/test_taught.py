@@ -103,7 +103,7 @@ def test_too_few_answers_are_refused_in_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("results", "says"),
     [
-        ({"images": []}, "no list of COCO keypoint results"),
+        ({"images": []}, "not a list of COCO keypoint results"),
         ([{"image_id": 1, "keypoints": [1, 2, 3]}], "has 1 joints and skeleton 'coco' 17"),
     ],
 )

@@ -143,4 +143,4 @@ def test_weights_of_another_project_are_refused(publish, tmp_path, capsys):
     torch.save({"state_dict": {"conv.weight": torch.zeros(1)}}, tmp_path / "foreign.ckpt")
     with pytest.raises(SystemExit):
         publish(f"ckpt='{tmp_path / 'foreign.ckpt'}'")
-    assert "is no checkpoint of kdpose" in capsys.readouterr().err
+    assert "is not a checkpoint of kdpose" in capsys.readouterr().err

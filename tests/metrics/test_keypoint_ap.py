@@ -77,7 +77,7 @@ def test_one_of_two_found(write):
 def test_the_files_own_count_decides_who_is_ignored(write):
     people = [person(1), person(2, image_id=2, num_keypoints=0), person(3, image_id=2, iscrowd=1)]
     assert score_crowd(write(people), [found(people[0])])["AP"] == pytest.approx(1.0)
-    # Found all the same, the ignored ones are no false positives, and make no subset.
+    # If found, ignored ones are not false positives, and they form no subset.
     got = score_crowd(write(people), [found(p) for p in people])
     assert (got["AP"], got["AP_easy"], got["AP_medium"]) == (pytest.approx(1.0), 1.0, None)
 

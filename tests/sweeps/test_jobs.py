@@ -26,7 +26,7 @@ def sweep(tmp_path, capsys):
     killed = recorded(tmp_path, "seed-2", [*shared, "seed=2"], tmp_path / "c.log")
     killed.__enter__()
     with recorded(tmp_path, "seed-0", [*shared, "seed=0"], tmp_path / "a.log") as record:
-        record["AP"] = 0.5  # done again: one row all the same
+        record["AP"] = 0.5  # run again: still one row
     yield tmp_path, capsys.readouterr()
     killed.gen.close()
 

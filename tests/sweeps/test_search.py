@@ -149,7 +149,7 @@ def test_another_configuration_does_not_mix_in(search):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["-m"], "leave out -m"),
+        (["-m"], "remove -m or hparams_search"),
         (["trainer.devices=2"], "one device, got trainer.devices=2"),
         (["pipeline=two_stage"], "tunes one stage: use its experiment"),
     ],

@@ -148,7 +148,7 @@ def test_an_untrained_teacher_is_refused_with_both_figures(data, tmp_path):
 
 def test_force_makes_it_a_warning(data, constant, tmp_path, caplog):
     checked(data, constant, tmp_path / "teacher.json", force=True)
-    assert "trained under it all the same" in caplog.text
+    assert "training anyway (teacher.force=true)" in caplog.text
 
 
 def test_what_was_measured_is_not_measured_again(data, good, constant, tmp_path):

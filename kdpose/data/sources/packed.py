@@ -85,7 +85,7 @@ class Pack:
         key: config key that it comes from, for errors.
 
     Raises:
-        FileNotFoundError: there is no whole pack in the folder.
+        FileNotFoundError: the folder has no complete pack.
         ValueError: it has another version's format.
     """
 
@@ -107,7 +107,7 @@ class Pack:
                 self._frame, self.length = index["frame"], index["length"]
         except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
-                f"{self.folder / 'index.npz'} (from {key}) is no index of a pack "
+                f"{self.folder / 'index.npz'} (from {key}) is not an index of a pack "
                 f"({type(error).__name__}): write it again with `kdpose pack`"
             ) from None
         self._bytes = np.memmap(self.folder / "pixels.bin", np.uint8, mode="r")

@@ -119,7 +119,7 @@ class Shards:
             }
         except (KeyError, TypeError, ValueError, AttributeError, FileNotFoundError) as error:
             raise ValueError(
-                f"{self.where}/index.json (from {_KEY}) is no index of shards "
+                f"{self.where}/index.json (from {_KEY}) is not an index of shards "
                 f"({type(error).__name__})"
             ) from None
         strange = [key for key, differs in wrong.items() if differs]
