@@ -17,14 +17,11 @@ def main(cfg: DictConfig) -> float | None:
     for key in ("annotations", "predictions"):
         if cfg[key]:
             check_file(cfg[key], key)
-    from kdpose.checkpoints.load import chosen
     from kdpose.display.tables import caption, metrics_table
-    from kdpose.evaluation.evaluate import evaluate_ckpt, evaluate_file
+    from kdpose.evaluation.evaluate import evaluate
 
-    metrics = evaluate_file(cfg) if cfg.predictions else evaluate_ckpt(cfg)
-    one = cfg.predictions or (cfg.teacher and cfg.teacher.file)
-    named = Path(one).stem if one else None
-    name = named or chosen(cfg.ckpt).absolute().parent.name
+    metrics = evaluate(cfg)
+    name = metrics.pop("model")
     rows = {f"{name}, {k}": row for k, row in metrics.get("sources", {}).items()}
     console.print(metrics_table(caption(metrics), rows or {name: metrics}))
     if cfg.out:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,24 @@ _MATCHED = 0.5  # share of the persons that stored answers must be found for
 _OVERLAP = 0.5  # least IoU of a person's box and an answer's, where ids do not match
 _log = logging.getLogger(__name__)
 Split = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StoredTeacher:
+    """A teacher whose answers are stored: results files in COCO's form.
+
+    Attributes:
+        file: one results file, or one for each training set.
+        skeleton: whose joints they have.
+    """
+
+    file: str | Sequence[str]
+    skeleton: Skeleton
+
+    @property
+    def files(self) -> list[str]:
+        """The files, in the training sets' order."""
+        return [self.file] if isinstance(self.file, str) else [str(f) for f in self.file]
 
 
 def load_training(

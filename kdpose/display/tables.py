@@ -44,6 +44,7 @@ def caption(record: dict[str, Any]) -> str:
     parts = [
         f"{record['split']} ({record['annotations_sha256'][:8]}): "
         f"{record['persons']} persons in {record['images']} images",
+        f"{len(record['shared_joints'])} shared joints" if "shared_joints" in record else "",
         " and ".join(_boxes(source) for source in sources),
         _flip(record),
         _sigmas(record),

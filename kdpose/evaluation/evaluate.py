@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig
 from rich.progress import track
 from torch.utils.data import DataLoader
@@ -16,14 +18,17 @@ from kdpose.cli import console
 from kdpose.data.annotations import Persons, concatenate, count, load_persons
 from kdpose.data.dataset import PoseDataset, check_images, collate
 from kdpose.data.detections import box_sources, load_detections
+from kdpose.data.taught import StoredTeacher
 from kdpose.data.transforms import PADDING
 from kdpose.evaluation.cost import complexity
-from kdpose.evaluation.score import score, score_file
+from kdpose.evaluation.score import score_file, score_shared
 from kdpose.metrics.pose_results import PoseResults, Predictions, to_results
 from kdpose.metrics.submission import write_submission
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.runtime.devices import pick_device
 from kdpose.runtime.provenance import sha256
+from kdpose.skeletons.files import named_skeleton
+from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.skeletons.skeleton import Skeleton
 
 _NMS = 0.9  # largest OKS of two persons that may both stay
@@ -96,9 +101,9 @@ def evaluate_net(
     path, folder = _data(own, annotations, images)
     if results_out is None and not count(path)[1]:
         raise ValueError(f"{path} has no labelled persons to score: set submission=FILE.zip")
-    named, skeleton = box_sources(boxes, path), loaded.net.skeleton
-    persons = {name: _persons(source, path, skeleton) for name, source in named.items()}
-    found = _results(loaded, persons, folder, flip, **options)
+    named, bridge = box_sources(boxes, path), _bridge(loaded.net, path)
+    persons = {name: _persons(source, path, bridge.student) for name, source in named.items()}
+    found = _results(loaded, persons, folder, bridge.student, flip, **options)
     if results_out is not None:
         _write_results(results_out, next(iter(found.values())), path, loaded)
     rules: dict[str, Any] = {
@@ -108,10 +113,19 @@ def evaluate_net(
     records: dict[str, dict[str, Any]] = {}
     cost = {} if isinstance(loaded.net, GuestNet) else complexity(loaded.net)
     for name, source in named.items():
-        figures = score(path, found[name], skeleton=skeleton, **rules)
+        figures = score_shared(path, found[name], bridge, **rules)
         records[name] = figures | _circumstances(loaded, source, len(persons[name]), flip) | cost
     first = next(iter(records.values()))
     return first if len(records) == 1 else {**first, "sources": records}
+
+
+def _bridge(net: PoseNet | RefinedPoseNet | GuestNet, annotations: Path) -> SkeletonBridge:
+    """From the annotations' joints to the network's, which are others of guests alone."""
+    own = net.skeleton
+    if isinstance(net, GuestNet):
+        with suppress(ValueError):  # no category names joints: they are the network's
+            own = named_skeleton(annotations)
+    return SkeletonBridge.between(own, net.skeleton)
 
 
 def _data(own: Mapping[str, Any], annotations: str | None, images: str | None) -> tuple[Path, Path]:
@@ -127,21 +141,22 @@ def _results(
     loaded: Loaded | LoadedGuest,
     persons: Mapping[str, Persons],
     images: Path,
+    annotated: Skeleton,
     flip: bool,
     **options: Any,  # noqa: ANN401
 ) -> dict[str, list[dict[str, Any]]]:
     """COCO results of each list of persons; the network sees all of them in one pass."""
     everybody = concatenate(*persons.values())
     check_images(everybody, images, "images")
-    skeleton, codec = loaded.net.skeleton, loaded.net.codec
+    size = loaded.net.codec.input_size
     padding = loaded.net.padding if isinstance(loaded.net, GuestNet) else PADDING
-    dataset = PoseDataset(everybody, images, skeleton, codec.input_size, padding=padding)
+    dataset = PoseDataset(everybody, images, annotated, size, padding=padding)
     poses = predict_poses(loaded.net, dataset, flip=flip, **options)
     results, start = {}, 0
     for name, part in persons.items():
         rows = poses[start : start + len(part)]
         results[name] = to_results(
-            rows, skeleton.sigmas, threshold=loaded.net.codec.score_threshold, nms=_NMS
+            rows, loaded.net.skeleton.sigmas, threshold=loaded.net.codec.score_threshold, nms=_NMS
         )
         start += len(part)
     return results
@@ -188,9 +203,10 @@ def evaluate_ckpt(cfg: DictConfig) -> dict[str, Any]:
         ckpt = chosen(cfg.ckpt)
         foreign = {"skeleton": cfg.skeleton, "input_size": cfg.input_size, "label": cfg.label}
         loaded, source = load_net(ckpt, **foreign), str(ckpt.absolute())
+        name = ckpt.absolute().parent.name
     else:
         loaded = open_guest(cfg.teacher)
-        source = loaded.net.where
+        source, name = loaded.net.where, loaded.net.name
     metrics = evaluate_net(
         loaded,
         annotations=cfg.annotations,
@@ -204,7 +220,41 @@ def evaluate_ckpt(cfg: DictConfig) -> dict[str, Any]:
         crowd_cuts=tuple(cfg.crowd_cuts),
         results_out=Path(cfg.submission) if cfg.submission else None,
     )
-    return metrics | {"ckpt": source}
+    return metrics | {"ckpt": source, "model": name}
+
+
+def evaluate_stored(cfg: DictConfig) -> dict[str, Any]:
+    """Score the stored poses of ``teacher=poses``, as the file has them.
+
+    Raises:
+        ValueError: ``annotations`` is not given, or the teacher has several files.
+    """
+    stored: StoredTeacher = instantiate(cfg.teacher, _convert_="all")
+    if not cfg.annotations or len(stored.files) > 1:
+        raise ValueError("teacher=poses needs annotations=A.json and one file of results to score")
+    return score_file(
+        stored.files[0],
+        cfg.annotations,
+        protocol=cfg.protocol or "coco",
+        skeleton=cfg.skeleton,
+        taught=stored.skeleton,
+        crowd_cuts=tuple(cfg.crowd_cuts),
+    )
+
+
+def evaluate(cfg: DictConfig) -> dict[str, Any]:
+    """Score what ``conf/evaluate.yaml``'s keys name: results, a teacher or a checkpoint.
+
+    Returns:
+        Of :func:`score`, and ``model``, the name of what was scored.
+    """
+    if cfg.predictions:
+        return evaluate_file(cfg) | {"model": Path(cfg.predictions).stem}
+    teacher = cfg.get("teacher")
+    if teacher is not None and get_object(teacher._target_) is StoredTeacher:
+        record = evaluate_stored(cfg)
+        return record | {"model": Path(record["predictions"]).stem}
+    return evaluate_ckpt(cfg)
 
 
 def evaluate_file(cfg: DictConfig) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """An AP with all that it depends on, for poses of a network or of any file of COCO results."""
 
+import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from kdpose.data.annotations import count, read_json
@@ -11,6 +14,7 @@ from kdpose.metrics.matching import MAX_DETECTIONS
 from kdpose.metrics.people import has_boxes
 from kdpose.runtime.provenance import code_version, sha256
 from kdpose.skeletons.files import named_skeleton
+from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.skeletons.skeleton import Skeleton
 
 _log = logging.getLogger(__name__)
@@ -66,12 +70,62 @@ def score(
     }
 
 
+def score_shared(
+    annotations: Path,
+    results: Sequence[Mapping[str, Any]],
+    bridge: SkeletonBridge,
+    **rules: Any,  # noqa: ANN401
+) -> dict[str, Any]:
+    """AP of results of another skeleton, on the joints that the annotations have as well.
+
+    Args:
+        annotations: annotation file, of ``bridge.student``.
+        results: COCO keypoint results, of ``bridge.teacher``.
+        bridge: the joints that both have.
+        rules: ``protocol`` and ``crowd_cuts`` of :func:`score`.
+
+    Returns:
+        The record of :func:`score`; where the skeletons differ, also ``shared_joints``, by name.
+    """
+    if bridge.student.joints == bridge.teacher.joints:
+        return score(annotations, results, skeleton=bridge.student, **rules)
+    known = [{**r, "keypoints": only(r["keypoints"], bridge.teacher_joints)} for r in results]
+    with reduced(annotations, bridge.student_joints) as truth:
+        record = score(truth, known, skeleton=bridge.shared, **rules)
+    return record | {
+        "annotations": str(annotations.absolute()),
+        "annotations_sha256": sha256(annotations),
+        "shared_joints": list(bridge.shared.joints),
+    }
+
+
+@contextmanager
+def reduced(annotations: Path, joints: Sequence[int]) -> Iterator[Path]:
+    """A file of the annotations with some joints alone; who was to be ignored still is."""
+    content: dict[str, Any] = json.loads(annotations.read_bytes())
+    for person in content["annotations"]:
+        if person.get("keypoints"):
+            person["keypoints"] = only(person["keypoints"], joints)
+            labelled = sum(v > 0 for v in person["keypoints"][2::3])
+            person["num_keypoints"] = min(labelled, person.get("num_keypoints", labelled))
+    with TemporaryDirectory() as folder:
+        truth = Path(folder) / annotations.name
+        truth.write_text(json.dumps(content))
+        yield truth
+
+
+def only(keypoints: Sequence[float], joints: Sequence[int]) -> list[float]:
+    """The triplets (x, y, v) of some joints."""
+    return [value for k in joints for value in keypoints[3 * k : 3 * k + 3]]
+
+
 def score_file(
     predictions: str | Path,
     annotations: str | Path,
     *,
     protocol: str,
     skeleton: str | None = None,
+    taught: Skeleton | None = None,
     crowd_cuts: tuple[float, float] = (0.2, 0.8),
 ) -> dict[str, Any]:
     """Score a file of COCO keypoint results, whoever made it.
@@ -84,6 +138,7 @@ def score_file(
         protocol: ``coco`` or ``crowdpose``.
         skeleton: ``coco``, ``crowdpose`` or a JSON whose category names the joints; None is the
             annotations' own.
+        taught: the results' skeleton, where it is another: they are scored on the joints of both.
         crowd_cuts: see :func:`keypoint_ap`.
 
     Returns:
@@ -105,7 +160,8 @@ def score_file(
             "with those of results without 'bbox'",
             path.absolute(),
         )
-    record = score(truth, results, protocol=protocol, skeleton=known, crowd_cuts=crowd_cuts)
+    bridge = SkeletonBridge.between(known, taught or known)
+    record = score_shared(truth, results, bridge, protocol=protocol, crowd_cuts=crowd_cuts)
     unknown = ("box_source", "boxes_sha256", "flip", "flip_shift_bins")
     return {
         **record,

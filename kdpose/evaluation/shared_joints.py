@@ -1,12 +1,10 @@
 """A validation split seen through the joints that two skeletons share."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from kdpose.data.datamodule import CocoKeypointDataModule
 from kdpose.data.dataset import PoseDataset
 from kdpose.data.transforms import PADDING
 from kdpose.evaluation.evaluate import predict_poses
+from kdpose.evaluation.score import only, reduced
 from kdpose.metrics.keypoint_ap import keypoint_ap
 from kdpose.metrics.oks import best_boxes, mean_pose, person_oks
 from kdpose.metrics.people import BOX_TO_BODY
@@ -120,13 +119,11 @@ class SharedSplit:
         """
         seen = set(self.boxes.image_id.tolist())
         part = len(self.boxes) < len(self.data.datasets["val"])
-        with TemporaryDirectory() as folder:
-            truth = Path(folder) / self.annotations.name
-            truth.write_text(json.dumps(self._truth()))
+        with reduced(self.annotations, self.bridge.student_joints) as truth:
             return keypoint_ap(
                 truth,
                 [
-                    {**result, "keypoints": _only(result["keypoints"], joints)}
+                    {**result, "keypoints": only(result["keypoints"], joints)}
                     for result in results
                     if not part or result["image_id"] in seen
                 ],
@@ -134,16 +131,6 @@ class SharedSplit:
                 sigmas=self._sigmas(),
                 image_ids=sorted(seen) if part else None,
             )["AP"]
-
-    def _truth(self) -> dict[str, Any]:
-        """The annotations with the shared joints alone; who was to be ignored still is."""
-        content: dict[str, Any] = json.loads(self.annotations.read_bytes())
-        for person in content["annotations"]:
-            if person.get("keypoints"):
-                person["keypoints"] = _only(person["keypoints"], self.bridge.student_joints)
-                labelled = sum(v > 0 for v in person["keypoints"][2::3])
-                person["num_keypoints"] = min(labelled, person.get("num_keypoints", labelled))
-        return content
 
     def _poses(self, net: PoseNet | GuestNet, device: str) -> Predictions:
         folder = self.data.splits["val"]["images"]
@@ -179,8 +166,3 @@ class SharedSplit:
 
     def _sigmas(self) -> list[float]:
         return [self.data.skeleton.sigmas[k] for k in self.bridge.student_joints]
-
-
-def _only(keypoints: Sequence[float], joints: Sequence[int]) -> list[float]:
-    """The triplets (x, y, v) of some joints."""
-    return [value for k in joints for value in keypoints[3 * k : 3 * k + 3]]

@@ -41,7 +41,7 @@ class SkeletonBridge:
                 f"teacher's skeleton '{teacher.name}' ({', '.join(teacher.joints)}) and "
                 f"student's '{student.name}' ({', '.join(student.joints)}) share {len(shared)} "
                 f"joints by name and must share {fewest}: rename joints in the annotations' "
-                "category or use another teacher.ckpt"
+                "category or use another teacher"
             )
         return cls(student, teacher, tuple(shared), tuple(known[keys[k]] for k in shared))
 
@@ -54,6 +54,19 @@ class SkeletonBridge:
     def mask(self) -> tuple[float, ...]:
         """1 for each of the student's K joints that the teacher has, else 0."""
         return tuple(float(k in self.student_joints) for k in range(len(self.student)))
+
+    @property
+    def shared(self) -> Skeleton:
+        """The shared joints alone, as the student's skeleton has them, without limbs."""
+        ours = self.student
+        return Skeleton(
+            ours.name,
+            tuple(ours.joints[k] for k in self.student_joints),
+            (),
+            tuple(ours.sigmas[k] for k in self.student_joints),
+            flip_pairs=(),
+            sigma_source=ours.sigma_source,
+        )
 
     @property
     def shared_limbs(self) -> tuple[tuple[int, int], ...]:

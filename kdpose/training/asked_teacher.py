@@ -17,7 +17,7 @@ from kdpose.checkpoints.guest_net import GuestNet, weights_hash
 from kdpose.cli import console
 from kdpose.data.annotations import Persons
 from kdpose.data.dataset import PoseDataset, check_images
-from kdpose.data.taught import FLOOR, in_joints_of
+from kdpose.data.taught import FLOOR, StoredTeacher, in_joints_of
 from kdpose.data.transforms import PADDING, warp_joints
 from kdpose.evaluation.evaluate import predict_poses
 from kdpose.metrics.pose_results import Predictions, flat_keypoints
@@ -25,7 +25,6 @@ from kdpose.pose_net import PoseNet
 from kdpose.runtime.devices import pick_device
 from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.skeleton import Skeleton
-from kdpose.training.stored_teacher import StoredTeacher
 
 Floats = NDArray[np.float32]
 _log = logging.getLogger(__name__)

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from kdpose.checkpoints.load import KEY
+from kdpose.data.taught import StoredTeacher
 from kdpose.losses.terms import LossTerm
 from kdpose.metrics.pose_results import PoseResults
 from kdpose.pose_net import PoseNet, RefinedPoseNet
@@ -19,7 +20,6 @@ from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.training.fast_nets import compile_parts, folded, has_bfloat16
 from kdpose.training.finite import FiniteCheck
-from kdpose.training.stored_teacher import StoredTeacher
 from kdpose.types import PoseBatch
 
 

@@ -20,6 +20,7 @@ from kdpose.checkpoints.pretrained import build_backbone
 from kdpose.checkpoints.tensors import start_from
 from kdpose.cli import command, console
 from kdpose.data.datamodule import CocoKeypointDataModule
+from kdpose.data.taught import StoredTeacher
 from kdpose.display.tables import caption, metrics_table
 from kdpose.evaluation.cost import complexity
 from kdpose.evaluation.evaluate import evaluate_net
@@ -31,7 +32,6 @@ from kdpose.training.asked_teacher import AskedTeacher
 from kdpose.training.callbacks import EpochLines
 from kdpose.training.preflight import check_data
 from kdpose.training.run_folder import finished, open_run
-from kdpose.training.stored_teacher import StoredTeacher
 from kdpose.training.teacher_check import (
     build_teacher,
     check_teacher,

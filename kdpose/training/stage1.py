@@ -9,10 +9,11 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from kdpose.data.taught import StoredTeacher
 from kdpose.losses.terms import LossTerm, distill_decay, gradient_norms, total, weighted_terms
 from kdpose.pose_net import PoseNet
 from kdpose.training.pose_module import PoseModule
-from kdpose.training.stored_teacher import StoredTeacher, best_known, taught_weight
+from kdpose.training.stored_teacher import best_known, taught_weight
 from kdpose.types import PoseBatch, PoseOutput, SimCCTarget
 
 _GRADIENTS_EVERY = 50  # steps, from each epoch's first: rare enough to cost no time

@@ -1,34 +1,12 @@
-"""A teacher whose answers are stored: joints with scores, given once per person."""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
+"""How stored answers, joints with scores, weigh beside labels."""
 
 import torch
 from torch import Tensor
 
 from kdpose.data.taught import FLOOR
-from kdpose.skeletons.skeleton import Skeleton
 from kdpose.types import PoseBatch
 
 _CONFIDENT = 0.4  # score from which the teacher may overrule a label
-
-
-@dataclass(frozen=True)
-class StoredTeacher:
-    """Results files in COCO's form.
-
-    Attributes:
-        file: one results file, or one for each training set.
-        skeleton: whose joints they have.
-    """
-
-    file: str | Sequence[str]
-    skeleton: Skeleton
-
-    @property
-    def files(self) -> list[str]:
-        """The files, in the training sets' order."""
-        return [self.file] if isinstance(self.file, str) else [str(f) for f in self.file]
 
 
 def taught_weight(batch: PoseBatch) -> Tensor:

@@ -15,13 +15,13 @@ from kdpose.checkpoints.guest_net import TRAINING_KEYS, GuestNet
 from kdpose.checkpoints.tensors import inherit
 from kdpose.cli import console
 from kdpose.data.datamodule import CocoKeypointDataModule
+from kdpose.data.taught import StoredTeacher
 from kdpose.evaluation.shared_joints import SharedSplit
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.training.asked_teacher import AskedTeacher
 from kdpose.training.pose_module import PoseModule
-from kdpose.training.stored_teacher import StoredTeacher
 
 _log = logging.getLogger(__name__)
 Teacher = PoseNet | StoredTeacher | AskedTeacher

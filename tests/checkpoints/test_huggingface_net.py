@@ -119,4 +119,4 @@ def test_without_transformers_it_says_what_to_install(tmp_path, monkeypatch):
 
 def test_what_is_no_network_cannot_be_run():
     with pytest.raises(ValueError, match="not a network that can run here"):
-        open_guest({"_target_": "kdpose.training.stored_teacher.StoredTeacher"})
+        open_guest({"_target_": "kdpose.data.taught.StoredTeacher"})

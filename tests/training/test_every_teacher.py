@@ -14,7 +14,7 @@ from kdpose.checkpoints.onnx_net import OnnxNet
 from kdpose.codecs.heatmap import Heatmap
 from kdpose.codecs.simcc import SimCC
 from kdpose.data.dataset import PoseDataset
-from kdpose.data.taught import load_training
+from kdpose.data.taught import StoredTeacher, load_training
 from kdpose.data.transforms import Augmentation
 from kdpose.deploy.graph import export_program, to_onnx
 from kdpose.heads.heatmap import HeatmapHead
@@ -30,7 +30,6 @@ from kdpose.train import main
 from kdpose.training.asked_teacher import AskedTeacher
 from kdpose.training.schedules import multi_step
 from kdpose.training.stage1 import DistillStage1Module
-from kdpose.training.stored_teacher import StoredTeacher
 
 W, H, K = 48, 64, 17
 

@@ -7,6 +7,7 @@ import torch
 
 from kdpose.backbones.timm_pyramid import TimmPyramid
 from kdpose.codecs.simcc import SimCC
+from kdpose.data.taught import StoredTeacher
 from kdpose.heads.simcc import SimCCHead
 from kdpose.losses.feature_mse import feature_mse
 from kdpose.losses.limb_length import limb_length_l1
@@ -20,7 +21,7 @@ from kdpose.skeletons.known import CROWDPOSE
 from kdpose.training.schedules import multi_step
 from kdpose.training.stage1 import DistillStage1Module
 from kdpose.training.stage2 import RefineStage2Module
-from kdpose.training.stored_teacher import StoredTeacher, best_known, taught_weight
+from kdpose.training.stored_teacher import best_known, taught_weight
 from kdpose.types import PoseBatch
 
 K = len(CROWDPOSE)
