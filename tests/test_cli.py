@@ -75,7 +75,7 @@ def test_what_must_be_given_is_named(monkeypatch, capsys):
         (
             kdpose.predict.main,
             ["ckpt=README.md", "source=docs/images/coco_photographs.jpg"],
-            "is no checkpoint",
+            "is not a checkpoint",
         ),
     ],
 )
@@ -152,3 +152,20 @@ def test_debug_shows_the_traceback(monkeypatch, tmp_path):
 def test_a_fault_of_ours_is_no_line():
     assert one_line(TypeError("ours")) is None
     assert one_line(ValueError("yours")) == "yours"
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("+experiment=st", "+experiment=stage1"),
+        ("dataset=cr", "dataset=crowdpose"),
+        ("trainer.max_e", "trainer.max_epochs="),
+    ],
+)
+def test_the_shell_completes(monkeypatch, capsys, typed, offered):
+    line = f"kdpose-train {typed}"
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
+    monkeypatch.setattr(sys, "argv", ["kdpose-train", "-sc", "query=bash"])
+    kdpose.train.main()
+    assert offered in capsys.readouterr().out.split()

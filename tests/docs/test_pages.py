@@ -168,6 +168,10 @@ def follow(reader, words, stdin):
             subprocess.run(["make", "-n", *targets], cwd=ROOT, check=True, capture_output=True)
         case ["export", setting]:  # what the test of the command below it sets, too
             assert setting.partition("=")[0] in (ROOT / "tests/test_scale_out.py").read_text()
+        case ["eval", script] if made := re.fullmatch(
+            r"\$\((kdpose-\w+) -sc install=bash\)", script
+        ):
+            assert made[1] in project["scripts"]
         case ["source", ".venv/bin/activate"]:
             assert "BIN := .venv/bin" in (ROOT / "Makefile").read_text()
         case ["pip", "uninstall", "--yes", *packages]:
