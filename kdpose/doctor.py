@@ -18,12 +18,14 @@ def main(cfg: DictConfig) -> None:
     """Entry point."""
     if cfg.ckpt:
         check_checkpoint(cfg.ckpt, "ckpt")
-    from kdpose.checks.doctor import examine, report, summary, table
+    from kdpose.checks.doctor import counts, examine, report, summary, table
     from kdpose.checks.findings import exit_code
 
     found = examine(cfg)
     if found.findings:
         console.print(table(found.findings))
+    for line in counts(cfg, found):
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(summary(found), highlight=False)
     if cfg.json:
         out = Path(cfg.json)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig
 from rich import box
 from rich.markup import escape
@@ -13,9 +13,10 @@ from rich.table import Table
 
 from kdpose.checks.files import ImageFact
 from kdpose.checks.findings import SEVERITIES, Finding, exit_code
-from kdpose.checks.inspect import Inspection, inspect
+from kdpose.checks.inspect import Inspection, inspect, places
 from kdpose.checks.skeletons import checkpoint_joints
 from kdpose.cli import console
+from kdpose.data.taught import StoredTeacher, answered, describe
 from kdpose.skeletons.files import named_skeleton
 from kdpose.skeletons.skeleton import Skeleton
 
@@ -24,7 +25,7 @@ _COLUMNS = 8  # of the contact sheet
 Where = dict[str, dict[str, Any]]
 
 
-def places(cfg: DictConfig) -> Where:
+def chosen(cfg: DictConfig) -> Where:
     """Annotations and images by split; a single file's split has no name.
 
     Raises:
@@ -34,9 +35,11 @@ def places(cfg: DictConfig) -> Where:
         raise ValueError("give annotations=A.json images=DIR, or dataset=NAME")
     if cfg.annotations:
         return {"": {"annotations": cfg.annotations, "images": cfg.images}}
-    if cfg.dataset.prepare is not None and not Path(cfg.dataset.train.annotations).is_file():
+    where = places(cfg.dataset)
+    first = next(iter(where.values()))["annotations"]
+    if cfg.dataset.prepare is not None and not Path(first).is_file():
         instantiate(cfg.dataset.prepare)()
-    return {split: dict(cfg.dataset[split]) for split in ("train", "val")}
+    return where
 
 
 def _skeleton(cfg: DictConfig) -> Skeleton:
@@ -48,7 +51,7 @@ def _skeleton(cfg: DictConfig) -> Skeleton:
 
 def examine(cfg: DictConfig) -> Inspection:
     """Check what the configuration names; a skeleton that cannot be read is a finding as well."""
-    where = places(cfg)
+    where = chosen(cfg)
     opened = None if cfg.open == "all" else int(cfg.open)
     try:
         skeleton = _skeleton(cfg)
@@ -69,9 +72,34 @@ def examine(cfg: DictConfig) -> Inspection:
 
         folders = {name: paths["images"] for name, paths in where.items()}
         tiles = choose(found.findings, found.splits, _COLUMNS)
-        shown = write_sheet(Path(cfg.sheet), tiles, found.splits, folders, skeleton, _COLUMNS)
+        shown = write_sheet(Path(cfg.sheet), tiles, found.splits, folders, _COLUMNS)
         console.print(_about_sheet(Path(cfg.sheet), shown), soft_wrap=True, highlight=False)
     return found
+
+
+def counts(cfg: DictConfig, found: Inspection) -> list[str]:
+    """Who knows each joint, labels or the stored answers of ``teacher=poses``, for each set.
+
+    Empty for one set of labels without a teacher.
+
+    Raises:
+        FileNotFoundError: the answers are not there.
+        ValueError: they are of other persons, or not one file for each set, or ``teacher`` is a
+            network.
+    """
+    if cfg.teacher is not None and get_object(cfg.teacher._target_) is not StoredTeacher:
+        raise ValueError("kdpose doctor counts stored answers: set teacher=poses teacher.file=FILE")
+    sets = [split for name, split in found.splits.items() if name != "val"]
+    if cfg.teacher is None and len(sets) < 2:
+        return []
+    skeleton = _skeleton(cfg)
+    answers, taught = [], None
+    if cfg.teacher is not None:
+        teacher: StoredTeacher = instantiate(cfg.teacher, _convert_="all")
+        answers, taught = teacher.files, teacher.skeleton
+    files = [str(split.path) for split in sets]
+    persons = answered(files, skeleton, answers, taught, boxes_alone=True)
+    return [f"{s.path}: {describe(p, skeleton)}" for s, p in zip(sets, persons, strict=True)]
 
 
 def _about_sheet(path: Path, shown: int) -> str:

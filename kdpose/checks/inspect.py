@@ -3,6 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig
 
 from kdpose.checks import boxes, files, persons, sides, skeletons
 from kdpose.checks.findings import SEVERITIES, Finding
@@ -51,7 +54,10 @@ def inspect(
     splits: dict[str, Split] = {}
     facts: dict[str, list[files.ImageFact]] = {}
     for name, paths in where.items():
-        found, split = check_annotations(Path(paths["annotations"]), skeleton, name)
+        path = Path(paths["annotations"])
+        own = skeletons.own_skeleton(path, name, skeleton)
+        found, split = check_annotations(path, own, name)
+        found += skeletons.shared_joints(own, skeleton)
         if split is not None:
             splits[name] = split
             facts[name] = _facts(split, paths["images"], open_images, progress)
@@ -59,10 +65,19 @@ def inspect(
                 facts[name] = [f for f in facts[name] if f.fault != "missing_image"]
             found += _image_findings(split, facts[name], paths["images"])
         findings += [replace(finding, split=name) for finding in found]
-    if {"train", "val"} <= splits.keys():
-        findings += _leakage(where, splits, facts)
+    for name in splits if "val" in splits else ():
+        if name.startswith("train"):
+            findings += _leakage((name, "val"), where, splits, facts)
     findings.sort(key=lambda f: -SEVERITIES.index(f.severity))
     return Inspection(findings, splits, {name: len(facts[name]) for name in splits})
+
+
+def places(dataset: DictConfig) -> dict[str, dict[str, Any]]:
+    """``annotations`` and ``images`` of a data set's splits, several training sets by number."""
+    train = dataset.train
+    several = isinstance(train, ListConfig)
+    named = {f"train.{n}": part for n, part in enumerate(train)} if several else {"train": train}
+    return {name: dict(part) for name, part in {**named, "val": dataset.val}.items()}
 
 
 def check_annotations(
@@ -84,7 +99,8 @@ def check_annotations(
 
 
 def _annotation_findings(split: Split, skeleton: Skeleton) -> Iterator[Finding]:
-    yield from skeletons.category_joints(split.data, skeleton)
+    if not split.boxes_alone:
+        yield from skeletons.category_joints(split.data, skeleton)
     for check in (
         persons.unlabelled,
         persons.unknown_images,
@@ -128,21 +144,21 @@ def _image_findings(
 
 
 def _leakage(
+    names: tuple[str, str],
     where: Mapping[str, Mapping[str, str]],
     splits: Mapping[str, Split],
     facts: Mapping[str, Sequence[files.ImageFact]],
 ) -> Iterator[Finding]:
     """By content if all images were opened, else by path."""
-    whole = all(len(facts[name]) == len(splits[name].images) for name in ("train", "val"))
-    if whole:
-        yield from files.leaked_contents(facts["train"], facts["val"])
+    if all(len(facts[name]) == len(splits[name].images) for name in names):
+        yield from files.leaked_contents(*(facts[name] for name in names))
         return
     paths = [
         [
             Path(where[name]["images"]).absolute() / str(image["file_name"])
             for image in splits[name].images
         ]
-        for name in ("train", "val")
+        for name in names
         if where[name]["images"] is not None
     ]
     if len(paths) == 2:

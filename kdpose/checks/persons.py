@@ -11,7 +11,14 @@ from kdpose.skeletons.skeleton import Skeleton
 
 
 def unlabelled(split: Split) -> Iterator[Finding]:
-    """Persons without a labelled joint, which training ignores."""
+    """Persons without a labelled joint, which training ignores unless a teacher knows them."""
+    if split.persons and split.boxes_alone:
+        message = (
+            "persons have boxes alone: they train under a teacher that says their joints "
+            "(teacher=onnx, huggingface or poses), and not without"
+        )
+        yield Finding("boxes_alone", "warning", len(split.persons), message)
+        return
     if not split.labelled.any():
         message = f"none of {len(split.persons)} persons has a labelled joint in a known image"
         yield Finding("no_persons", "unusable", len(split.persons), message)

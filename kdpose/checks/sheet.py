@@ -54,7 +54,6 @@ def write_sheet(
     tiles: Sequence[Tile],
     splits: Mapping[str, Split],
     folders: Mapping[str, str | None],
-    skeleton: Skeleton,
     columns: int = 8,
 ) -> int:
     """Draw persons and write them as one JPEG, except those whose image cannot be read.
@@ -72,7 +71,7 @@ def write_sheet(
             pixels = read_image(Path(folder) / name)
         except ValueError:
             continue
-        picture = pil_to_tensor(draw_person(pixels, split, tile.row, skeleton))
+        picture = pil_to_tensor(draw_person(pixels, split, tile.row))
         number = split.persons[tile.row].get("id")
         pictures.append(labelled(picture, f"{tile.why} {tile.split} {number}", height=18))
     if not pictures:
@@ -83,7 +82,7 @@ def write_sheet(
     return len(pictures)
 
 
-def draw_person(pixels: np.ndarray, split: Split, row: int, skeleton: Skeleton) -> Image.Image:
+def draw_person(pixels: np.ndarray, split: Split, row: int) -> Image.Image:
     """A person's box with some margin: left limbs orange, right blue, others green.
 
     Hidden joints (v = 1) are rings, visible ones discs.
@@ -101,8 +100,8 @@ def draw_person(pixels: np.ndarray, split: Split, row: int, skeleton: Skeleton) 
     known = split.visible[row] > 0
     near, far = (split.box[row, :2] - corner) / scale, split.box[row, 2:] / scale
     pen.rectangle((*near, *(near + np.maximum(far, 0))), outline="white")
-    colors = side_colors(skeleton)
-    for a, b in skeleton.limbs:
+    colors = side_colors(split.skeleton)
+    for a, b in split.skeleton.limbs:
         if known[a] and known[b]:
             color = colors[a] if colors[a] != MIDDLE else colors[b]
             color = color if colors[a] == colors[b] or MIDDLE in (colors[a], colors[b]) else MIDDLE

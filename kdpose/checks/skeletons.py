@@ -1,9 +1,12 @@
 """Compare the configured skeleton with those of files and checkpoints."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from kdpose.checks.findings import Example, Finding, first
+from kdpose.skeletons.files import annotated_skeleton
+from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.skeletons.skeleton import Skeleton, joint_key
 
 
@@ -27,6 +30,34 @@ def own_facts(skeleton: Skeleton) -> Iterator[Finding]:
     if not skeleton.sides:
         message = f"skeleton '{skeleton.name}' has no left and right: flips exchange no joints"
         yield Finding("no_flip_pairs", "note", 1, message)
+
+
+def own_skeleton(path: Path, name: str, skeleton: Skeleton) -> Skeleton:
+    """The skeleton of a split: of several training sets, each may have its own joints."""
+    if not name.startswith("train."):
+        return skeleton
+    try:
+        own = annotated_skeleton(path)
+    except (OSError, ValueError):  # boxes alone, or a file that other checks refuse
+        return skeleton
+    return skeleton if own.joints == skeleton.joints else own
+
+
+def shared_joints(own: Skeleton, skeleton: Skeleton) -> Iterator[Finding]:
+    """What a training set of other joints labels of the student's."""
+    if own.joints == skeleton.joints:
+        return
+    try:
+        lacking = SkeletonBridge.between(skeleton, own).untaught
+    except ValueError as error:
+        yield Finding("shared_joints", "unusable", 1, str(error))
+        return
+    message = (
+        f"of the {len(skeleton)} joints of skeleton '{skeleton.name}' are not labelled in this "
+        "set, which has other joints: a teacher says them, or they are not learned here"
+    )
+    shown = first(Example(skeleton.joints[k]) for k in lacking)
+    yield Finding("shared_joints", "note", len(lacking), message, shown)
 
 
 def category_joints(data: Mapping[str, Any], skeleton: Skeleton) -> Iterator[Finding]:

@@ -18,8 +18,10 @@ class Split:
     """The well-formed images and persons of an annotation file.
 
     Attributes:
-        name: ``train``, ``val``, or empty for a single file.
+        name: ``train``, of several training sets ``train.0`` and so on, ``val``, or empty for a
+            single file.
         path: of the file.
+        skeleton: of its joints.
         data: the parsed JSON.
         images: well-formed image entries.
         persons: N well-formed annotations with a box in a known image; the tables' rows.
@@ -33,6 +35,7 @@ class Split:
 
     name: str
     path: Path
+    skeleton: Skeleton
     data: Mapping[str, Any]
     images: list[dict[str, Any]]
     persons: list[dict[str, Any]]
@@ -47,6 +50,11 @@ class Split:
     def labelled(self) -> NDArray[np.bool_]:
         """``(N,)``: persons used in training: with a labelled joint, not a crowd."""
         return (self.visible != 0).any(axis=1) & ~self.crowd
+
+    @property
+    def boxes_alone(self) -> bool:
+        """Whether nobody has joints, and a teacher may say them: not in validation."""
+        return self.name != "val" and not any(person.get("keypoints") for person in self.persons)
 
     def example(self, row: int | np.integer[Any], detail: str) -> Example:
         """A person as an example."""
@@ -83,6 +91,7 @@ def make_split(
     split = Split(
         name=name,
         path=path,
+        skeleton=skeleton,
         data=data,
         images=images,
         persons=persons,

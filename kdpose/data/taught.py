@@ -54,22 +54,47 @@ def load_training(
         FileNotFoundError: a file is not there.
         ValueError: a file does not fit, or the answers are of other persons.
     """
-    if answers and len(answers) != len(parts):
-        raise ValueError(
-            f"teacher.file must name one file of answers per training set: {len(parts)} sets, "
-            f"{len(answers)} files"
-        )
     loaded = []
-    for number, part in enumerate(parts):
-        persons = in_joints_of(skeleton, part["annotations"], unlabelled=bool(answers))
-        if answers:
-            assert taught is not None
-            persons = attach(persons, answers[number], skeleton, taught)
+    known = answered([part["annotations"] for part in parts], skeleton, answers, taught)
+    for part, persons in zip(parts, known, strict=True):
         folder = Path(part["images"]).absolute()
         files = np.array([str(folder / name) for name in persons.files])
         loaded.append(replace(persons, files=files))
         _log.info("%s: %s", part["annotations"], describe(persons, skeleton))
     return concatenate(*loaded)
+
+
+def answered(
+    annotations: Sequence[str],
+    skeleton: Skeleton,
+    answers: Sequence[str],
+    taught: Skeleton | None,
+    boxes_alone: bool = False,
+) -> list[Persons]:
+    """The persons of annotation files with what stored answers say of them.
+
+    Args:
+        annotations: the files.
+        skeleton: see :func:`load_training`.
+        answers: see there.
+        taught: see there.
+        boxes_alone: keep persons that nobody knows a joint of.
+
+    Raises:
+        FileNotFoundError: see :func:`load_training`.
+        ValueError: see there.
+    """
+    if answers and len(answers) != len(annotations):
+        raise ValueError(
+            f"teacher.file must name one file of answers per training set: {len(annotations)} "
+            f"sets, {len(answers)} files"
+        )
+    unlabelled = boxes_alone or bool(answers)
+    persons = [in_joints_of(skeleton, file, unlabelled) for file in annotations]
+    if not answers:
+        return persons
+    assert taught is not None
+    return [attach(p, a, skeleton, taught) for p, a in zip(persons, answers, strict=True)]
 
 
 def describe(persons: Persons, skeleton: Skeleton) -> str:

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from kdpose.checks.findings import exit_code
-from kdpose.checks.inspect import inspect
+from kdpose.checks.inspect import inspect, places
 from kdpose.skeletons.skeleton import Skeleton
 
 _log = logging.getLogger(__name__)
@@ -18,14 +18,14 @@ _OPENED = 8  # images of each split
 
 @rank_zero_only
 def check_data(cfg: DictConfig, skeleton: Skeleton) -> None:
-    """Check both splits' annotations and open a few images.
+    """Check all sets' annotations and open a few images.
 
     Warnings are logged in one line, by kind and count; :mod:`kdpose.doctor` shows all.
 
     Raises:
         ValueError: annotations cannot be read, or errors would make training or figures wrong.
     """
-    where = {name: dict(cfg.dataset[name]) for name in ("train", "val")}
+    where = places(cfg.dataset)
     for paths in where.values():
         if not Path(paths["images"]).is_dir():
             paths["images"] = None  # a pack stands in, or the loader says what is missing

@@ -12,7 +12,8 @@ from PIL import Image
 import kdpose.doctor
 import kdpose.train
 from kdpose.cli import CONF
-from kdpose.skeletons.known import CROWDPOSE
+from kdpose.skeletons.known import COCO, CROWDPOSE
+from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.training.preflight import check_data
 
 
@@ -151,3 +152,66 @@ def test_training_stops_at_errors(monkeypatch, capsys, crowd, broken, tmp_path):
     assert f"kdpose doctor dataset=synthetic dataset.root={crowd}" in line
     assert "doctor=false" in line
     assert not list(Path(tmp_path).rglob("*.ckpt"))
+
+
+@pytest.fixture
+def several(crowd, tmp_path):
+    """Overrides of a training set of COCO's joints and one of boxes alone; and answers for both."""
+    source = crowd / "annotations" / "crowdpose_trainval.json"
+    data, answers = json.loads(source.read_text()), {}
+    bridge = SkeletonBridge.between(CROWDPOSE, COCO)
+    for name in ("labelled", "boxes"):
+        persons, found = [], []
+        for person in data["annotations"]:
+            theirs = [0] * 51
+            for ours, its in zip(bridge.student_joints, bridge.teacher_joints, strict=True):
+                theirs[3 * its : 3 * its + 3] = person["keypoints"][3 * ours : 3 * ours + 3]
+            kept = {k: v for k, v in person.items() if k not in ("keypoints", "num_keypoints")}
+            persons.append(kept | ({"keypoints": theirs} if name == "labelled" else {}))
+            sure = [0.9 if n % 3 == 2 else v for n, v in enumerate(theirs)]
+            found.append({k: person[k] for k in ("id", "image_id", "bbox")} | {"keypoints": sure})
+        joints = COCO.to_category() if name == "labelled" else {"id": 1, "name": "person"}
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps(data | {"annotations": persons, "categories": [joints]}))
+        answers[name] = tmp_path / f"{name}_answers.json"
+        answers[name].write_text(json.dumps(found))
+    parts = ",".join(
+        f"{{annotations: {tmp_path}/{name}.json, images: {crowd}/images}}" for name in answers
+    )
+    train = [f"dataset.root={crowd}", "~dataset.train", f"+dataset.train=[{parts}]"]
+    return train, f"teacher.file=[{','.join(map(str, answers.values()))}]"
+
+
+def test_a_list_of_sets_and_boxes_alone(monkeypatch, capsys, several, tmp_path):
+    train, answers = several
+    out, sheet = tmp_path / "findings.json", tmp_path / "sheet.jpg"
+    code, text = run(
+        monkeypatch, capsys, "dataset=synthetic", *train, f"json={out}", f"sheet={sheet}"
+    )
+    assert code == 0
+    findings = {f["kind"]: f for f in json.loads(out.read_text())["findings"]}
+    assert findings["boxes_alone"]["split"] == "train.1"
+    assert findings["shared_joints"]["split"] == "train.0"
+    assert [e["detail"] for e in findings["shared_joints"]["examples"]] == ["head", "neck"]
+    (line,) = [line for line in text.splitlines() if "labelled.json: " in line and "/0/0" in line]
+    assert "head 0/0/0" in line
+    assert sheet.is_file()
+
+    code, text = run(monkeypatch, capsys, "dataset=synthetic", *train, "teacher=poses", answers)
+    (line,) = [line for line in text.splitlines() if "boxes.json: " in line and "/0" in line]
+    persons = line.partition(" persons")[0].rpartition(" ")[2]
+    assert f"left_shoulder 0/{persons}/0" in line
+
+
+def test_before_training_boxes_alone_are_no_error(crowd, several, caplog):
+    with initialize_config_dir(CONF, version_base="1.3"):
+        cfg = compose("train", overrides=["dataset=synthetic", *several[0]])
+    check_data(cfg, CROWDPOSE)
+    assert "train.1 boxes_alone" in caplog.text
+
+
+def test_a_network_is_no_file_of_answers(monkeypatch, capsys, several):
+    words = ("dataset=synthetic", *several[0], "teacher=onnx", "teacher.file=F.onnx")
+    code, text = run(monkeypatch, capsys, *words)
+    assert code == 1
+    assert "kdpose doctor counts stored answers" in text
