@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from kdpose.deploy.card import SUFFIX
@@ -15,7 +14,7 @@ from kdpose.deploy.formats import save_onnx, save_openvino, save_pt2
 from kdpose.deploy.graph import export_program, to_onnx
 from kdpose.deploy.parity import LabelledCrops, Network, average_precision, run
 from kdpose.deploy.quantize import OnnxQuantizer, OpenVinoQuantizer, group_order
-from kdpose.deploy.runner import open_model
+from kdpose.deploy.runner import open_model, openvino_core
 from kdpose.deploy.sensitivity import Cost, Quantized, Save, choose_int8
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 
@@ -81,4 +80,4 @@ def as_form(form: str, model: Any) -> tuple[Callable[..., None], Any]:  # noqa: 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.onnx"
         save_onnx(model, path, {})
-        return save_openvino, openvino.Core().read_model(path)
+        return save_openvino, openvino_core().read_model(path)

@@ -3,12 +3,17 @@
 python runner.py FILE IMAGE [X,Y,WIDTH,HEIGHT ...]   prints the joints of the boxes as JSON
 """
 
+import functools
+import importlib
 import json
 import sys
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
+
+# one for the process: of two, the first to go frees a signal stack that is still in use
+openvino_core = functools.cache(lambda: importlib.import_module("openvino").Core())
 
 
 def open_model(path: str, threads: int = 0) -> tuple[dict[str, Any], Any]:
@@ -22,12 +27,10 @@ def open_model(path: str, threads: int = 0) -> tuple[dict[str, Any], Any]:
         card = session.get_modelmeta().custom_metadata_map["kdpose"]
         return json.loads(card), lambda crops: session.run(None, {"image": crops})
     if path.endswith(".xml"):
-        import openvino
-
-        model = openvino.Core().read_model(path)
+        model = openvino_core().read_model(path)
         # OpenVINO's default of bfloat16 moves joints by pixels
         options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
-        compiled = openvino.Core().compile_model(model, "CPU", options)
+        compiled = openvino_core().compile_model(model, "CPU", options)
         card = model.get_rt_info(["kdpose"]).astype(str)
         return json.loads(card), lambda crops: list(compiled(crops).values())
     import torch
