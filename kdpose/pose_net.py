@@ -74,6 +74,9 @@ class PoseNet(nn.Module):
         head: builds the head from ``in_channels``, ``num_joints``, ``feature_size``, ``bins``.
         codec: input size, bins and decoding.
         skeleton: joints, and their order after a flip.
+        calibration: slope a and offset b that turn a decoded score s into the probability
+            sigmoid(a ln s + b) that the joint is within OKS' reach, see
+            :mod:`kdpose.evaluation.calibration`; None: scores stay the codec's.
     """
 
     mean: Tensor
@@ -85,8 +88,12 @@ class PoseNet(nn.Module):
         head: Callable[..., nn.Module],
         codec: Codec,
         skeleton: Skeleton,
+        calibration: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
+        if calibration is not None and len(calibration) != 2:
+            raise ValueError(f"calibration must be slope and offset, got {list(calibration)}")
+        self.calibration = calibration
         self.backbone = backbone
         self.codec = codec
         self.skeleton = skeleton
@@ -128,8 +135,15 @@ class PoseNet(nn.Module):
         return merged
 
     def pose(self, image: Tensor, flip: bool = False) -> Pose:
-        """Decoded joints in crop pixels and their scores."""
-        return self.codec.decode(self.logits(image, flip))
+        """Decoded joints in crop pixels and their scores, calibrated where the net is."""
+        return self.calibrated(self.codec.decode(self.logits(image, flip)))
+
+    def calibrated(self, pose: Pose) -> Pose:
+        """The pose with scores as probabilities; as it is without a calibration."""
+        if self.calibration is None:
+            return pose
+        slope, offset = self.calibration
+        return pose._replace(scores=(slope * pose.scores.clamp(min=1e-6).log() + offset).sigmoid())
 
 
 class RefinedPoseNet(nn.Module):
@@ -177,7 +191,7 @@ class RefinedPoseNet(nn.Module):
         """
         if not flip:
             initial, refined = self(image)
-            return Pose(refined[-1], initial.scores)
+            return self.student.calibrated(Pose(refined[-1], initial.scores))
         order, width = self.skeleton.flip_order, image.shape[-1]
         with torch.no_grad():
             logits, features = self.student(image)
@@ -187,7 +201,7 @@ class RefinedPoseNet(nn.Module):
         mirrored = self.refiner(_mirrored(initial, order, width), other_features)[-1]
         back = _mirrored(Pose(mirrored, initial.scores), order, width)
         joints = self.refiner(initial, features)[-1]
-        return Pose((joints + back.joints) / 2, initial.scores)
+        return self.student.calibrated(Pose((joints + back.joints) / 2, initial.scores))
 
 
 def _mirrored(pose: Pose, flip_order: Sequence[int], width: int) -> Pose:
