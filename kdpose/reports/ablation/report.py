@@ -102,7 +102,8 @@ def _markdown(cfg: DictConfig, rows: list[Row], split: Split, caption: str | Non
         f"{100 * cfg.confidence:g} % interval is a paired bootstrap over images "
         f"({cfg.resamples} samples) and does not cover the choice of seeds.",
         "The paper's columns are its Table IV, on CrowdPose's test set: on other data, or at "
-        "another scale, compare gains, not levels.",
+        "another scale, compare gains, not levels. Its AP, measured on a detector's boxes, stands "
+        "only beside rows that were measured on such.",
     ]
     if pck:
         notes.append(

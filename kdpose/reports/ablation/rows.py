@@ -62,6 +62,12 @@ class Row:
     paper: Mapping[str, Any]
 
     @property
+    def paper_levels(self) -> dict[str, float]:
+        """The paper's AP, AP50 and AP75, measured on a detector's boxes: none beside other rows."""
+        detected = all(run.metrics.get("box_source") not in (None, "gt") for run in self.runs)
+        return {k: self.paper[k] for k in ("AP", "AP50", "AP75") if detected and k in self.paper}
+
+    @property
     def command(self) -> str | None:
         """What trains the row, where it is a scheme of an ablation."""
         scheme, words = self.paper.get("scheme", self.paper.get("part_of")), _words(self.runs[0])

@@ -43,7 +43,7 @@ def main_table(rows: Sequence[Row], confidence: float) -> Cells:
                 else f"{percent(gain.mean, sign=True)} [{percent(gain.low, sign=True)}, "
                 f"{percent(gain.high, sign=True)}]",
                 *(percent(row.means.get(name)) for name in shown),
-                str(row.paper.get("AP", "")),
+                str(row.paper_levels.get("AP", "")),
                 f"{row.paper['AP'] - base.paper['AP']:+.1f}"
                 if base is not None and row is not base and "AP" in row.paper
                 else "",
@@ -156,7 +156,7 @@ def as_csv(rows: Sequence[Row]) -> str:
                 **{f"AP_{part}": value for part, value in row.occlusion.items()},
                 **{f"crowd_{part}": value for part, value in row.crowding.items()},
                 **{f"joint_{part}": value for part, value in row.joints.items()},
-                **{f"paper_{k}_percent": row.paper.get(k) for k in ("AP", "AP50", "AP75")},
+                **{f"paper_{k}_percent": row.paper_levels.get(k) for k in ("AP", "AP50", "AP75")},
             }
         )
     text = StringIO()

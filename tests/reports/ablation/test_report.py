@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from kdpose.metrics.matches import draw_images
 from kdpose.reports.ablation.collect import collect_runs
 from kdpose.reports.ablation.measure import measure, read_split
 from kdpose.reports.ablation.report import write_report
+from kdpose.reports.ablation.tables import main_table
 from kdpose.skeletons.known import CROWDPOSE
 
 GRADIENTS = "epoch,step,train/grad_kl,train/grad_pos\n0,5,3.0,1.0\n1,9,1.0,3.0\n"
@@ -132,19 +134,32 @@ def test_files(runs):
     ):
         assert f"## {part}" in text
     assert "| stage1 | 4 | 2 |" in text
-    assert "| 68.2 | +1.5 |" in text
+    assert "|  | +1.5 |" in text  # the paper's AP is of a detector's boxes, these runs' is not
     assert "0123456789 |" in text
     assert "drawn at random (seed 0)" in text
     assert "so they flatter it" in text
     lines = list(csv.DictReader((out / "report.csv").open()))
     assert [line["row"] for line in lines] == ["teacher", "baseline", "stage1"]
-    assert float(lines[2]["paper_AP_percent"]) == 68.2
+    assert lines[2]["paper_AP_percent"] == ""
     assert float(lines[2]["gain_low"]) <= float(lines[2]["gain"]) <= float(lines[2]["gain_high"])
     assert float(lines[0]["PCK"]) > float(lines[1]["PCK"]) > 0
     for name in ("report.png", "comparison.png"):
         pixels = torch.from_numpy(np.array(Image.open(out / name).convert("RGB")))
         assert min(pixels.shape[:2]) > 300
         assert len(pixels.reshape(-1, 3).unique(dim=0)) > 50  # not an empty sheet
+
+
+def test_the_papers_ap_stands_only_beside_rows_of_detected_boxes(runs):
+    row = reported(runs)[2]
+    assert row.paper["AP"] == 68.2
+    assert row.paper_levels == {}
+    detected = [
+        replace(run, metrics={**run.metrics, "box_source": "/boxes.json"}) for run in row.runs
+    ]
+    assert replace(row, runs=detected).paper_levels["AP"] == 68.2
+    assert replace(row, runs=[detected[0], row.runs[1]]).paper_levels == {}
+    table = main_table([replace(row, runs=detected)], 0.95)
+    assert table[1][table[0].index("paper AP")] == "68.2"
 
 
 def test_images_by_id_and_name(runs, crowd):
