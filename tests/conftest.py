@@ -13,7 +13,9 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
+from kdpose.data.datamodule import CocoKeypointDataModule
 from kdpose.data.synthetic.crowds import generate
+from kdpose.metrics.pose_results import PoseResults
 from kdpose.skeletons.known import CROWDPOSE
 
 torch.set_num_threads(1)
@@ -35,6 +37,65 @@ def crowd(tmp_path_factory):
     root = tmp_path_factory.mktemp("crowd") / "data"
     generate(root, train=12, val=6, seed=3, workers=1, image_size=(160, 120))
     return root
+
+
+def _splits(root, train="crowdpose_trainval.json", val="crowdpose_test.json", images="images"):
+    return {
+        name: {"annotations": str(root / "annotations" / file), "images": str(root / images)}
+        for name, file in (("train", train), ("val", val))
+    }
+
+
+def _make_data(root, **options):
+    values = {
+        **_splits(root),
+        "skeleton": CROWDPOSE,
+        "protocol": "crowdpose",
+        "input_size": (48, 64),
+        "batch_size": 4,
+        "num_workers": 0,
+    }
+    return CocoKeypointDataModule(**{**values, **options})
+
+
+def _ready_data(root, **options):
+    data = _make_data(root, **options)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def _label_poses(data, batches):
+    results = PoseResults(data.input_size)
+    for b in batches:
+        results.update(
+            b.image_id, b.person, b.joints, b.visible.clamp(0.1, 1), b.box_score, b.center, b.size
+        )
+    return results.compute()
+
+
+@pytest.fixture(scope="session")
+def splits():
+    """Gives the files of a data set in CrowdPose's layout, by split."""
+    return _splits
+
+
+@pytest.fixture(scope="session")
+def make_data():
+    """Makes the data module of a folder in CrowdPose's layout, with crops of 48 x 64."""
+    return _make_data
+
+
+@pytest.fixture(scope="session")
+def ready_data():
+    """Makes the same and sets it up."""
+    return _ready_data
+
+
+@pytest.fixture(scope="session")
+def label_poses():
+    """Gives the labels of a data module's batches, as a network would predict them."""
+    return _label_poses
 
 
 @pytest.fixture(scope="session")

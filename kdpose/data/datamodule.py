@@ -16,8 +16,6 @@ from kdpose.data.sources.packed import Pack, default_folder
 from kdpose.data.sources.resident import Resident, RowDataset
 from kdpose.data.taught import load_training
 from kdpose.data.transforms import Augmentation
-from kdpose.metrics.keypoint_ap import keypoint_ap
-from kdpose.metrics.pose_results import Predictions, to_results
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.types import PoseBatch
 
@@ -98,7 +96,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
                 "data.pack=null data.shards=null data.resident=false"
             )
         self.skeleton = skeleton
-        self.protocol = protocol
+        self.protocol: Literal["coco", "crowdpose"] = protocol
         self.input_size = input_size
         self.teacher_size = teacher_size
         self.batch_size = batch_size
@@ -238,23 +236,6 @@ class CocoKeypointDataModule(L.LightningDataModule):
         """How many there are, and which of them this process has."""
         trainer = self.trainer
         return (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
-
-    def score(self, predictions: Predictions, threshold: float = 0.01) -> dict[str, float | None]:
-        """AP and AR of validation poses; where only a part was predicted, on that part's images.
-
-        Args:
-            predictions: of the split.
-            threshold: joint scores up to this do not enter a person's score; the codec's, so that
-                validation and the final evaluation agree.
-        """
-        partial = len(predictions) < len(self.datasets["val"])
-        return keypoint_ap(
-            self.splits["val"]["annotations"],
-            to_results(predictions, self.skeleton.sigmas, threshold=threshold),
-            protocol=self.protocol,
-            sigmas=self.skeleton.sigmas,
-            image_ids=sorted(set(predictions.image_id.tolist())) if partial else None,
-        )
 
     def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:  # noqa: ANN401
         return DataLoader(

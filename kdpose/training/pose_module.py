@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from kdpose.checkpoints.load import KEY
 from kdpose.data.taught import StoredTeacher
+from kdpose.evaluation.validation import score_validation
 from kdpose.losses.terms import LossTerm
 from kdpose.metrics.pose_results import PoseResults
 from kdpose.pose_net import PoseNet, RefinedPoseNet
@@ -236,7 +237,7 @@ class PoseModule(L.LightningModule):
         self.results.reset()
         threshold = self.net.codec.score_threshold
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        scores = data.score(predictions, threshold)
+        scores = score_validation(data, predictions, threshold)
         logged = {f"val/{name}": value for name, value in scores.items() if value is not None}
         self.log_dict(logged, rank_zero_only=False)
         if "val/AP" in logged:

@@ -15,6 +15,7 @@ from torch import nn
 from kdpose.backbones.timm_pyramid import TimmPyramid
 from kdpose.codecs.simcc import SimCC
 from kdpose.data.datamodule import CocoKeypointDataModule
+from kdpose.evaluation.validation import score_validation
 from kdpose.heads.simcc import SimCCHead
 from kdpose.losses.feature_mse import feature_mse
 from kdpose.losses.limb_length import limb_length_l1
@@ -96,7 +97,7 @@ class Probe(L.Callback):
         self.shown = self.__dict__.get("shown", 0) + len(batch.person)
 
     def on_validation_epoch_end(self, trainer, module):
-        self.ap.append(trainer.datamodule.score(self.wrong.compute()))
+        self.ap.append(score_validation(trainer.datamodule, self.wrong.compute()))
         self.poses = module.results.compute()
 
 
