@@ -70,8 +70,8 @@ class AskedTeacher:
         persons = sum(len(json.loads(Path(file).read_bytes())) for file in files)
         live, stored = epoch_seconds(self.net, persons, str(how.get("device", "auto")))
         console.print(
-            f"teacher: an epoch of {persons} persons costs {stored:.2f} s with its stored answers; "
-            f"live, {live:.1f} s of its forward passes",
+            f"teacher: an epoch of {persons} persons costs {stored:.1g} s with its stored answers; "
+            f"live, {live:.2g} s of its forward passes",
             highlight=False,
         )
         return StoredTeacher(files, self.net.skeleton)

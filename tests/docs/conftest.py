@@ -6,9 +6,11 @@ import shutil
 import sys
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from omegaconf import OmegaConf
+from onnx import helper
 from PIL import Image
 
 TINY = (
@@ -48,7 +50,8 @@ class Reader:
         """A training of one step, with the parts that the page has written."""
         given = {word.partition("=")[0] for word in words}
         tiny = [word for word in TINY if word.partition("=")[0] not in given]
-        if any("stage" in word for word in words):  # such a teacher is no better than chance
+        if any("stage" in word for word in words) and "teacher=poses" not in words:
+            # such a teacher is no better than chance
             tiny.append("teacher.force=true")
         self.main("train", *words, *tiny)
 
@@ -81,6 +84,7 @@ def lay_out(crowd, root):
             ["train2017", "val2017"],
         ),
         "mine": (("train", "val"), ["images"]),
+        "photos": (("train", "val"), ["images"]),
     }
     for name, (splits, images) in layouts.items():
         folder = root / "data" / name
@@ -103,6 +107,7 @@ def lay_out(crowd, root):
     ]
     for name in ("DETECTIONS.json", "RESULTS.json"):
         (root / name).write_text(json.dumps(found))
+    lay_out_teachers(root)
     noise = np.random.default_rng(0)
     for annotator in ("ANNA", "BEN"):
         for person in truth["annotations"]:
@@ -111,6 +116,44 @@ def lay_out(crowd, root):
             person["keypoints"] = placed.ravel().tolist()
         (root / f"{annotator}.json").write_text(json.dumps(truth))
     write_video(root / "video.mp4")
+
+
+def lay_out_teachers(root):
+    """Boxes of persons without labels, and networks of other projects with COCO's joints."""
+    labelled = json.loads((root / "data/photos/annotations/train.json").read_text())
+    for person in labelled["annotations"]:
+        del person["keypoints"], person["num_keypoints"]
+    labelled["categories"] = [{"id": 1, "name": "person"}]
+    (root / "data/photos/boxes.json").write_text(json.dumps(labelled))
+    (root / "models").mkdir()
+    maps = [
+        helper.make_node("MaxPool", ["image"], ["small"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Concat", ["small"] * 6, ["many"], axis=1),
+        helper.make_node("Slice", ["many", "from", "to", "axis"], ["heatmaps"]),
+    ]
+    numbers = {"from": 0, "to": 17, "axis": 1}
+    graph = helper.make_graph(
+        maps,
+        "pose",
+        [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ("n", 3, 64, 48))],
+        [helper.make_tensor_value_info("heatmaps", onnx.TensorProto.FLOAT, None)],
+        [helper.make_tensor(k, onnx.TensorProto.INT64, [1], [n]) for k, n in numbers.items()],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(
+        helper.make_model(graph, opset_imports=opset, ir_version=8), root / "models/pose.onnx"
+    )
+    transformers = pytest.importorskip("transformers", reason="the extra kdpose[huggingface]")
+    torch.manual_seed(0)
+    backbone = transformers.VitPoseBackboneConfig(
+        image_size=(64, 48), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        out_indices=[1],
+    )  # fmt: skip
+    net = transformers.VitPoseForPoseEstimation(
+        transformers.VitPoseConfig(backbone_config=backbone, num_labels=17)
+    )
+    torch.nn.init.constant_(net.head.conv.bias, 0.5)
+    net.save_pretrained(root / "models/vitpose")
 
 
 def write_video(path):

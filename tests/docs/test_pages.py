@@ -60,7 +60,7 @@ LONG = (
     ("export", "format=openvino", "tests/deploy covers it"),
     ("evaluate", "test-dev", "needs the images of COCO's test-dev"),
 )
-QUICK_TO_TRAIN = ("+scale=synthetic", "refiner=pose_mlp", "dataset=custom")
+QUICK_TO_TRAIN = ("+scale=synthetic", "refiner=pose_mlp", "dataset=custom", "dataset=mixed")
 
 
 class Block(NamedTuple):
