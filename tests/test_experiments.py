@@ -14,7 +14,7 @@ from kdpose.checkpoints.load import load_net
 from kdpose.cli import CONF
 from kdpose.losses.terms import LossTerm
 from kdpose.pose_net import RefinedPoseNet
-from kdpose.runtime.moved import replacement
+from kdpose.runtime.recipes import replacement
 from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.training.pipeline import _stage_overrides
 from kdpose.training.stage import build_net, train

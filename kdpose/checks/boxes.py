@@ -6,6 +6,8 @@ import numpy as np
 
 from kdpose.checks.findings import Example, Finding, first, graded
 from kdpose.checks.split import Split
+from kdpose.data.boxes import are_corners
+from kdpose.data.boxes import swapped_sizes as sizes_are_swapped
 
 _SLACK = 1.0  # pixel: files round
 _FAR = 0.5  # of the box's longer side
@@ -32,7 +34,8 @@ def outside(split: Split) -> Iterator[Finding]:
     total = int(counted.sum())
     gone = counted & ((near >= split.size) | (far <= 0)).any(axis=1)
     part = counted & ~gone & ((near < -_SLACK) | (far > split.size + _SLACK)).any(axis=1)
-    part &= ~np.isin(split.image, sorted(swapped_images(split)))
+    sized = ~np.isin(split.image, sorted(swapped_images(split)))
+    part &= sized
     if gone.any():
         rows = np.flatnonzero(gone)
         shown = first(_with_size(split, rows))
@@ -42,7 +45,7 @@ def outside(split: Split) -> Iterator[Finding]:
         rows = np.flatnonzero(part)
         message = "boxes extend beyond their image and are clipped"
         kind, severity = "box_over_edge", graded(len(rows), 2 * total, "note")
-        if _corners_fit(split, counted) and part.sum() > 0.3 * total:
+        if are_corners(split.box[counted & sized], split.size[counted & sized]):
             message = "boxes look like x1, y1, x2, y2: write them as x, y, width, height"
             kind, severity = "box_format", "error"
         yield Finding(kind, severity, len(rows), message, first(_with_size(split, rows)))
@@ -54,20 +57,10 @@ def _with_size(split: Split, rows: np.ndarray) -> Iterator[Example]:
         yield split.example(row, f"{_text(split.box[row])} in {width:g} x {height:g}")
 
 
-def _corners_fit(split: Split, counted: np.ndarray) -> bool:
-    """Whether nearly all boxes make sense as corners."""
-    first_, second = split.box[counted, :2], split.box[counted, 2:]
-    valid = ((second > first_) & (second <= split.size[counted] + _SLACK)).all(axis=1)
-    return bool(valid.mean() > 0.99)
-
-
 def swapped_images(split: Split) -> set[int]:
     """Rows of images whose boxes all fit only with width and height exchanged."""
-    reach = np.zeros((len(split.images), 2))
-    np.maximum.at(reach, split.image, split.box[:, :2] + split.box[:, 2:])
     size = np.array([(i["width"], i["height"]) for i in split.images], float).reshape(-1, 2)
-    leaves = (reach > size + _SLACK).any(axis=1)
-    return set(np.flatnonzero(leaves & (reach <= size[:, ::-1] + _SLACK).all(axis=1)).tolist())
+    return set(np.flatnonzero(sizes_are_swapped(size, split.image, split.box)).tolist())
 
 
 def swapped_sizes(split: Split) -> Iterator[Finding]:

@@ -2,12 +2,16 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kdpose.data.annotations import Persons, count, read_json
+from kdpose.data.annotations import Persons, read_json
+from kdpose.data.boxes import are_corners, leaving
+from kdpose.runtime.annotation_file import AnnotationFile, Annotations
 from kdpose.skeletons.skeleton import Skeleton
 
 _log = logging.getLogger(__name__)
@@ -42,7 +46,7 @@ def usual_detections(annotations: str | Path) -> tuple[Path | None, list[Path]]:
     return next((place for place in places if place.is_file()), None), places
 
 
-def box_sources(boxes: str | Sequence[str], annotations: Path) -> dict[str, str]:
+def box_sources(boxes: str | Sequence[str], annotations: Annotations) -> dict[str, str]:
     """The box sources that are meant, ``gt`` or a path, by the name that a table gives them.
 
     Args:
@@ -56,9 +60,10 @@ def box_sources(boxes: str | Sequence[str], annotations: Path) -> dict[str, str]
         ValueError: ground truth is asked for and there is none, or a name comes twice.
     """
     wanted = [boxes] if isinstance(boxes, str) else list(boxes)
-    labelled = count(annotations)[1] > 0
+    file = AnnotationFile.of(annotations)
+    labelled = file.counts()[1] > 0
     if wanted == ["auto"]:
-        found, places = usual_detections(annotations)
+        found, places = usual_detections(file.path)
         wanted = ["gt"] * labelled + ([str(found)] if found else [])
         if places and not found:
             missing = f"no {places[0].name} in {', '.join(str(p.parent) for p in places)}"
@@ -67,7 +72,7 @@ def box_sources(boxes: str | Sequence[str], annotations: Path) -> dict[str, str]
             _log.warning("%s: ground-truth boxes alone are scored", missing)
     if "gt" in wanted and not labelled:
         raise ValueError(
-            f"{annotations.absolute()} (from annotations) has no labelled persons, so no "
+            f"{file.path} (from annotations) has no labelled persons, so no "
             "ground-truth boxes: set boxes=DETECTIONS.json"
         )
     named = {source if source == "gt" else Path(source).name: source for source in wanted}
@@ -76,55 +81,106 @@ def box_sources(boxes: str | Sequence[str], annotations: Path) -> dict[str, str]
     return named
 
 
+@dataclass(frozen=True)
+class BoxTable:
+    """The N boxes of persons in a JSON file, in its order.
+
+    Attributes:
+        image_id: ``(N,)`` int64.
+        box: ``(N, 4)`` float64 x, y, width, height, image pixels.
+        score: ``(N,)`` float32, 1 where the file has none.
+        scored: whether the file has scores.
+        annotated: whether it is an annotation file.
+        total: all boxes of the file, those of other categories included.
+        where: the file and its key, for messages.
+    """
+
+    image_id: NDArray[np.int64]
+    box: NDArray[np.float64]
+    score: NDArray[np.float32]
+    scored: bool
+    annotated: bool
+    total: int
+    where: str
+
+    def __len__(self) -> int:
+        """Number of boxes N."""
+        return len(self.image_id)
+
+
+def read_boxes(path: str | Path, key: str = "boxes", annotated: bool = False) -> BoxTable:
+    """Read the boxes of persons. Other categories, crowds and boxes without an area are left out.
+
+    Args:
+        path: JSON list of ``{image_id, category_id, bbox, score}``.
+        key: config key of the path, for errors.
+        annotated: also accept an annotation file, which has such a list as ``annotations``.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: it does not hold boxes, or none of a person.
+    """
+    where = f"{Path(path).absolute()} (from {key})"
+    content = read_json(path, key)
+    labelled = annotated and isinstance(content, dict) and "annotations" in content
+    rows = content["annotations"] if labelled else content
+    _check_format(rows, where)
+    persons = [row for row in rows if row.get("category_id", _PERSON) == _PERSON]
+    if not persons:
+        seen = sorted({row.get("category_id") for row in rows})
+        raise ValueError(
+            f"0 of {len(rows)} boxes of {where} are persons: category_id must be {_PERSON}, "
+            f"it has {seen[:5]}"
+        )
+    kept = [row for row in persons if not row.get("iscrowd") and min(row["bbox"][2:]) > 0]
+    return BoxTable(
+        image_id=np.array([int(row["image_id"]) for row in kept], dtype=np.int64),
+        box=np.array([row["bbox"] for row in kept], dtype=np.float64).reshape(-1, 4),
+        score=np.array([row.get("score", 1.0) for row in kept], dtype=np.float32),
+        scored=any("score" in row for row in kept),
+        annotated=labelled,
+        total=len(rows),
+        where=where,
+    )
+
+
 def load_detections(
     detections: str | Path,
-    annotations: str | Path,
+    annotations: Annotations,
     skeleton: Skeleton,
     key: str = "boxes",
 ) -> Persons:
-    """Read the persons that a detector found in a file's images.
+    """Read the persons that a detector found in a file's images, see :func:`read_boxes`.
 
-    Boxes are taken as they are, even where they leave the image. Those of other categories, of
-    images that the file does not have, and without an area are left out.
+    Boxes are taken as they are, even where they leave the image. Those of images that the file
+    does not have are left out.
 
     Raises:
         FileNotFoundError: one of the files is not there.
         ValueError: the file does not hold boxes, or no box is left, or they are corners instead of
             x, y, width, height, with the counts.
     """
-    where = f"{Path(detections).absolute()} (from {key})"
-    boxes = read_json(detections, key)
-    _check_format(boxes, where)
-    truth = read_json(annotations, "annotations")
-    if not isinstance(truth, dict) or not truth.get("images"):
-        raise ValueError(f"{Path(annotations).absolute()} (from annotations) lists no 'images'")
-    images = {image["id"]: image for image in truth["images"]}
-    persons = [box for box in boxes if box.get("category_id", _PERSON) == _PERSON]
-    if not persons:
-        seen = sorted({box.get("category_id") for box in boxes})
+    boxes = read_boxes(detections, key)
+    file = AnnotationFile.of(annotations)
+    images = {image["id"]: image for image in file.images()}
+    rows = np.flatnonzero([i in images for i in boxes.image_id.tolist()])
+    if not len(rows):
         raise ValueError(
-            f"0 of {len(boxes)} boxes of {where} are persons: category_id must be {_PERSON}, "
-            f"it has {seen[:5]}"
+            f"0 of {boxes.total} boxes of {boxes.where} lie in the {len(images)} images of "
+            f"{file.path}: take the detections of the same split"
         )
-    kept = [box for box in persons if box["image_id"] in images and min(box["bbox"][2:]) > 0]
-    if not kept:
-        raise ValueError(
-            f"0 of {len(boxes)} boxes of {where} lie in the {len(images)} images of "
-            f"{Path(annotations).absolute()}: take the detections of the same split"
-        )
-    owners = [images[box["image_id"]] for box in kept]
-    corners = np.array([box["bbox"] for box in kept], dtype=np.float32)
+    owners = [images[i] for i in boxes.image_id[rows].tolist()]
+    corners = boxes.box[rows].astype(np.float32)
     sizes = np.array([(i["width"], i["height"]) for i in owners], dtype=np.float32)
-    _check_corners(corners, sizes, where)
-    shape = (len(kept), len(skeleton))
+    _check_corners(corners, sizes, boxes.where)
     return Persons(
         files=np.array([image["file_name"] for image in owners]),
-        image_id=np.array([image["id"] for image in owners], dtype=np.int64),
+        image_id=boxes.image_id[rows],
         image_size=sizes,
         box=corners,
-        box_score=np.array([box.get("score", 1.0) for box in kept], dtype=np.float32),
-        joints=np.zeros((*shape, 2), dtype=np.float32),
-        visible=np.zeros(shape, dtype=np.float32),
+        box_score=boxes.score[rows],
+        joints=np.zeros((len(rows), len(skeleton), 2), dtype=np.float32),
+        visible=np.zeros((len(rows), len(skeleton)), dtype=np.float32),
     )
 
 
@@ -148,20 +204,11 @@ def _shown(value: Any) -> str:  # noqa: ANN401
     return "an empty list" if value == [] else f"a {type(value).__name__}"
 
 
-def _check_corners(boxes: np.ndarray, sizes: np.ndarray, where: str) -> None:
-    """Refuse x1, y1, x2, y2: read as x, y, width, height, most such boxes leave their image.
-
-    Args:
-        boxes: ``(N, 4)``.
-        sizes: ``(N, 2)`` widths and heights of their images.
-        where: the file, for the error.
-    """
-    slack = 1.0  # pixel: files round
-    first, second = boxes[:, :2], boxes[:, 2:]
-    valid_corners = ((second > first) & (second <= sizes + slack)).all(axis=1)
-    leaving = (first + second > sizes + slack).any(axis=1)
-    if valid_corners.mean() > 0.99 and leaving.mean() > 0.5:
+def _check_corners(boxes: NDArray[np.float32], sizes: NDArray[np.float32], where: str) -> None:
+    """Refuse boxes ``(N, 4)`` that are x1, y1, x2, y2 in images of ``sizes (N, 2)``."""
+    if are_corners(boxes, sizes):
         raise ValueError(
-            f"{leaving.sum()} of {len(boxes)} boxes of {where} leave their image as x, y, width, "
-            "height, and none does as x1, y1, x2, y2: write them as [x1, y1, x2 - x1, y2 - y1]"
+            f"{leaving(boxes, sizes).sum()} of {len(boxes)} boxes of {where} leave their image as "
+            "x, y, width, height, and none does as x1, y1, x2, y2: write them as "
+            "[x1, y1, x2 - x1, y2 - y1]"
         )

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from kdpose.checkpoints.guest_net import GuestNet, LoadedGuest, open_guest
 from kdpose.checkpoints.load import Loaded, chosen, load_net
 from kdpose.cli import console
-from kdpose.data.annotations import Persons, concatenate, count, load_persons
+from kdpose.data.annotations import Persons, concatenate, load_persons
 from kdpose.data.dataset import PoseDataset, check_images, collate
 from kdpose.data.detections import box_sources, load_detections
 from kdpose.data.taught import StoredTeacher
@@ -25,6 +25,7 @@ from kdpose.evaluation.score import score_file, score_shared
 from kdpose.metrics.pose_results import PoseResults, Predictions, to_results
 from kdpose.metrics.submission import write_submission
 from kdpose.pose_net import PoseNet, RefinedPoseNet
+from kdpose.runtime.annotation_file import AnnotationFile
 from kdpose.runtime.devices import pick_device
 from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.files import named_skeleton
@@ -99,10 +100,11 @@ def evaluate_net(
     """
     own = loaded.description["dataset"]
     path, folder = _data(own, annotations, images)
-    if results_out is None and not count(path)[1]:
+    truth = AnnotationFile.read(path)
+    if results_out is None and not truth.counts()[1]:
         raise ValueError(f"{path} has no labelled persons to score: set submission=FILE.zip")
-    named, bridge = box_sources(boxes, path), _bridge(loaded.net, path)
-    persons = {name: _persons(source, path, bridge.student) for name, source in named.items()}
+    named, bridge = box_sources(boxes, truth), _bridge(loaded.net, truth)
+    persons = {name: _persons(source, truth, bridge.student) for name, source in named.items()}
     found = _results(loaded, persons, folder, bridge.student, flip, **options)
     if results_out is not None:
         _write_results(results_out, next(iter(found.values())), path, loaded)
@@ -113,13 +115,15 @@ def evaluate_net(
     records: dict[str, dict[str, Any]] = {}
     cost = {} if isinstance(loaded.net, GuestNet) else complexity(loaded.net)
     for name, source in named.items():
-        figures = score_shared(path, found[name], bridge, **rules)
+        figures = score_shared(truth, found[name], bridge, **rules)
         records[name] = figures | _circumstances(loaded, source, len(persons[name]), flip) | cost
     first = next(iter(records.values()))
     return first if len(records) == 1 else {**first, "sources": records}
 
 
-def _bridge(net: PoseNet | RefinedPoseNet | GuestNet, annotations: Path) -> SkeletonBridge:
+def _bridge(
+    net: PoseNet | RefinedPoseNet | GuestNet, annotations: AnnotationFile
+) -> SkeletonBridge:
     """From the annotations' joints to the network's, which are others of guests alone."""
     own = net.skeleton
     if isinstance(net, GuestNet):
@@ -162,7 +166,7 @@ def _results(
     return results
 
 
-def _persons(source: str, annotations: Path, skeleton: Skeleton) -> Persons:
+def _persons(source: str, annotations: AnnotationFile, skeleton: Skeleton) -> Persons:
     if source == "gt":
         return load_persons(annotations, skeleton, "annotations")
     return load_detections(source, annotations, skeleton)

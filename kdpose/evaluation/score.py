@@ -1,17 +1,16 @@
 """An AP with all that it depends on, for poses of a network or of any file of COCO results."""
 
-import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from kdpose.data.annotations import count, read_json
+from kdpose.data.annotations import read_json
 from kdpose.metrics.keypoint_ap import keypoint_ap
 from kdpose.metrics.matching import MAX_DETECTIONS
 from kdpose.metrics.people import has_boxes
+from kdpose.runtime.annotation_file import AnnotationFile, Annotations
 from kdpose.runtime.provenance import code_version, sha256
 from kdpose.skeletons.files import named_skeleton
 from kdpose.skeletons.shared import SkeletonBridge
@@ -21,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def score(
-    annotations: Path,
+    annotations: Annotations,
     results: Sequence[Mapping[str, Any]],
     *,
     protocol: str,
@@ -45,18 +44,19 @@ def score(
         sigmas are defaults, also ``AP_half_sigma`` and ``AP_double_sigma``, AP at half and double.
     """
     rules: Any = {"protocol": protocol, "crowd_cuts": crowd_cuts}
-    figures = keypoint_ap(annotations, results, sigmas=skeleton.sigmas, **rules)
+    file = AnnotationFile.of(annotations)
+    figures = keypoint_ap(file, results, sigmas=skeleton.sigmas, **rules)
     if skeleton.sigma_source != "given":
         for name, factor in (("AP_half_sigma", 0.5), ("AP_double_sigma", 2.0)):
             sigmas = [factor * sigma for sigma in skeleton.sigmas]
-            figures[name] = keypoint_ap(annotations, results, sigmas=sigmas, **rules)["AP"]
-    images, persons = count(annotations)
+            figures[name] = keypoint_ap(file, results, sigmas=sigmas, **rules)["AP"]
+    images, persons = file.counts()
     return {
         **figures,
         "protocol": protocol,
-        "split": annotations.stem,
-        "annotations": str(annotations.absolute()),
-        "annotations_sha256": sha256(annotations),
+        "split": file.path.stem,
+        "annotations": str(file.path),
+        "annotations_sha256": file.sha256,
         "images": images,
         "persons": persons,
         "results": len(results),
@@ -71,7 +71,7 @@ def score(
 
 
 def score_shared(
-    annotations: Path,
+    annotations: Annotations,
     results: Sequence[Mapping[str, Any]],
     bridge: SkeletonBridge,
     **rules: Any,  # noqa: ANN401
@@ -87,31 +87,26 @@ def score_shared(
     Returns:
         The record of :func:`score`; where the skeletons differ, also ``shared_joints``, by name.
     """
+    file = AnnotationFile.of(annotations)
     if bridge.student.joints == bridge.teacher.joints:
-        return score(annotations, results, skeleton=bridge.student, **rules)
+        return score(file, results, skeleton=bridge.student, **rules)
     known = [{**r, "keypoints": only(r["keypoints"], bridge.teacher_joints)} for r in results]
-    with reduced(annotations, bridge.student_joints) as truth:
-        record = score(truth, known, skeleton=bridge.shared, **rules)
-    return record | {
-        "annotations": str(annotations.absolute()),
-        "annotations_sha256": sha256(annotations),
-        "shared_joints": list(bridge.shared.joints),
-    }
+    record = score(reduced(file, bridge.student_joints), known, skeleton=bridge.shared, **rules)
+    return record | {"shared_joints": list(bridge.shared.joints)}
 
 
-@contextmanager
-def reduced(annotations: Path, joints: Sequence[int]) -> Iterator[Path]:
-    """A file of the annotations with some joints alone; who was to be ignored still is."""
-    content: dict[str, Any] = json.loads(annotations.read_bytes())
-    for person in content["annotations"]:
+def reduced(annotations: AnnotationFile, joints: Sequence[int]) -> AnnotationFile:
+    """The annotations with some joints alone; who was to be ignored still is."""
+    persons = []
+    for person in annotations.content["annotations"]:
         if person.get("keypoints"):
-            person["keypoints"] = only(person["keypoints"], joints)
-            labelled = sum(v > 0 for v in person["keypoints"][2::3])
-            person["num_keypoints"] = min(labelled, person.get("num_keypoints", labelled))
-    with TemporaryDirectory() as folder:
-        truth = Path(folder) / annotations.name
-        truth.write_text(json.dumps(content))
-        yield truth
+            keypoints = only(person["keypoints"], joints)
+            labelled = sum(v > 0 for v in keypoints[2::3])
+            number = min(labelled, person.get("num_keypoints", labelled))
+            persons.append({**person, "keypoints": keypoints, "num_keypoints": number})
+        else:
+            persons.append(person)
+    return replace(annotations, content={**annotations.content, "annotations": persons})
 
 
 def only(keypoints: Sequence[float], joints: Sequence[int]) -> list[float]:
@@ -121,7 +116,7 @@ def only(keypoints: Sequence[float], joints: Sequence[int]) -> list[float]:
 
 def score_file(
     predictions: str | Path,
-    annotations: str | Path,
+    annotations: Annotations,
     *,
     protocol: str,
     skeleton: str | None = None,
@@ -149,7 +144,7 @@ def score_file(
         FileNotFoundError: a file is not there.
         ValueError: a file is of another kind, or they do not fit one another.
     """
-    path, truth = Path(predictions), Path(annotations)
+    path, truth = Path(predictions), AnnotationFile.of(annotations)
     known = named_skeleton(skeleton or truth)
     results = read_results(path, truth)
     if not results:
@@ -171,7 +166,7 @@ def score_file(
     }
 
 
-def read_results(path: Path, annotations: Path) -> list[dict[str, Any]]:
+def read_results(path: Path, annotations: AnnotationFile) -> list[dict[str, Any]]:
     """The results of the annotations' person category; those of others are left out, as in COCO."""
     results = read_json(path, "predictions")
     where = f"{path.absolute()} (from predictions)"
@@ -180,7 +175,7 @@ def read_results(path: Path, annotations: Path) -> list[dict[str, Any]]:
             f"{where} must be a list of {{image_id, category_id, keypoints, score}}, "
             f"got a {type(results).__name__}"
         )
-    categories = read_json(annotations, "annotations").get("categories") or []
+    categories = annotations.content.get("categories") or []
     persons = {c["id"] for c in categories if c.get("keypoints")} or {1}
     kept = [r for r in results if r.get("category_id") in {None, *persons}]
     if results and not kept:

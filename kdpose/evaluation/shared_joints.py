@@ -22,6 +22,7 @@ from kdpose.metrics.oks import best_boxes, mean_pose, person_oks
 from kdpose.metrics.people import BOX_TO_BODY
 from kdpose.metrics.pose_results import Predictions, to_results
 from kdpose.pose_net import PoseNet
+from kdpose.runtime.annotation_file import AnnotationFile
 from kdpose.runtime.devices import pick_device
 from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.shared import SkeletonBridge
@@ -119,18 +120,22 @@ class SharedSplit:
         """
         seen = set(self.boxes.image_id.tolist())
         part = len(self.boxes) < len(self.data.datasets["val"])
-        with reduced(self.annotations, self.bridge.student_joints) as truth:
-            return keypoint_ap(
-                truth,
-                [
-                    {**result, "keypoints": only(result["keypoints"], joints)}
-                    for result in results
-                    if not part or result["image_id"] in seen
-                ],
-                protocol=self.data.protocol,
-                sigmas=self._sigmas(),
-                image_ids=sorted(seen) if part else None,
-            )["AP"]
+        return keypoint_ap(
+            self._shared_labels,
+            [
+                {**result, "keypoints": only(result["keypoints"], joints)}
+                for result in results
+                if not part or result["image_id"] in seen
+            ],
+            protocol=self.data.protocol,
+            sigmas=self._sigmas(),
+            image_ids=sorted(seen) if part else None,
+        )["AP"]
+
+    @cached_property
+    def _shared_labels(self) -> AnnotationFile:
+        """The annotations with the shared joints alone."""
+        return reduced(AnnotationFile.read(self.annotations), self.bridge.student_joints)
 
     def _poses(self, net: PoseNet | GuestNet, device: str) -> Predictions:
         folder = self.data.splits["val"]["images"]

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from kdpose.data.annotations import read_json, upright
+from kdpose.data.annotations import read_json
+from kdpose.data.boxes import upright
 from kdpose.formats.coco_file import CocoFile, category
 from kdpose.skeletons.files import named_skeleton
 from kdpose.skeletons.skeleton import Skeleton

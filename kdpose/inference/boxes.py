@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kdpose.data.annotations import clean_boxes, read_json
+from kdpose.data.annotations import read_json
+from kdpose.data.boxes import clean_boxes
 from kdpose.inference.detector import DetectorChoice, load_detector
 from kdpose.inference.multipose import Boxes
 

@@ -1,19 +1,18 @@
 """Keypoint AP by the protocols of COCO and CrowdPose."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 
 from kdpose.metrics.matches import average_precision, precision_recall
 from kdpose.metrics.matching import ALL, LARGE, MEDIUM, Matches, match_persons
 from kdpose.metrics.people import check_known, ground_truth, read_detections
+from kdpose.runtime.annotation_file import AnnotationFile, Annotations
 
 
 def keypoint_ap(
-    annotations: str | Path,
+    annotations: Annotations,
     results: Sequence[Mapping[str, Any]],
     *,
     protocol: Literal["coco", "crowdpose"],
@@ -29,7 +28,7 @@ def keypoint_ap(
     file's ``area`` under ``coco`` and 0.53 w h of the box under ``crowdpose``.
 
     Args:
-        annotations: the annotation file.
+        annotations: the annotation file, or one that is parsed already.
         results: COCO results, each with ``image_id``, ``keypoints`` (x, y, score; image pixels)
             and ``score``. As in COCO's own evaluator, where the first result has a ``bbox`` the
             boxes take the place of the keypoints' extents as the detections' areas, which moves
@@ -51,8 +50,9 @@ def keypoint_ap(
         ValueError: the protocol is unknown, or results, annotations, sigmas and image ids do not
             fit one another, or a result is not finite.
     """
-    path = Path(annotations).absolute()
-    data = _read(path, protocol, crowd_cuts)
+    _check_rules(protocol, crowd_cuts)
+    file = AnnotationFile.of(annotations)
+    data, path = file.content, file.path
     images = {int(image["id"]): image for image in data["images"]}
     chosen = np.unique(np.fromiter(images if image_ids is None else map(int, image_ids), np.int64))
     check_known("image_ids", chosen, images, path)
@@ -79,18 +79,12 @@ def _figures(matches: Matches) -> dict[str, float | None]:
     return {n: float(v.mean()) for n, v in zip(("AP", "AP50", "AP75", "AR"), values, strict=True)}
 
 
-def _read(path: Path, protocol: str, crowd_cuts: tuple[float, float]) -> dict[str, Any]:
-    """The annotation file, once the arguments are known to make sense."""
+def _check_rules(protocol: str, crowd_cuts: tuple[float, float]) -> None:
+    """Refuse rules that make no sense before anything is read."""
     if protocol not in ("coco", "crowdpose"):
         raise ValueError(f"protocol must be 'coco' or 'crowdpose', got '{protocol}'")
     if crowd_cuts[0] > crowd_cuts[1]:
         raise ValueError(f"crowd_cuts must be (easy below, medium below), got {crowd_cuts}")
-    if not path.is_file():
-        raise FileNotFoundError(f"no annotations at {path} to evaluate against")
-    try:
-        return dict(msgspec.json.decode(path.read_bytes()))
-    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a JSON of annotations: {error}") from None
 
 
 def crowd_subsets(

@@ -3,7 +3,7 @@
 import glob
 from pathlib import Path
 
-from kdpose.runtime.moved import words_for
+from kdpose.runtime.recipes import words_for
 
 
 def how_to_mend(key: str) -> str:

@@ -6,18 +6,22 @@ from typing import Any
 
 import yaml
 
+from kdpose.runtime.annotation_file import AnnotationFile, Annotations
 from kdpose.skeletons.known import COCO, CROWDPOSE, default_sigmas
 from kdpose.skeletons.skeleton import Skeleton
 
 _KEYS = ("name", "joints", "limbs", "sigmas", "sigma_source", "upper_body", "flip_pairs")
 
 
-def named_skeleton(name: str | Path) -> Skeleton:
+def named_skeleton(name: Annotations) -> Skeleton:
     """``coco``, ``crowdpose``, or the skeleton in a file, see :func:`read_skeleton`."""
     known = {skeleton.name: skeleton for skeleton in (COCO, CROWDPOSE)}
-    if name in known:
+    if isinstance(name, AnnotationFile):
+        read = annotated_skeleton(name)
+    elif name in known:
         return known[str(name)]
-    read = read_skeleton(name)
+    else:
+        read = read_skeleton(name)
     return next((skeleton for skeleton in known.values() if skeleton.joints == read.joints), read)
 
 
@@ -130,24 +134,30 @@ def category_skeleton(category: dict[str, Any], name: str = "custom") -> Skeleto
     )
 
 
-def annotated_skeleton(path: str | Path, name: str = "custom") -> Skeleton:
+def annotated_skeleton(annotations: Annotations, name: str = "custom") -> Skeleton:
     """Read the skeleton of an annotation file's first category that has keypoints.
 
     Raises:
         FileNotFoundError: the file is not there.
         ValueError: no category names keypoints.
     """
-    path = Path(path)
+    if isinstance(annotations, AnnotationFile):
+        path, categories = annotations.path, annotations.content.get("categories") or []
+    else:
+        path, categories = Path(annotations), _categories(Path(annotations))
+    for category in categories:
+        if category.get("keypoints"):
+            return category_skeleton(category, name)
+    raise ValueError(f"{path.absolute()}: none of its {len(categories)} categories has keypoints")
+
+
+def _categories(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(
             f"no annotations at {path.absolute()} to read a skeleton from: set dataset.root="
             "FOLDER, dataset.train.annotations=FILE.json or dataset.skeleton.path=FILE.yaml"
         )
     try:
-        categories = json.loads(path.read_bytes()).get("categories") or []
+        return json.loads(path.read_bytes()).get("categories") or []
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path.absolute()} is not a COCO-keypoints JSON: {error}") from None
-    for category in categories:
-        if category.get("keypoints"):
-            return category_skeleton(category, name)
-    raise ValueError(f"{path.absolute()}: none of its {len(categories)} categories has keypoints")

@@ -124,8 +124,8 @@ def test_missing_file_names_the_key(tmp_path):
     ("text", "match"),
     [
         ("{", r"a.json \(from dataset.annotations\) is not JSON: Input data was truncated"),
-        ("[]", "is no COCO-keypoints file: it needs 'images' and 'annotations'"),
-        ('{"images": []}', "is no COCO-keypoints file"),
+        ("[]", "is not a COCO-keypoints file: it needs 'images' and 'annotations'"),
+        ('{"images": []}', "is not a COCO-keypoints file"),
         (
             '{"images": [{"id": 1}], "annotations": []}',
             r"missing required field `file_name`.*images",

@@ -108,6 +108,20 @@ def test_record_of_the_networks_own_split(ckpt, crowd, truth):
     assert json.loads(json.dumps(record)) == record
 
 
+def test_one_evaluation_parses_its_annotations_once(ckpt, truth, detections):
+    opened, watching = [], True
+
+    def watch(event, args):
+        if watching and event == "open":
+            opened.append(str(args[0]))
+
+    sys.addaudithook(watch)  # stays, deaf
+    evaluate_net(load_net(ckpt), boxes=["gt", str(detections)], num_workers=0)
+    watching = False
+    assert opened.count(str(truth)) == 2  # parsed and hashed
+    assert opened.count(str(detections)) == 2
+
+
 def test_same_numbers_again(ckpt, tmp_path):
     records = []
     for name in ("a.json", "b.json"):

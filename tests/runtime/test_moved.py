@@ -5,7 +5,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from kdpose.cli import CONF
-from kdpose.runtime.moved import present_name, renamed, replacement, words_for
+from kdpose.runtime.moved import present_name, renamed
+from kdpose.runtime.recipes import replacement, words_for
 from kdpose.training.run_folder import changes
 
 OF_OLD = (

@@ -13,7 +13,7 @@ from kdpose.cli import CONF
 from kdpose.metrics.matches import draw_images, interval, resampled_ap
 from kdpose.reports.ablation.collect import Run
 from kdpose.reports.ablation.measure import Measured
-from kdpose.runtime.moved import replacement
+from kdpose.runtime.recipes import replacement
 
 FIGURES = ("AP", "AP50", "AP75", "AR", "APM", "APL", "AP_easy", "AP_medium", "AP_hard")
 _CHOICES = ("+experiment=", "dataset=", "pipeline=", "+scale=", "name=")
