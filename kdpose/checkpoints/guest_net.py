@@ -60,6 +60,10 @@ class GuestNet(nn.Module):
         """A hash of its weights."""
         return weights_hash(self)
 
+    def feature_maps(self) -> list[str]:
+        """Names and shapes of inner maps of stride 4, where they are known."""
+        return []
+
     def pose(self, image: Tensor, flip: bool = False) -> Pose:
         """Joints in crop pixels and scores, at most 1.
 

@@ -57,7 +57,7 @@ class HuggingFaceNet(GuestNet):
         self.where = f"{Path(model).absolute() if local else model} (from teacher.model)"
         self.skeleton, self.padding, self.sure = skeleton, padding, sure
         self.net, said = _read(model, self.where)
-        config = self.net.config
+        config: Any = self.net.config
         backbone = getattr(config, "backbone_config", config)
         side: Any = backbone.image_size
         height, width = (side, side) if isinstance(side, int) else side

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdpose.checkpoints.guest_net import GuestCodec, GuestNet, file_hash
+from kdpose.checkpoints.onnx_maps import feature_maps
 from kdpose.checkpoints.onnx_outputs import (
     Found,
     Kind,
@@ -117,6 +118,10 @@ class OnnxNet(GuestNet):
     def fingerprint(self) -> str:
         """A hash of the file and of how it is read."""
         return f"{file_hash(self.file)} {self}"
+
+    def feature_maps(self) -> list[str]:
+        """Names and shapes of inner maps of stride 4."""
+        return feature_maps(self.file, self.codec.input_size)
 
     def _read_input(self, input_size: Sequence[int] | None) -> None:
         inputs = self.session.get_inputs()

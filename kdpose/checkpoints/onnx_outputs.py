@@ -42,10 +42,15 @@ class Reading:
         """Joints in crop pixels and scores."""
         return _READ[self.kind](found, self)
 
+    @property
+    def size(self) -> Floats:
+        """``input_size`` as an array."""
+        return np.array(self.input_size, np.float32)
+
     def in_pixels(self, points: Floats) -> Floats:
         """``(..., 2)`` as x, y in crop pixels; 0 and 1 are the crop's edges, not pixel centres."""
         points = points[..., ::-1] if self.order == "yxs" else points
-        return points * np.float32(self.input_size) - 0.5 if self.unit == "crop" else points
+        return points * self.size - np.float32(0.5) if self.unit == "crop" else points
 
 
 def recognise(found: Found, joints: int) -> Kind | None:
@@ -136,10 +141,10 @@ def _detections(found: Found, how: Reading) -> Pose:
         [rows, np.zeros_like(rows[:, :1], shape=(len(rows), 1, rows.shape[2]))], 1
     )
     low, high, score, points = _parts(rows, how)
-    share = (high - low) * how.padding / np.float32(how.input_size)
+    share = (high - low) * how.padding / how.size
     side = share.max(-1).clip(1e-6)
-    middle = (low + high) / 2 - (np.float32(how.input_size) - 1) / 2
-    away = np.linalg.norm(middle * how.padding / np.float32(how.input_size), axis=-1)
+    middle = (low + high) / 2 - (how.size - 1) / 2
+    away = np.linalg.norm(middle * how.padding / how.size, axis=-1)
     fit = np.minimum(side, 1 / side) * (1 - away).clip(0)
     best = (score * fit).argmax(-1)
     chosen, every = points[np.arange(len(rows)), best], np.arange(len(rows))
@@ -175,9 +180,9 @@ def _parts(rows: Floats, how: Reading) -> tuple[Any, Any, Any, Any]:
             rows[..., :count].reshape(shape),
         )
     one, other, points = rows[..., :2], rows[..., 2:4], rows[..., -count:].reshape(shape)
-    corners = (one, other) if rows.shape[-1] == 6 + count else (one - other / 2, one + other / 2)
-    low, high = (how.in_pixels(corner) for corner in corners)
-    return low, high, rows[..., 4], points
+    if rows.shape[-1] == 5 + count:
+        one, other = one - other * np.float32(0.5), one + other * np.float32(0.5)
+    return how.in_pixels(one), how.in_pixels(other), rows[..., 4], points
 
 
 _READ: dict[Kind, Callable[[Found, Reading], Pose]] = {

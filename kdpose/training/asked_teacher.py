@@ -20,6 +20,7 @@ from kdpose.data.dataset import PoseDataset, check_images
 from kdpose.data.taught import FLOOR, StoredTeacher, in_joints_of
 from kdpose.data.transforms import PADDING, warp_joints
 from kdpose.evaluation.evaluate import predict_poses
+from kdpose.losses.terms import LossTerm
 from kdpose.metrics.pose_results import Predictions, flat_keypoints
 from kdpose.pose_net import PoseNet
 from kdpose.runtime.devices import pick_device
@@ -51,6 +52,22 @@ class AskedTeacher:
     def name(self) -> str:
         """Of the network, for messages and file names."""
         return self.net.name if isinstance(self.net, GuestNet) else Path(self.options["ckpt"]).stem
+
+    def check_losses(self, losses: Mapping[str, LossTerm]) -> None:
+        """Refuse losses that need more than stored poses, before anything is asked.
+
+        Raises:
+            ValueError: a loss compares feature maps; the message lists those that the network has.
+        """
+        if not any("teacher_feature" in term.needs for term in losses.values()):
+            return
+        maps = self.net.feature_maps() if isinstance(self.net, GuestNet) else []
+        listed = f"; its maps of stride 4, {', '.join(maps)}, are not read" if maps else ""
+        live = "" if isinstance(self.net, GuestNet) else ", or teacher.cache=false"
+        raise ValueError(
+            f"Eq. 1 compares feature maps at every step, and teacher {self.name} teaches by stored "
+            f"poses{listed}: take loss without feature_mse{live}"
+        )
 
     def ask(
         self,

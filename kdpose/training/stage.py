@@ -122,15 +122,18 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
     if cfg.start is not None:
         start_from(net, cfg.start)
     asked = teacher.net if isinstance(teacher, AskedTeacher) else None
-    if isinstance(asked or teacher, PoseNet):
-        start_from_teacher(cfg, net, asked or teacher)
+    network = asked or teacher
+    if isinstance(network, PoseNet):
+        start_from_teacher(cfg, net, network)
+    losses = instantiate(cfg.loss, _convert_="all")
     if isinstance(teacher, AskedTeacher):
+        teacher.check_losses(losses)
         teacher = _answered(cfg, teacher, skeleton)
     stored = teacher if isinstance(teacher, StoredTeacher) else None
     module = instantiate(cfg.module, _partial_=True, _convert_="all")(
         net=net,
         teacher=teacher,
-        losses=instantiate(cfg.loss, _convert_="all"),
+        losses=losses,
         description=describe(cfg, recipe),
     )
     datamodule = data(

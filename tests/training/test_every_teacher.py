@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from kdpose.backbones.timm_pyramid import TimmPyramid
+from kdpose.checkpoints.load import load_net
 from kdpose.checkpoints.onnx_net import OnnxNet
 from kdpose.codecs.heatmap import Heatmap
 from kdpose.codecs.simcc import SimCC
@@ -19,6 +20,7 @@ from kdpose.data.transforms import Augmentation
 from kdpose.deploy.graph import export_program, to_onnx
 from kdpose.heads.heatmap import HeatmapHead
 from kdpose.heads.simcc import SimCCHead
+from kdpose.losses.feature_mse import feature_mse
 from kdpose.losses.limb_length import limb_length_l1
 from kdpose.losses.pose_l1 import pose_l1
 from kdpose.losses.simcc_kl import simcc_kl
@@ -252,3 +254,21 @@ def test_a_checkpoint_teaches_by_stored_answers(crowd, tmp_path, tiny_checkpoint
     run = train(monkeypatch, crowd, tmp_path / "runs", *words)
     assert json.loads((run / "teacher.json").read_text())["of"]["ckpt_sha256"]
     assert len(list((tmp_path / "runs" / "answers").glob("student-*.json"))) == 1
+
+
+def test_eq_1_is_refused_before_the_teacher_is_asked(crowd, tmp_path, monkeypatch, capsys):
+    words = ["teacher=onnx", exported(HeatmapNet(), tmp_path / "teacher"), "loss=[feature_mse]"]
+    with pytest.raises(SystemExit):
+        train(monkeypatch, crowd, tmp_path / "runs", *words)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "teacher HeatmapNet teaches by stored poses" in line
+    assert "(1, 8, 16, 12)" in line  # the map that its head reads
+    assert not (tmp_path / "runs" / "answers").exists()
+
+
+def test_eq_1_and_stored_answers_of_a_checkpoint_exclude_each_other(tiny_checkpoints):
+    net = load_net(tiny_checkpoints["student"]).net
+    teacher = AskedTeacher(net, "answers", {"ckpt": "W48.pth"})
+    teacher.check_losses({"pos": LossTerm(pose_l1)})
+    with pytest.raises(ValueError, match=r"W48 teaches by stored poses.*or teacher.cache=false"):
+        teacher.check_losses({"fea": LossTerm(feature_mse)})
