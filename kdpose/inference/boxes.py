@@ -2,19 +2,19 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection
-from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
+from torchvision.ops import nms
 
-from kdpose.data.annotations import read_json
 from kdpose.data.boxes import clean_boxes
+from kdpose.data.detections import read_boxes
 from kdpose.inference.detector import DetectorChoice, load_detector
 from kdpose.inference.multipose import Boxes
 
-_PERSON = 1  # COCO's and CrowdPose's category
 # returns boxes (P, 4) x, y, width, height, image pixels, and scores (P,) of a picture and its id
 BoxSource = Callable[[Image.Image, int], Boxes]
 
@@ -25,6 +25,21 @@ def whole_image(picture: Image.Image, image_id: int) -> Boxes:
     return box, np.ones(1, np.float32)
 
 
+class BoxCut(NamedTuple):
+    """Which detections of a file are used; detectors write about 100 an image.
+
+    Attributes:
+        score: boxes with a lower score are left out.
+        overlap: of two boxes with a higher IoU, the one with the lower score is left out.
+    """
+
+    score: float = 0.5
+    overlap: float = 0.5
+
+
+BOX_CUT = BoxCut()
+
+
 class FileBoxes:
     """The boxes of a detections JSON, or of a COCO annotation file, clipped as in evaluation.
 
@@ -32,46 +47,50 @@ class FileBoxes:
         path: ``[{image_id, bbox, score}]``, or a file with such ``annotations``; a video's frames
             count from 0.
         ids: of the pictures, at least one of which must have a box; None if unknown.
+        cut: of detections; boxes of an annotation file, or without scores, are all used.
 
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: it has no boxes, or none for these pictures.
     """
 
-    def __init__(self, path: str, ids: Collection[int] | None = None) -> None:
-        content = read_json(path, "boxes")
-        self._annotated = isinstance(content, dict)
-        rows = content.get("annotations") if self._annotated else content
-        where = f"{Path(path).absolute()} (from boxes)"
-        if not isinstance(rows, list) or not all(
-            isinstance(row, dict) and {"image_id", "bbox"} <= row.keys() for row in rows
-        ):
-            raise ValueError(f"{where} must be a list of {{image_id, bbox, score}}")
-        self._rows: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
-        for row in rows:
-            if _is_person(row):
-                self._rows[int(row["image_id"])].append(row)
-        if ids is not None and not self._rows.keys() & set(ids):
+    def __init__(
+        self, path: str, ids: Collection[int] | None = None, cut: BoxCut = BOX_CUT
+    ) -> None:
+        self._table = read_boxes(path, annotated=True)
+        known = self._table.image_id.tolist()
+        if ids is not None and not set(known) & set(ids):
             raise ValueError(
-                f"no box of {where} belongs to the {len(ids)} images of source: their ids are "
-                f"{sorted(ids)[:3]} ..."
+                f"no box of {self._table.where} belongs to the {len(ids)} images of source: their "
+                f"ids are {sorted(ids)[:3]} ..."
             )
+        self._cut = cut if self._table.scored and not self._table.annotated else None
+        self._rows: defaultdict[int, list[int]] = defaultdict(list)
+        for row, image_id in enumerate(known):
+            self._rows[image_id].append(row)
 
     def __call__(self, picture: Image.Image, image_id: int) -> Boxes:
         """The boxes of a picture, empty if the file has none."""
         rows = self._rows.get(image_id, [])
-        boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
-        scores = np.array([row.get("score", 1.0) for row in rows], np.float32)
-        if self._annotated:
+        boxes, scores = self._table.box[rows], self._table.score[rows]
+        if self._table.annotated:
             boxes = clean_boxes(boxes, np.array(picture.size, np.float64))
             sized = (boxes[:, 2:] > 0).all(axis=1)
             boxes, scores = boxes[sized], scores[sized]
+        if self._cut is not None:
+            kept = _kept(boxes, scores, self._cut)
+            boxes, scores = boxes[kept], scores[kept]
         return boxes.astype(np.float32), scores
 
 
-def _is_person(row: dict[str, Any]) -> bool:
-    person = row.get("category_id", _PERSON) == _PERSON and not row.get("iscrowd")
-    return person and min(row["bbox"][2:]) > 0
+def _kept(
+    boxes: NDArray[np.float64], scores: NDArray[np.float32], cut: BoxCut
+) -> NDArray[np.int64]:
+    """Rows of the boxes that a cut leaves, in their order."""
+    sure = np.flatnonzero(scores >= cut.score)
+    corners = torch.from_numpy(np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])[sure])
+    best = nms(corners, torch.from_numpy(scores[sure]).double(), cut.overlap)
+    return np.sort(sure[best.numpy()])
 
 
 def box_source(
@@ -79,6 +98,7 @@ def box_source(
     detector: DetectorChoice,
     device: torch.device,
     ids: Collection[int] | None = None,
+    cut: BoxCut = BOX_CUT,
 ) -> BoxSource:
     """Select the source of boxes.
 
@@ -87,6 +107,7 @@ def box_source(
         detector: used if ``boxes`` asks for it.
         device: of the detector.
         ids: of the pictures, None if unknown.
+        cut: of a file's detections.
 
     Raises:
         FileNotFoundError: a file does not exist.
@@ -97,4 +118,4 @@ def box_source(
     if boxes in ("auto", "detector"):
         find = load_detector(detector, device)
         return lambda picture, image_id: find(picture)
-    return FileBoxes(boxes, ids)
+    return FileBoxes(boxes, ids, cut)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from kdpose.checkpoints.guest_net import LoadedGuest, open_guest
 from kdpose.checkpoints.load import Loaded, chosen, load_net
-from kdpose.inference.boxes import BoxSource, box_source
+from kdpose.inference.boxes import BOX_CUT, BoxCut, BoxSource, box_source
 from kdpose.inference.detector import choose_detector
 from kdpose.inference.images import ImageFile, open_image
 from kdpose.inference.pictures import Painter, save_crops, save_drawn
@@ -89,7 +89,10 @@ def build_worker(cfg: DictConfig, ids: Collection[int] | None = None) -> ImageWo
     Image.MAX_IMAGE_PIXELS = _PIXELS
     predictor = Predictor(_loaded(cfg), cfg.device, cfg.flip, cfg.batch_size)
     painter = Painter(cfg.threshold, predictor.stage1() if cfg.compare else None)
-    boxes = box_source(str(cfg.boxes), choose_detector(**cfg.detector), predictor.device, ids)
+    least = cfg.detector.threshold
+    cut = BoxCut(BOX_CUT.score if least is None else least, cfg.boxes_overlap)
+    detector = choose_detector(**cfg.detector)
+    boxes = box_source(str(cfg.boxes), detector, predictor.device, ids, cut)
     out = Path(cfg.out)
     return ImageWorker(predictor, boxes, out, painter if cfg.draw else None, cfg.crops)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kdpose.inference.boxes import FileBoxes, box_source, whole_image
+from kdpose.inference.boxes import BoxCut, FileBoxes, box_source, whole_image
 from kdpose.inference.detector import DetectorChoice
 
 PICTURE = Image.new("RGB", (80, 60))
@@ -48,3 +48,31 @@ def test_files_that_do_not_fit(tmp_path):
         FileBoxes(str(path))
     with pytest.raises(FileNotFoundError, match=r"none\.json \(from boxes\)"):
         FileBoxes(str(tmp_path / "none.json"))
+
+
+def scored(image_id, score, *bbox):
+    return {"image_id": image_id, "category_id": 1, "bbox": list(bbox), "score": score}
+
+
+def test_detections_are_cut_by_score_and_overlap(tmp_path):
+    """Of a detector's 100 boxes an image, those of the two persons in it."""
+    rng = np.random.default_rng(0)
+    persons = [(10, 10, 20, 40), (45, 12, 20, 40)]
+    rows = [scored(1, 0.9 - 0.01 * n, *np.add(persons[n % 2], rng.uniform(-1, 1, 4)))
+            for n in range(20)]  # fmt: skip
+    rows += [scored(1, 0.3, *rng.uniform(1, 30, 4)) for _ in range(80)]
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(rows))
+    boxes, scores = FileBoxes(str(path))(PICTURE, 1)
+    np.testing.assert_allclose(boxes, [rows[0]["bbox"], rows[1]["bbox"]], rtol=1e-6)
+    np.testing.assert_allclose(scores, [0.9, 0.89])
+    assert len(FileBoxes(str(path), cut=BoxCut(0.0, 1.0))(PICTURE, 1)[0]) == 100
+    assert len(FileBoxes(str(path), cut=BoxCut(0.8, 1.0))(PICTURE, 1)[0]) == 11
+
+
+@pytest.mark.parametrize("annotated", [False, True])
+def test_labelled_boxes_are_not_cut(tmp_path, annotated):
+    rows = [{"image_id": 1, "bbox": [10, 10, 20, 40]}] * 3
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps({"annotations": rows} if annotated else rows))
+    assert len(FileBoxes(str(path))(PICTURE, 1)[0]) == 3

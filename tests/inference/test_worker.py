@@ -48,7 +48,7 @@ def test_a_worker_is_what_the_configuration_says(tiny_checkpoints, tmp_path):
     cfg = {
         "ckpt": str(tiny_checkpoints["refined"]), "skeleton": None, "input_size": [192, 256],
         "label": None, "device": "cpu", "flip": True, "batch_size": 7, "threshold": 0.2,
-        "compare": True, "boxes": "whole", "out": str(tmp_path), "draw": True, "crops": True,
+        "compare": True, "boxes": "whole", "boxes_overlap": 0.5, "out": str(tmp_path), "draw": True, "crops": True,
         "detector": {"name": "auto", "weights": None, "threshold": None},
     }  # fmt: skip
     worker = build_worker(OmegaConf.create(cfg))
