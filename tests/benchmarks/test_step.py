@@ -15,7 +15,7 @@ TINY = [
     "backbone.model_args.channels=[8,8,8,8]",
     "backbone@what.cases.teacher.backbone=mobilenetv4_tiny",
     "what.cases.refiner.widths=[8,8,8]",
-    "+what.cases.compile.disable=true",  # tests/modules/test_fast_step.py compiles
+    "+what.cases.compile.disable=true",  # tests/training/test_fast_step.py compiles
     "what.cases.steps=1",
     "data.batch_size=2",
 ]
