@@ -203,6 +203,7 @@ def real_overrides(dataset, real, runs):
 
 
 @pytest.mark.parametrize(("dataset", "skeleton"), [("coco", COCO), ("crowdpose", CROWDPOSE)])
+@pytest.mark.slow
 def test_paper_stages_run_on_real_photographs(dataset, skeleton, real_data, tmp_path):
     """W48 teaches W32 at 256x192: two real steps and a validation of each stage."""
     common = real_overrides(dataset, real_data, tmp_path)

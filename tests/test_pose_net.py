@@ -232,6 +232,7 @@ def test_refined_flip_starts_both_views_from_the_students_merged_pose(skeleton):
     assert (there - pose.joints).abs().max() > 0.1
 
 
+@pytest.mark.slow
 def test_under_bfloat16_poses_stay_those_of_float32_on_real_crops(real_data):
     """Where logits are bfloat16, most joints tie between bins and argmax takes the first."""
     folder = real_data / "coco_mini"

@@ -51,6 +51,7 @@ def full(crowd, tmp_path_factory):
     return runs, where, done
 
 
+@pytest.mark.slow
 def test_full_makes_every_stage_and_one_table(full):
     runs, _, done = full
     rows = (runs / "synthetic_full" / "table.csv").read_text().splitlines()
@@ -90,6 +91,7 @@ def test_full_makes_every_stage_and_one_table(full):
         assert list((folder / "poses").glob("epoch_*.jpg"))
 
 
+@pytest.mark.slow
 def test_each_epoch_is_one_line_where_no_bar_can_be_shown(full):
     runs, _, done = full
     lines = [line for line in done.stdout.splitlines() if line.startswith("epoch ")]
@@ -102,6 +104,7 @@ def test_each_epoch_is_one_line_where_no_bar_can_be_shown(full):
     assert re.fullmatch(r"epoch 2/2: loss [\d.e+-]+, AP \d+\.\d, 0:00:00 left", logged[1])
 
 
+@pytest.mark.slow
 def test_full_again_trains_nothing_anew(full):
     runs, where, _ = full
     before = {p: p.stat().st_mtime_ns for p in runs.glob("*/best.ckpt")}
@@ -112,6 +115,7 @@ def test_full_again_trains_nothing_anew(full):
     assert done.stdout.count("finished already") == 4
 
 
+@pytest.mark.slow
 def test_checkpoints_carry_what_inference_needs_and_no_more(full):
     runs, _, _ = full
     student = torch.load(runs / "synthetic_stage1/best.ckpt", weights_only=True)["state_dict"]
@@ -125,6 +129,7 @@ def test_checkpoints_carry_what_inference_needs_and_no_more(full):
         assert torch.equal(value, refined[name.replace("net.", "net.student.", 1)])
 
 
+@pytest.mark.slow
 def test_checkpoints_name_the_files_of_both_splits(full, crowd):
     runs, _, _ = full
     for stage in ("stage1", "stage2"):
@@ -135,6 +140,7 @@ def test_checkpoints_name_the_files_of_both_splits(full, crowd):
         assert Path(train["images"]) == crowd / "images"
 
 
+@pytest.mark.slow
 def test_metrics_come_from_evaluate(full, tmp_path):
     runs, _, _ = full
     ckpt = runs / "synthetic_stage2" / "best.ckpt"
@@ -151,6 +157,7 @@ def test_metrics_come_from_evaluate(full, tmp_path):
     assert training["device"] == "cpu"
 
 
+@pytest.mark.slow
 def test_evaluate_takes_files_boxes_and_flip(full, crowd, tmp_path):
     runs, _, _ = full
     annotations = crowd / "annotations" / "crowdpose_test.json"
@@ -178,6 +185,7 @@ def test_evaluate_takes_files_boxes_and_flip(full, crowd, tmp_path):
     assert metrics["boxes"] == len(boxes)
 
 
+@pytest.mark.slow
 def test_predict_writes_results_and_pictures(full, crowd, tmp_path):
     runs, _, _ = full
     ckpt = runs / "synthetic_stage2" / "best.ckpt"
@@ -195,6 +203,7 @@ def _weights(run):
     return torch.load(run / "last.ckpt", weights_only=True)
 
 
+@pytest.mark.slow
 def test_interrupted_training_resumes_to_the_same_result(full, tmp_path):
     """Stopped in the second of three epochs and continued: as if it had never stopped."""
     _, where, _ = full
@@ -223,6 +232,7 @@ def test_interrupted_training_resumes_to_the_same_result(full, tmp_path):
     assert metrics[0]["AP"] == metrics[1]["AP"]
 
 
+@pytest.mark.slow
 def test_another_run_of_the_same_name_keeps_the_first_aside(crowd, tmp_path):
     options = ("+experiment=baseline", "+scale=synthetic", f"dataset.root={crowd}", *TINY)
     options += (f"runs={tmp_path}", "trainer.max_epochs=1")
@@ -236,6 +246,7 @@ def test_another_run_of_the_same_name_keeps_the_first_aside(crowd, tmp_path):
     assert "seed 1 -> 2" in changed.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_outlives_a_failed_job(crowd, tmp_path):
     tiny = [o for o in TINY if not o.startswith("data.batch_size")]
     options = (f"dataset.root={crowd}", f"runs={tmp_path}", *tiny, "trainer.max_epochs=1")
@@ -247,6 +258,7 @@ def test_a_sweep_outlives_a_failed_job(crowd, tmp_path):
     assert [str(p) for p in found] == ["synthetic_baseline/data.batch_size-8/metrics.json"]
 
 
+@pytest.mark.slow
 def test_a_given_teacher_is_not_trained(full, tmp_path):
     runs, where, _ = full
     given = runs / "synthetic_teacher" / "best.ckpt"

@@ -24,6 +24,7 @@ def command(monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_the_command(command, tmp_path):
     out = tmp_path / "infer.json"
     command("what.cases.backbones=[mobilenetv4_tiny]", "what.cases.runtimes=[]", f"out={out}")
@@ -74,6 +75,7 @@ def test_what_is_measured_around_the_network(tiny_student, monkeypatch):
         assert (sum(crops), bool(decoded)) == (passed, decodes), name
 
 
+@pytest.mark.slow
 def test_other_runtimes_are_fed_what_the_student_is(tiny_student):
     net = instantiate(tiny_student, _convert_="all").eval()
     fed = []

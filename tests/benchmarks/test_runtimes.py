@@ -10,6 +10,7 @@ for extra in ("onnxruntime", "openvino", "nncf"):
     pytest.importorskip(extra, reason="the extra kdpose[export] is not installed")
 
 
+@pytest.mark.slow
 def test_files_are_the_student(tiny_student, tmp_path):
     torch.manual_seed(0)
     net = instantiate(tiny_student, _convert_="all").eval()

@@ -21,6 +21,7 @@ TINY = [
 ]
 
 
+@pytest.mark.slow
 def test_the_command(monkeypatch, tmp_path):
     out = tmp_path / "step.json"
     words = ["kdpose", *TINY, *COMMON, f"out={out}"]

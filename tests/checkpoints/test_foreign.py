@@ -23,7 +23,7 @@ CLASSIFIER = re.compile(r"incre_modules|downsamp_modules|final_layer|classifier"
 UNTRAINED = re.compile(r"stage4\.2\.fuse_layers\.[123]\.")
 
 
-@pytest.fixture(scope="module", params=[32, 48])
+@pytest.fixture(scope="module", params=[32, pytest.param(48, marks=pytest.mark.slow)])
 def hrnet(request):
     """An ImageNet classifier, its stride-4 map, and heads of both kinds for that map."""
     width, (w, h) = request.param, SIZE

@@ -31,6 +31,7 @@ def refused(monkeypatch, capsys, *overrides):
     return line
 
 
+@pytest.mark.slow
 def test_an_onnx_file_with_report_and_runner(monkeypatch, ckpt, tmp_path, crops, expected):
     out = tmp_path / "out"
     export(monkeypatch, f"ckpt={ckpt}", f"out={out}", "license=CC0", *QUICK)
@@ -52,6 +53,7 @@ def test_an_onnx_file_with_report_and_runner(monkeypatch, ckpt, tmp_path, crops,
     np.testing.assert_allclose(network(crops)[0], expected[0], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_stage_of_an_ablation_is_named_without_its_folder(monkeypatch, ckpt, tmp_path):
     content = torch.load(ckpt, weights_only=True)
     content["kdpose"]["experiment"] = "ablation/stage2_s0"
@@ -61,6 +63,7 @@ def test_a_stage_of_an_ablation_is_named_without_its_folder(monkeypatch, ckpt, t
     assert (out / "stage2_s0_fp32.pt2").is_file()
 
 
+@pytest.mark.slow
 def test_what_is_beyond_its_budget_is_rejected(monkeypatch, capsys, ckpt, tmp_path):
     out = tmp_path / "out"
     line = refused(

@@ -22,6 +22,7 @@ def written(graph, program, loaded, ckpt, tmp_path_factory):
 
 
 @pytest.mark.parametrize("form", SUFFIX)
+@pytest.mark.slow
 def test_every_format_computes_the_same_poses(written, crops, expected, form):
     _, network = open_model(str(written[form]), 1)
     for count in (1, 6):
@@ -32,6 +33,7 @@ def test_every_format_computes_the_same_poses(written, crops, expected, form):
 
 
 @pytest.mark.parametrize("form", SUFFIX)
+@pytest.mark.slow
 def test_every_format_carries_its_card(written, loaded, form):
     says, _ = open_model(str(written[form]), 1)
     assert says["input_size"] == [48, 64]
@@ -51,6 +53,7 @@ def test_a_license_that_nobody_stated_is_said_to_be_unknown(loaded, ckpt):
     assert card(loaded, ckpt, "fp32")["license"]["weights"].startswith("not stated")
 
 
+@pytest.mark.slow
 def test_openvino_keeps_its_weights_in_a_second_file(written):
     assert [path.suffix for path in files_of(written["openvino"])] == [".xml", ".bin"]
     assert all(path.is_file() for path in files_of(written["openvino"]))

@@ -22,6 +22,7 @@ def by_nncf(graph, crops, tmp_path_factory):
     return OpenVinoQuantizer(openvino.Core().read_model(path), graph[1], crops)
 
 
+@pytest.mark.slow
 def test_only_the_chosen_groups_become_integers(by_onnxruntime, graph):
     model, groups = by_onnxruntime(CHOSEN), graph[1]
     integers = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8}
@@ -36,6 +37,7 @@ def test_only_the_chosen_groups_become_integers(by_onnxruntime, graph):
     assert sum(weights.values()) == 2
 
 
+@pytest.mark.slow
 def test_every_channel_fills_seven_bits(by_onnxruntime):
     weights = [
         onnx.numpy_helper.to_array(tensor)
@@ -48,6 +50,7 @@ def test_every_channel_fills_seven_bits(by_onnxruntime):
         assert set(largest) <= {63, 64}  # one scale for all channels would leave most below
 
 
+@pytest.mark.slow
 def test_a_refiner_in_integers_stays_close(by_onnxruntime, crops, expected, tmp_path):
     save_onnx(by_onnxruntime(("refiner.image",)), tmp_path / "int8.onnx", {})
     joints, _ = open_model(str(tmp_path / "int8.onnx"), 1)[1](crops)
@@ -55,6 +58,7 @@ def test_a_refiner_in_integers_stays_close(by_onnxruntime, crops, expected, tmp_
     assert 0 < moved.mean() < 0.1 * expected[0].std()
 
 
+@pytest.mark.slow
 def test_nncf_quantises_the_chosen_groups_alone(by_nncf, graph):
     names = {
         op.get_friendly_name().split("/")[0]
@@ -67,6 +71,7 @@ def test_nncf_quantises_the_chosen_groups_alone(by_nncf, graph):
     assert names <= nodes | inputs
 
 
+@pytest.mark.slow
 def test_nncf_on_the_whole_network_can_be_run(by_nncf, graph, crops, expected):
     model = by_nncf(tuple(group_order(graph[1].values())))
     run = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

@@ -30,6 +30,7 @@ PAGES = [
     "CONTRIBUTING.md",
     *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
 ]
+TRAINING = ("README.md", *(f"docs/{name}.md" for name in ("deploy", "extend", "own_data", "train")))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"\A# ([\w/]+\.(?:py|yaml))\n")  # a block's first line
 RUN = re.compile(r"runs/([\w/]+)/best\.ckpt")
@@ -215,7 +216,10 @@ def run_tests(file):
 # --- the tests -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.slow) if page in TRAINING else page for page in PAGES],
+)
 def test_a_page_does_what_it_says(page, reader):
     for block in blocks(page):
         name = FILE.match(block.text)

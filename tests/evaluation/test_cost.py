@@ -32,6 +32,7 @@ def built(*overrides):
         (["+experiment=stage2", "dataset=coco"], (33.696, 7.972), (30.942, 8.059)),
     ],
 )
+@pytest.mark.slow
 def test_published_counts(overrides, honest, paper):
     net = built(*overrides)
     for count, want in ((complexity(net), honest), (paper_complexity(net), paper)):

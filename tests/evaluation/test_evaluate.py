@@ -131,6 +131,7 @@ def test_same_numbers_again(ckpt, tmp_path):
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_same_seed_same_numbers(crowd, tmp_path):
     """Trained and scored twice from one seed: the same weights, poses and figures."""
     runs = {}

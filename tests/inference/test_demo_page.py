@@ -58,6 +58,7 @@ def test_without_refiner_or_detector(photo, tiny_checkpoints):
     assert demo.answer(None, True, 0.0) == (None, [], None)
 
 
+@pytest.mark.slow
 def test_in_a_browser(photo, tmp_path, tiny_checkpoints):
     """Upload; see both poses and the scores, leave the persons to the picture, download."""
     pytest.importorskip("gradio", reason="the extra kdpose[demo] is not installed")

@@ -35,6 +35,7 @@ def test_any_size_gives_boxes_inside(size):
     assert (boxes[:, :2] + boxes[:, 2:] <= np.array(size) + 1e-3).all()
 
 
+@pytest.mark.slow
 def test_persons_of_photographs_are_found(real_data):
     """At least 60 % of the persons with more than three labelled joints, 1.5 boxes a person."""
     wanted, found, boxes = 0, 0, 0

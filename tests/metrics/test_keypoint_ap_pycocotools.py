@@ -185,6 +185,7 @@ def test_crowdpose_equals_plain_pycocotools(kind, seed, cuts):
         assert got["AP_easy"] is None
 
 
+@pytest.mark.slow
 def test_all_of_crowdpose_val_equals_plain_pycocotools():
     path = real("crowdpose/annotations/crowdpose_val.json")
     results = guesses(path, 3, copies=3)
@@ -221,6 +222,7 @@ def val2017_sized(rng):
     return content, joints, boxes
 
 
+@pytest.mark.slow
 def test_a_file_of_val2017s_size_equals_pycocotools(tmp_path):
     """With 20,000 detections."""
     rng = np.random.default_rng(0)

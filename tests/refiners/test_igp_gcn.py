@@ -302,6 +302,7 @@ def test_trains_under_autocast():
     assert model.head.conv.weight.grad.abs().max() > 0
 
 
+@pytest.mark.slow
 def test_compiles_without_graph_breaks():
     model = randomised(make(backend="dense"))  # message passing is compiled in its own test
     pose, features = example(2, 14)
@@ -309,6 +310,7 @@ def test_compiles_without_graph_breaks():
     torch.testing.assert_close(compiled(pose, features), model(pose, features))
 
 
+@pytest.mark.slow
 def test_a_block_trains_when_compiled():
     block = randomised(make(backend="dense")).pose_block
     nodes = torch.randn(3, 14, 8)
@@ -319,6 +321,7 @@ def test_a_block_trains_when_compiled():
     torch.testing.assert_close(grads[1], grads[0], rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_exports_with_any_batch():
     model = randomised(make(backend="dense")).eval()
     batch = torch.export.Dim("batch")

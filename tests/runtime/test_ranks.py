@@ -164,6 +164,7 @@ def runs(crowd, tmp_path_factory):
 
 
 @pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.slow
 def test_losses_and_weights_are_those_of_one_process(runs, stage):
     alone, shared = runs[stage]
     assert len(alone["losses"]) > 4
@@ -177,6 +178,7 @@ def test_losses_and_weights_are_those_of_one_process(runs, stage):
 
 
 @pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.slow
 def test_an_uneven_split_is_scored_as_by_one_process(runs, stage):
     alone, shared = runs[stage]
     assert alone["split"] % WORLD == 1  # so that one person pads
@@ -189,6 +191,7 @@ def test_an_uneven_split_is_scored_as_by_one_process(runs, stage):
     assert 0.2 < alone["ap"][0]["AP"] < 0.9
 
 
+@pytest.mark.slow
 def test_means_over_ranks(runs):
     alone, shared = runs[1]
     assert (alone["met"], alone["mean"]) == (False, 0.0)

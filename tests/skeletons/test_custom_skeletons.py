@@ -85,6 +85,7 @@ def run(root, name, *overrides):
         return train(compose("train", overrides=[*TINY, *where, *overrides]))
 
 
+@pytest.mark.slow
 def test_all_stages(data):
     root, told = data
     run(root, "teacher", *told)

@@ -56,6 +56,7 @@ def table(folder):
     return list(csv.DictReader((folder / "trials.csv").open()))
 
 
+@pytest.mark.slow
 def test_a_search_ends_with_table_figure_and_a_command_that_trains(search):
     said = search("hparams_search.trials=2", "loss.cst.weight=0.2")
     rows = table(search.folder)
@@ -86,6 +87,7 @@ class OnlyTheFirst(optuna.pruners.BasePruner):
         return trial.number > 0
 
 
+@pytest.mark.slow
 def test_a_bad_trial_is_pruned(search):
     pruner = f"hparams_search.pruner._target_={__name__}.OnlyTheFirst"
     said = search("hparams_search.trials=2", "hparams_search/pruner=none", pruner)
@@ -96,6 +98,7 @@ def test_a_bad_trial_is_pruned(search):
     assert not list(search.folder.glob("trial_001/*.ckpt"))
 
 
+@pytest.mark.slow
 def test_a_failed_trial_does_not_stop_the_others(search):
     space = "+hparams_search.space={optimizer.lr:{choice:[-1.0,0.001]}}"
     said = search("hparams_search.trials=4", "trainer.max_epochs=1", space)
@@ -109,6 +112,7 @@ def test_a_failed_trial_does_not_stop_the_others(search):
     assert all("Invalid learning rate" in log.read_text() for log in logs)
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(search):
     """Killed in the second trial, whose first epoch is behind it: that is not trained again."""
     words = [*search.words, "hparams_search.trials=2", "trainer.max_epochs=3"]
@@ -132,6 +136,7 @@ def test_killed_and_started_again(search):
     assert "trial 000" not in said.out
 
 
+@pytest.mark.slow
 def test_what_cannot_work_is_said_once(search):
     said = search("trainer.max_epochs=1", "optimizer.lr=-1", fails=True)
     assert said.err.count("error: trial 00") == 3
@@ -139,6 +144,7 @@ def test_what_cannot_work_is_said_once(search):
     assert "train.log" in said.err
 
 
+@pytest.mark.slow
 def test_another_configuration_does_not_mix_in(search):
     search("hparams_search.trials=1", "trainer.max_epochs=1")
     said = search("hparams_search.trials=2", "trainer.max_epochs=2", fails=True)

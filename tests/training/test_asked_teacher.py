@@ -128,6 +128,7 @@ def run(module, *words):
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
+@pytest.mark.slow
 def test_predicted_poses_are_a_file_that_teaches(tmp_path, file, part):
     yaml = tmp_path / "dots.yaml"
     yaml.write_text("joints: [left_dot, dot, right_dot]\n")

@@ -137,6 +137,7 @@ def offline(runs):
 
 
 @pytest.mark.parametrize(("stage", "losses"), [("stage1", TERMS), ("stage2", BLOCKS)])
+@pytest.mark.slow
 def test_all_loggers_have_the_same_figures(runs, offline, stage, losses):
     folder = runs / f"synthetic_{stage}"
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -159,6 +160,7 @@ def test_all_loggers_have_the_same_figures(runs, offline, stage, losses):
     assert "val/poses" in logged.Tags()["images"]
 
 
+@pytest.mark.slow
 def test_configuration_counts_and_group_arrive(runs, offline, tiny_checkpoints):
     for stage, run in offline.items():
         metrics = json.loads((runs / f"synthetic_{stage}" / "metrics.json").read_text())
@@ -173,6 +175,7 @@ def test_configuration_counts_and_group_arrive(runs, offline, tiny_checkpoints):
         assert run.exit_code == 0  # each is finished before the next begins
 
 
+@pytest.mark.slow
 def test_pictures_show_the_same_persons_with_overlays_to_toggle(offline):
     shown = offline["stage1"].values("val/poses")
     assert len(shown) == 2  # one each epoch
@@ -188,6 +191,7 @@ def test_pictures_show_the_same_persons_with_overlays_to_toggle(offline):
     assert shown[0]["filenames"] != shown[1]["filenames"]
 
 
+@pytest.mark.slow
 def test_the_result_is_a_table_and_the_checkpoint_an_artifact_with_lineage(
     runs, offline, tiny_checkpoints
 ):

@@ -167,6 +167,7 @@ def train(monkeypatch, crowd, runs, *words):
 
 
 @pytest.mark.parametrize("kind", TEACHERS)
+@pytest.mark.slow
 def test_it_teaches_two_steps(kind, crowd, tmp_path, monkeypatch, capsys):
     words = TEACHERS[kind](tmp_path / "teacher")
     run = train(monkeypatch, crowd, tmp_path / "runs", *words)
@@ -214,6 +215,7 @@ def loss_of(part, files, monkeypatch):
     return module.training_step(data.__getitems__([(0, row) for row in range(len(data))]), 0)
 
 
+@pytest.mark.slow
 def test_answers_and_a_file_of_the_same_poses_teach_the_same(crowd, tmp_path, monkeypatch):
     part = {
         "annotations": str(crowd / "annotations/crowdpose_trainval.json"),
@@ -240,6 +242,7 @@ def test_answers_and_a_file_of_the_same_poses_teach_the_same(crowd, tmp_path, mo
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_scores_too_low_to_teach_are_refused(crowd, tmp_path, monkeypatch, capsys):
     words = ["teacher=onnx", exported(RTMPose(), tmp_path / "teacher"), "teacher.check=false"]
     with pytest.raises(SystemExit):
@@ -249,6 +252,7 @@ def test_scores_too_low_to_teach_are_refused(crowd, tmp_path, monkeypatch, capsy
     assert "set teacher.sure" in line
 
 
+@pytest.mark.slow
 def test_a_checkpoint_teaches_by_stored_answers(crowd, tmp_path, tiny_checkpoints, monkeypatch):
     words = [f"teacher.ckpt={tiny_checkpoints['student']}", "teacher.cache=true"]
     run = train(monkeypatch, crowd, tmp_path / "runs", *words)

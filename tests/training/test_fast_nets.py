@@ -112,6 +112,7 @@ def test_what_cannot_be_folded():
     assert norms(kept) == 1
 
 
+@pytest.mark.slow
 def test_compiled_parts_keep_names_and_values():
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()  # other tests of this process compile as well

@@ -101,6 +101,7 @@ def fit(module, data, *callbacks, **options):
 
 
 @pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.slow
 def test_the_fast_step_learns_as_the_plain_one(stage, crowd):
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
@@ -144,6 +145,7 @@ class ReadsPerStep(L.Callback):
 
 
 @pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.slow
 def test_steps_do_not_wait_for_the_device(stage, crowd, tmp_path):
     fused = partial(ADAM, fused=True)
     with Reads() as mode:
@@ -162,6 +164,7 @@ def test_steps_do_not_wait_for_the_device(stage, crowd, tmp_path):
     reason="needs hardware with bfloat16",
 )
 @pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.slow
 def test_bfloat16_learns_as_float32(stage, crowd):
     torch._dynamo.reset()
     plain, fast = Losses(), Losses()

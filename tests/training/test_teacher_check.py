@@ -217,6 +217,7 @@ def run(crowd, runs, stage, *overrides):
         return train(compose("train", overrides=[*experiment, *where, *TINY, *overrides]))
 
 
+@pytest.mark.slow
 def test_17_joints_teach_14_in_both_stages(crowd, tmp_path, capsys, caplog):
     """Untrained weights: refused as they are, and under force enough to take real steps."""
     teacher = save(build(COCO), tmp_path / "coco.ckpt")

@@ -57,6 +57,7 @@ def first(tmp_path_factory):
     return folder / "data", folder / "runs" / "synthetic_ablation", done
 
 
+@pytest.mark.slow
 def test_every_stage_is_trained_once(first):
     _, runs, done = first
     assert sorted(path.parent.name for path in runs.glob("*/best.ckpt")) == RUNS
@@ -68,6 +69,7 @@ def test_every_stage_is_trained_once(first):
     assert [job[:3] for job in jobs] == expected
 
 
+@pytest.mark.slow
 def test_stages_differ_by_their_losses_and_sources(first):
     _, runs, _ = first
 
@@ -97,6 +99,7 @@ def test_stages_differ_by_their_losses_and_sources(first):
     assert config("baseline_igp_teacher_s1").loss.gcn_1.rename.target_pose == "teacher_pose"
 
 
+@pytest.mark.slow
 def test_again_trains_nothing_and_a_failed_job_loses_no_other(first):
     root, runs, _ = first
     before = {path: path.stat().st_mtime_ns for path in runs.glob("*/*.ckpt")}
@@ -112,6 +115,7 @@ def test_again_trains_nothing_and_a_failed_job_loses_no_other(first):
     assert [job[2] for job in ended] == ["failed"] * 2 + ["done,"] * 14
 
 
+@pytest.mark.slow
 def test_report_has_the_table(first):
     _, runs, _ = first
     with initialize_config_dir(CONF, version_base="1.3"):

@@ -121,6 +121,7 @@ def test_breakdowns_against_files_with_the_other_labels_taken_out(runs, tmp_path
         assert value == (stated if stated is None else pytest.approx(stated, abs=1e-4))
 
 
+@pytest.mark.slow
 def test_files(runs):
     reported(runs, "compare=[baseline_s0,stage1_s0]", "gains=2", "random=1")
     out = runs / "report"
@@ -162,6 +163,7 @@ def test_the_papers_ap_stands_only_beside_rows_of_detected_boxes(runs):
     assert table[1][table[0].index("paper AP")] == "68.2"
 
 
+@pytest.mark.slow
 def test_images_by_id_and_name(runs, crowd):
     data = json.loads((crowd / "annotations" / "crowdpose_test.json").read_text())
     first, second = data["images"][:2]

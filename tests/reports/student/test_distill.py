@@ -83,6 +83,7 @@ def read(folder, name):
     return json.loads((folder / name).read_text())
 
 
+@pytest.mark.slow
 def test_a_rejected_file_loses_nothing_else_and_fails_the_command(made):
     folder, code = made
     assert code == 1
@@ -101,6 +102,7 @@ def test_a_rejected_file_loses_nothing_else_and_fails_the_command(made):
         assert f'<th scope="row">{group}</th>' in page
 
 
+@pytest.mark.slow
 def test_the_student_is_of_the_backbone_that_was_named(made):
     folder, _ = made
     rows = read(folder, "table.json")
@@ -112,6 +114,7 @@ def test_the_student_is_of_the_backbone_that_was_named(made):
     assert refined.description["dataset"]["name"] == "custom"
 
 
+@pytest.mark.slow
 def test_every_figure_of_the_page_is_in_its_files(made):
     folder, _ = made
     page = (folder / "report.html").read_text()
@@ -128,6 +131,7 @@ def test_every_figure_of_the_page_is_in_its_files(made):
     assert about["config_sha256"] in page
 
 
+@pytest.mark.slow
 def test_started_again_it_goes_on_and_takes_a_teacher_as_it_is(made, own, capsys):
     folder, _ = made
     where, _ = own
@@ -142,6 +146,7 @@ def test_started_again_it_goes_on_and_takes_a_teacher_as_it_is(made, own, capsys
     assert "not trained without a teacher (pipeline.baseline=true)" in page
 
 
+@pytest.mark.slow
 def test_a_part_without_data_says_so(made, tmp_path):
     folder, _ = made
     bare = tmp_path / "bare"
@@ -154,6 +159,7 @@ def test_a_part_without_data_says_so(made, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.slow
 def test_the_page_in_a_browser(made, scheme):
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
