@@ -1,6 +1,7 @@
 """A checkpoint to share: half precision and a model card."""
 
 import json
+import logging
 import os
 import shlex
 import sys
@@ -13,9 +14,16 @@ from omegaconf import DictConfig, OmegaConf
 from kdpose.checkpoints.load import KEY, load_net
 from kdpose.checkpoints.tensors import read_checkpoint
 from kdpose.display.tables import METRICS, caption, table_cells, table_header
+from kdpose.evaluation.calibration import (
+    calibrate,
+    fit,
+    save_curve,
+    scored_joints,
+)
 from kdpose.evaluation.evaluate import evaluate_net
 from kdpose.runtime.provenance import code_version, sha256
 
+_log = logging.getLogger(__name__)
 _FILES = ("annotations", "images", "train")  # of a description's data set
 
 
@@ -89,6 +97,7 @@ def model_card(
         "Teacher": _teacher(ckpt),
         "Made by": f"`{shlex.join(['kdpose', 'publish', *sys.argv[1:]])}`, kdpose "
         f"{version['version']}, commit {version['commit']}",
+        "Scores": _scores(described["net"]),
         "Terms": str(cfg.terms),
         "Limits": str(cfg.limits),
     }
@@ -112,6 +121,16 @@ def _network(net: dict[str, Any]) -> str:
     return f"{student['backbone'].get('name', student['backbone']['_target_'])} with SimCC{refined}"
 
 
+def _scores(net: dict[str, Any]) -> str:
+    values = net.get("student", net).get("calibration")
+    if values is None:
+        return "those of the SimCC bins, not calibrated"
+    return (
+        "probabilities that a joint is within OKS' reach (similarity 0.5), fitted on "
+        f"the split below: sigmoid({values[0]:.3f} ln s + {values[1]:.3f}) of the bins' score s"
+    )
+
+
 def _teacher(ckpt: Path) -> str:
     record = _record(ckpt.parent / "teacher.json")
     if record is None:
@@ -126,8 +145,34 @@ def _teacher(ckpt: Path) -> str:
     )
 
 
+def _calibrate(path: Path, content: dict[str, Any], picture: Path, device: str) -> None:
+    """Calibrate a checkpoint's scores on its validation split, write it again and draw the curve.
+
+    Args:
+        path: of the checkpoint.
+        content: what it holds.
+        picture: path of the curve.
+        device: to predict on.
+    """
+    described, own = content[KEY]["net"], content[KEY]["dataset"]
+    student = described.get("student", described)
+    student["calibration"] = None
+    torch.save(content, path)
+    found = scored_joints(load_net(path), own["annotations"], own["images"], device=device)
+    try:
+        slope, offset = fit(found)
+    except ValueError as error:
+        _log.warning("the scores are not calibrated: %s", error)
+        return
+    student["calibration"] = [slope, offset]
+    torch.save(content, path)
+    save_curve(found._replace(scores=calibrate(found.scores, slope, offset)), picture)
+
+
 def publish(cfg: DictConfig) -> str:
     """Write ``student.ckpt`` in half precision and ``MODEL_CARD.md`` to ``out``.
+
+    With ``calibrate``, also ``calibration.png``: the share of joints within OKS' reach by score.
 
     Returns:
         The model card.
@@ -146,6 +191,9 @@ def publish(cfg: DictConfig) -> str:
         raise ValueError(
             f"{waiting.absolute()} loses {lost:.2f} AP in half precision, budget is {cfg.budget}"
         )
+    if cfg.calibrate:
+        _calibrate(waiting, content, out / "calibration.png", cfg.device)
+        after = evaluate_net(load_net(waiting), device=cfg.device)
     published = out / "student.ckpt"
     waiting.replace(published)
     card = model_card(ckpt, published, before, after, cfg)

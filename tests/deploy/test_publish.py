@@ -4,12 +4,14 @@ import importlib
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
 import kdpose.checkpoints.load
+import kdpose.evaluation.calibration
 from kdpose.checkpoints.load import load_net
 from kdpose.cli import CONF
 from kdpose.evaluation.evaluate import evaluate_net
@@ -132,6 +134,29 @@ def test_without_a_student_a_line_says_so(command, tmp_path, monkeypatch, capsys
     with pytest.raises(SystemExit):
         importlib.import_module(f"kdpose.{command}").main()
     assert "no checkpoint is named, and kdpose came without" in capsys.readouterr().err
+
+
+def test_scores_become_probabilities(publish, ckpt, monkeypatch):
+    """Two numbers in the file; a network whose joints are all wrong stays as it is."""
+
+    def none(joints, *_):
+        return np.zeros(joints.shape[:2], bool)
+
+    def half(joints, *_):
+        return np.arange(joints[..., 0].size).reshape(joints.shape[:2]) % 2 == 0
+
+    monkeypatch.setattr(kdpose.evaluation.calibration, "within_reach", none)
+    folder = publish()
+    assert "not calibrated" in (folder / "MODEL_CARD.md").read_text()
+    assert not (folder / "calibration.png").exists()
+    monkeypatch.setattr(kdpose.evaluation.calibration, "within_reach", half)
+    published = publish() / "student.ckpt"
+    described = torch.load(published, weights_only=True)["kdpose"]["net"]
+    assert load_net(published).net.calibration == described["calibration"]
+    assert len(described["calibration"]) == 2
+    assert (folder / "calibration.png").is_file()
+    assert "sigmoid(" in (folder / "MODEL_CARD.md").read_text()
+    assert "calibration" not in torch.load(ckpt, weights_only=True)["kdpose"]["net"]
 
 
 def test_a_file_beyond_the_budget_is_no_student(publish, tmp_path, capsys):
