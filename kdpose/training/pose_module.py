@@ -1,13 +1,13 @@
 """What both stages share: validation, optimizer and logging."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -19,8 +19,8 @@ from kdpose.metrics.pose_results import PoseResults
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.skeletons.skeleton import Skeleton
-from kdpose.training.fast_nets import compile_parts, folded, has_bfloat16
-from kdpose.training.finite import FiniteCheck
+from kdpose.training.fast_nets import folded
+from kdpose.training.safeguards import CompiledNets, FiniteLosses, RealBfloat16, UsedParameters
 from kdpose.types import PoseBatch
 
 
@@ -68,20 +68,39 @@ class FrozenTeacher:
         return otherwise.to(pose.dtype).index_copy(1, self._ours, pose[:, self._its])
 
 
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a network is trained and validated, the same for both stages.
+
+    Attributes:
+        optimizer: builds the optimizer from the parameters that need gradients.
+        scheduler: builds the schedule from ``optimizer``, ``total_steps``, ``steps_per_epoch``.
+        flip_test: validate on both the crop and its mirror image.
+        description: plain values that every checkpoint carries, see :mod:`kdpose.checkpoints.load`.
+        compile: options of ``torch.compile`` for the nets, see :class:`CompiledNets`; None: eager.
+        fold_teacher: fold the teacher's batch norms, see :func:`folded`.
+        backbone_lr: the backbone's learning rate as a share of the other parameters'.
+    """
+
+    optimizer: Callable[..., Optimizer]
+    scheduler: Callable[..., LRScheduler]
+    flip_test: bool = True
+    description: Mapping[str, Any] = field(default_factory=dict)
+    compile: Mapping[str, Any] | None = None
+    fold_teacher: bool = False
+    backbone_lr: float = 1.0
+
+
 class PoseModule(L.LightningModule):
     """Validation by AP, optimisation and logging around one pose network.
 
     Args:
         net: what is trained and, at the end, used.
         losses: the terms of the objective by the name they are logged under.
-        optimizer: builds the optimizer from the parameters that need gradients.
-        scheduler: builds the schedule from ``optimizer``, ``total_steps``, ``steps_per_epoch``.
+        optimizer: see :class:`TrainingOptions`.
+        scheduler: see :class:`TrainingOptions`.
         teacher: None where no term needs one.
-        flip_test: validate on both the crop and its mirror image.
-        description: plain values that every checkpoint carries, see :mod:`kdpose.checkpoints.load`.
-        compile: options of ``torch.compile`` for the nets, see :func:`compile_parts`; None: eager.
-        fold_teacher: fold the teacher's batch norms, see :func:`folded`.
-        backbone_lr: the backbone's learning rate as a share of the other parameters'.
+        options: the rest of :class:`TrainingOptions`.
 
     Raises:
         ValueError: a loss needs a teacher and there is none, or the two skeletons share too few
@@ -95,90 +114,52 @@ class PoseModule(L.LightningModule):
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
         teacher: PoseNet | StoredTeacher | None = None,
-        flip_test: bool = True,
-        description: Mapping[str, Any] | None = None,
-        compile: Mapping[str, Any] | None = None,
-        fold_teacher: bool = False,
-        backbone_lr: float = 1.0,
+        **options: Any,  # noqa: ANN401
     ) -> None:
         super().__init__()
         self.net = net
-        self.description = dict(description or {})
+        self.options = TrainingOptions(optimizer, scheduler, **options)
         self.losses = dict(losses)
         self.needs = frozenset[str]().union(*(term.needs for term in self.losses.values()))
+        self.stored = isinstance(teacher, StoredTeacher)
+        self.teacher = self._frozen(teacher)
+        self.results = PoseResults(net.codec.input_size)
+        self.finite = FiniteLosses()
+
+    def _frozen(self, teacher: PoseNet | StoredTeacher | None) -> FrozenTeacher | None:
+        """The network that teaches, where a term needs one; stored answers come with the data."""
         taught = sorted(name for name in self.needs if name.startswith("teacher_"))
         if taught and teacher is None:
             raise ValueError(
                 f"the losses {sorted(self.losses)} need {taught}: give a teacher "
                 "(teacher=checkpoint teacher.ckpt=PATH) or take losses without one"
             )
-        self.teacher = None
-        self.stored = isinstance(teacher, StoredTeacher)
-        if isinstance(teacher, StoredTeacher):
-            if "teacher_feature" in self.needs:
-                raise ValueError(
-                    "stored answers have no feature map for Eq. 1: take loss without feature_mse"
-                )
-        elif teacher is not None and taught:
-            teacher = folded(teacher.eval()) if fold_teacher else teacher
-            self.teacher = FrozenTeacher(teacher, net.skeleton)
-        self.optimizer = optimizer
-        self.scheduler = scheduler
-        self.flip_test = flip_test
-        self.compile_options = compile
-        self.backbone_lr = backbone_lr
-        self.results = PoseResults(net.codec.input_size)
-        self.finite = FiniteCheck()
+        if isinstance(teacher, StoredTeacher) and "teacher_feature" in self.needs:
+            raise ValueError(
+                "stored answers have no feature map for Eq. 1: take loss without feature_mse"
+            )
+        if not taught or teacher is None or isinstance(teacher, StoredTeacher):
+            return None
+        if self.options.fold_teacher:
+            teacher = folded(teacher.eval())
+        return FrozenTeacher(teacher, self.net.skeleton)
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        """What guards every training, beside whatever callbacks the trainer was given."""
+        guards = [RealBfloat16(), UsedParameters(self.losses), self.finite]
+        if self.options.compile is None:
+            return guards
+        nets = [self.net] if self.teacher is None else [self.net, self.teacher.net]
+        return [*guards, CompiledNets(nets, self.options.compile)]
 
     def on_fit_start(self) -> None:
-        """Bring the teacher to the device that the student was moved to; compile both.
-
-        Raises:
-            ValueError: bfloat16 is asked for and would be emulated.
-        """
-        precision = str(self.trainer.precision)
-        if precision.startswith("bf16") and not has_bfloat16(self.device):
-            raise ValueError(
-                f"trainer.precision={precision} would be emulated on this {self.device.type}, ten "
-                "times as slow as float32: take trainer.precision=32-true"
-            )
+        """Bring the teacher to the device that the student was moved to."""
         if self.teacher is not None:
             self.teacher.to(self.device)
-        if self.compile_options is not None:
-            compile_parts(self.net, self.compile_options)
-            if self.teacher is not None:
-                compile_parts(self.teacher.net, self.compile_options)
-
-    def on_train_batch_start(self, batch: PoseBatch, batch_idx: int) -> None:
-        """Mark the start of a step for CUDA graphs.
-
-        Otherwise each call of a compiled network counts as a step, and the teacher overwrites the
-        student's outputs.
-        """
-        if self.compile_options is not None:
-            torch.compiler.cudagraph_mark_step_begin()
-
-    def on_after_backward(self) -> None:
-        """Report parameters without gradients, on which DDP would hang.
-
-        Raises:
-            ValueError: a parameter has no gradient after the first step.
-        """
-        parallel = self.trainer.strategy.model
-        if self.global_step > 0 or not isinstance(parallel, DistributedDataParallel):
-            return
-        trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
-        unused = [name for name, p in trained if p.grad is None]
-        if unused and not parallel.find_unused_parameters:
-            raise ValueError(
-                f"{len(unused)} of {len(trained)} parameters, {unused[:3]}, have no part in the "
-                f"losses {sorted(self.losses)}, and several devices wait for the gradients of all: "
-                "take trainer.strategy=ddp_find_unused_parameters_true"
-            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description; a file without optimizer state keeps what inference needs."""
-        checkpoint[KEY] = self.description
+        checkpoint[KEY] = dict(self.options.description)
         if "optimizer_states" not in checkpoint:
             weights = checkpoint["state_dict"]
             checkpoint["state_dict"] = {k: v for k, v in weights.items() if k.startswith("net.")}
@@ -205,14 +186,6 @@ class PoseModule(L.LightningModule):
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=size)
         self.log_dict({f"train/loss_{k}": part for k, part in parts.items()}, batch_size=size)
 
-    def on_train_epoch_end(self) -> None:
-        """Look at the epoch's last losses.
-
-        Raises:
-            ValueError: one is not finite.
-        """
-        self.finite.look(wait=True)
-
     def validation_step(self, batch: PoseBatch, batch_idx: int) -> None:
         """Decode the batch's poses and keep them.
 
@@ -220,7 +193,7 @@ class PoseModule(L.LightningModule):
         which take longer to compile than many validations take.
         """
         with torch.compiler.set_stance("force_eager"):
-            pose = self.net.pose(batch.image, self.flip_test)
+            pose = self.net.pose(batch.image, self.options.flip_test)
         self.results.update(
             batch.image_id,
             batch.person,
@@ -245,10 +218,10 @@ class PoseModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer over what is trained, its schedule stepped every step."""
-        optimizer = self.optimizer(self._groups())
+        optimizer = self.options.optimizer(self._groups())
         total = int(self.trainer.estimated_stepping_batches)
         per_epoch = max(1, total // max(1, self.trainer.max_epochs or 1))
-        schedule = self.scheduler(optimizer, total_steps=total, steps_per_epoch=per_epoch)
+        schedule = self.options.scheduler(optimizer, total_steps=total, steps_per_epoch=per_epoch)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -257,12 +230,12 @@ class PoseModule(L.LightningModule):
     def _groups(self) -> Any:  # noqa: ANN401
         """What is trained; the backbone apart where it has a learning rate of its own."""
         trained = {n: p for n, p in self.named_parameters() if p.requires_grad}
-        if self.backbone_lr == 1:
+        if self.options.backbone_lr == 1:
             return list(trained.values())
-        own = self.optimizer.keywords["lr"]  # type: ignore[attr-defined]
+        own = self.options.optimizer.keywords["lr"]  # type: ignore[attr-defined]
         body = [p for n, p in trained.items() if n.startswith("net.backbone.")]
         rest = [p for n, p in trained.items() if not n.startswith("net.backbone.")]
-        return [{"params": rest}, {"params": body, "lr": self.backbone_lr * own}]
+        return [{"params": rest}, {"params": body, "lr": self.options.backbone_lr * own}]
 
     def lr_scheduler_step(self, scheduler: LRScheduler, metric: Any) -> None:  # noqa: ANN401
         """Step the schedule; plain, so that any scheduler will do."""

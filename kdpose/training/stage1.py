@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from kdpose.data.taught import StoredTeacher
 from kdpose.losses.terms import LossTerm, distill_decay, gradient_norms, total, weighted_terms
 from kdpose.pose_net import PoseNet
+from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.training.pose_module import PoseModule
 from kdpose.training.stored_teacher import best_known, taught_weight
 from kdpose.types import PoseBatch, PoseOutput, SimCCTarget
@@ -33,19 +34,15 @@ class DistillStage1Module(PoseModule):
         losses: may ask for ``logits, target, student_feature, teacher_feature, student_pose,
             teacher_pose, teacher_target, joint_mask, limbs, limb_weight``; poses are in the
             student's pixels, ``teacher_target`` is what the teacher says, in ``target``'s form.
-        optimizer: see :class:`PoseModule`.
-        scheduler: see there.
-        teacher: see there.
-        flip_test: see there.
-        description: see there.
-        compile: see there.
-        fold_teacher: see there.
-        backbone_lr: see there.
+        optimizer: see :class:`TrainingOptions`.
+        scheduler: see :class:`TrainingOptions`.
+        teacher: see :class:`PoseModule`.
         label_trust: under a stored teacher, see :func:`best_known`.
         joint_mask: joints that Eq. 2 and 3 count: ``all`` (the teacher knows hidden ones too),
             or the ``labelled`` ones.
         limb_weights: omega of Eq. 3, see :meth:`Skeleton.limb_weights`.
         temperature: of the soft-argmax.
+        options: the rest of :class:`TrainingOptions`.
 
     Raises:
         ValueError: see :class:`PoseModule`; or Eq. 3 is asked for and no limb has both its ends
@@ -62,58 +59,31 @@ class DistillStage1Module(PoseModule):
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
         teacher: PoseNet | StoredTeacher | None = None,
-        flip_test: bool = True,
-        description: Mapping[str, Any] | None = None,
-        compile: Mapping[str, Any] | None = None,
-        fold_teacher: bool = False,
-        backbone_lr: float = 1.0,
+        *,
         label_trust: float | None = None,
         joint_mask: Literal["all", "labelled"] = "all",
         limb_weights: str = "uniform",
         temperature: float = 1.0,
+        **options: Any,  # noqa: ANN401
     ) -> None:
-        super().__init__(
-            net,
-            losses,
-            optimizer,
-            scheduler,
-            teacher,
-            flip_test,
-            description,
-            compile,
-            fold_teacher,
-            backbone_lr,
-        )
-        self.label_trust = label_trust
+        super().__init__(net, losses, optimizer, scheduler, teacher, **options)
         self.net: PoseNet = net
-        skeleton = net.skeleton
+        self.label_trust = label_trust
         self.joint_mask = joint_mask
         self.temperature = temperature
-        self.register_buffer(
-            "limbs", torch.tensor(skeleton.limbs, dtype=torch.long).reshape(-1, 2), persistent=False
-        )
-        weight = torch.tensor(skeleton.limb_weights(limb_weights))
+        limbs = torch.tensor(net.skeleton.limbs, dtype=torch.long).reshape(-1, 2)
+        self.register_buffer("limbs", limbs, persistent=False)
+        weight = torch.tensor(net.skeleton.limb_weights(limb_weights))
         self.register_buffer("limb_weight", weight, persistent=False)
-        if self.teacher is not None and "student_feature" in self.needs:
+        if self.teacher is None:
+            return
+        if "student_feature" in self.needs:
             taught = self.teacher.net.backbone.channels[0]
             self.align = nn.Conv2d(net.backbone.channels[0], taught, kernel_size=1)
-        if self.teacher is not None and {"limbs", "teacher_pose"} <= self.needs:
-            bridge = self.teacher.bridge
-            if not bridge.shared_limbs:
-                raise ValueError(
-                    f"no limb of skeleton '{skeleton.name}' has both its ends in the teacher's "
-                    f"'{bridge.teacher.name}', so Eq. 3 compares nothing: take loss without "
-                    "limb_length"
-                )
-
-        if self.teacher is not None and "teacher_target" in self.needs:
-            ours, its = net.codec.bins, self.teacher.net.codec.bins
-            if ours != its:
-                raise ValueError(
-                    f"loss simcc_teacher compares bins, and the student has {ours}, the teacher "
-                    f"{its}: give both one codec.input_size and codec.split_ratio, or take loss "
-                    "without simcc_teacher"
-                )
+        if {"limbs", "teacher_pose"} <= self.needs:
+            _check_limbs(self.teacher.bridge)
+        if "teacher_target" in self.needs:
+            _check_bins(net, self.teacher.net)
 
     def training_step(self, batch: PoseBatch, batch_idx: int) -> Tensor:
         """One step of Eq. 5."""
@@ -194,3 +164,23 @@ class DistillStage1Module(PoseModule):
                 aligned = F.interpolate(aligned, feature.shape[-2:], mode="bilinear")
             lessons |= {"student_feature": aligned, "teacher_feature": feature}
         return lessons
+
+
+def _check_limbs(bridge: SkeletonBridge) -> None:
+    """Eq. 3 needs a limb that both skeletons have."""
+    if not bridge.shared_limbs:
+        raise ValueError(
+            f"no limb of skeleton '{bridge.student.name}' has both its ends in the teacher's "
+            f"'{bridge.teacher.name}', so Eq. 3 compares nothing: take loss without limb_length"
+        )
+
+
+def _check_bins(student: PoseNet, teacher: PoseNet) -> None:
+    """The teacher's bins are targets only for bins like them."""
+    ours, its = student.codec.bins, teacher.codec.bins
+    if ours != its:
+        raise ValueError(
+            f"loss simcc_teacher compares bins, and the student has {ours}, the teacher {its}: "
+            "give both one codec.input_size and codec.split_ratio, or take loss without "
+            "simcc_teacher"
+        )

@@ -21,7 +21,7 @@ from kdpose.losses.terms import LossTerm
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.refiners.igp_gcn import IGPGCN
 from kdpose.skeletons.known import CROWDPOSE
-from kdpose.training import pose_module as base
+from kdpose.training import safeguards
 from kdpose.training.callbacks import ProgressBar
 from kdpose.training.fast_nets import has_bfloat16
 from kdpose.training.schedules import multi_step
@@ -98,6 +98,7 @@ def fit(module, data, *callbacks, **options):
         **options,
     )
     trainer.fit(module, datamodule=data)
+    return trainer
 
 
 @pytest.mark.parametrize("stage", [1, 2])
@@ -179,9 +180,19 @@ def test_bfloat16_learns_as_float32(stage, crowd):
 
 
 def test_bfloat16_is_not_emulated(crowd, monkeypatch):
-    monkeypatch.setattr(base, "has_bfloat16", lambda device: False)
+    monkeypatch.setattr(safeguards, "has_bfloat16", lambda device: False)
     with pytest.raises(ValueError, match="precision=bf16-mixed would be emulated on this cpu"):
         fit(module(1), data(crowd), precision="bf16-mixed", accelerator="cpu")
+
+
+@pytest.mark.parametrize("options", [{}, FAST])
+def test_guards_stay_whatever_callbacks_are_given(crowd, options):
+    guarded = module(1, **options)
+    trainer = fit(guarded, data(crowd), max_epochs=1, limit_train_batches=1, limit_val_batches=0)
+    kinds = [type(callback) for callback in trainer.callbacks]
+    for kind in (safeguards.RealBfloat16, safeguards.UsedParameters, safeguards.FiniteLosses):
+        assert kinds.count(kind) == 1
+    assert kinds.count(safeguards.CompiledNets) == bool(options)
 
 
 @pytest.mark.parametrize("trainer", ["a100", "a100_ddp"])

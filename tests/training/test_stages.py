@@ -1,12 +1,9 @@
 """The two stages' own arithmetic: what is compared, at which scale, and what is trained."""
 
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from kdpose.backbones.timm_pyramid import TimmPyramid
 from kdpose.codecs.simcc import SimCC
@@ -378,23 +375,3 @@ def test_a_skeleton_without_a_shared_limb_has_no_equation_3():
         DistillStage1Module(student, DISTILL, OPTIMIZER, multi_step, teacher)
     without = {name: DISTILL[name] for name in ("kl", "fea", "pos")}
     DistillStage1Module(student, without, OPTIMIZER, multi_step, teacher)
-
-
-@pytest.mark.parametrize("finds", [False, True])
-def test_parameters_without_gradient_are_named_to_several_devices(monkeypatch, finds):
-    parallel = DistributedDataParallel.__new__(DistributedDataParallel)
-    nn.Module.__init__(parallel)
-    parallel.find_unused_parameters = finds
-    trainer = SimpleNamespace(strategy=SimpleNamespace(model=parallel), max_epochs=4)
-    module = DistillStage1Module(net(), {"kl": LossTerm(simcc_kl)}, OPTIMIZER, multi_step)
-    module.forgotten = nn.Linear(1, 1)
-    loss, _ = step(module, batch(2), monkeypatch)
-    monkeypatch.setattr(type(module), "trainer", trainer)
-    loss.backward()
-    if finds:
-        module.on_after_backward()
-        return
-    with pytest.raises(ValueError, match=r"2 of \d+ parameters, \['forgotten.weight', 'forgo"):
-        module.on_after_backward()
-    del module.forgotten
-    module.on_after_backward()
