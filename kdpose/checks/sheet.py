@@ -69,7 +69,7 @@ def write_sheet(
         name = str(split.images[split.image[tile.row]]["file_name"])
         try:
             pixels = read_image(Path(folder) / name)
-        except ValueError:
+        except (FileNotFoundError, ValueError):
             continue
         picture = pil_to_tensor(draw_person(pixels, split, tile.row))
         number = split.persons[tile.row].get("id")

@@ -12,9 +12,9 @@ from omegaconf import DictConfig
 
 from kdpose.checkpoints.load import chosen, load_net
 from kdpose.cli import console
+from kdpose.data.sources.images import open_image
 from kdpose.inference.boxes import BoxSource, box_source, whole_image
 from kdpose.inference.detector import choose_detector
-from kdpose.inference.images import open_image
 from kdpose.inference.poses import ImagePoses
 from kdpose.inference.predictor import Predictor
 from kdpose.pose_net import RefinedPoseNet

@@ -1,73 +1,15 @@
-"""Read pictures of every kind as a person would see them, and list the files of a source."""
+"""The image files of a source."""
 
 import glob
-import struct
 import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
-
 from kdpose.data.annotations import read_json
 
-ImageLike = str | Path | Image.Image | NDArray[np.uint8]
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-_LONGEST = 32766  # pixels; the limit of OpenCV's warp
-# raised by Pillow's readers for truncated or damaged files
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-
-
-def open_image(image: ImageLike) -> Image.Image:
-    """An RGB picture as a person would see it.
-
-    A photograph's EXIF rotation is applied, 16 bits are scaled to 8, transparency shows white.
-
-    Args:
-        image: a path, a Pillow image, or an array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        OSError: the file is damaged, not a picture, or too large: beyond Pillow's limit or
-            32766 pixels per side.
-    """
-    if isinstance(image, np.ndarray):
-        return _rgb(Image.fromarray(image))
-    if isinstance(image, Image.Image):
-        return _rgb(image)
-    try:
-        with Image.open(image) as file:
-            return _rgb(file)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no image at {Path(image).absolute()}") from None
-    except _BROKEN as error:
-        raise OSError(f"{Path(image).absolute()} cannot be read: {error}") from error
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    if max(picture.size) > _LONGEST:
-        raise OSError(
-            f"it has {picture.width} x {picture.height} pixels; the limit is {_LONGEST} per side"
-        )
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith(("I", "F")):
-        return _eight_bits(picture).convert("RGB")
-    if picture.has_transparency_data:
-        paper = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(paper, picture.convert("RGBA")).convert("RGB")
-    return picture.convert("RGB")
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Scale grey values of 16 or 32 bits or of floats to 8 bits, by the range that they fit."""
-    values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
-    top = float(values.max(initial=0))
-    scales = (1.0, 255.0, 65535.0) if picture.mode == "F" else (65535.0,)
-    full = next((scale for scale in scales if top <= scale), top)
-    return Image.fromarray((values.clip(0) * (255 / full)).round().astype(np.uint8))
 
 
 class ImageFile(NamedTuple):

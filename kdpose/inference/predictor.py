@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from kdpose.checkpoints.guest_net import LoadedGuest
 from kdpose.checkpoints.load import Loaded, chosen, load_net
+from kdpose.data.sources.images import ImageLike, open_image
 from kdpose.data.transforms import PADDING, box_region, crop_matrix, warp
-from kdpose.inference.images import ImageLike, open_image
 from kdpose.inference.poses import ImagePoses
 from kdpose.metrics.rescoring import image_joints
 from kdpose.pose_net import RefinedPoseNet

@@ -13,9 +13,10 @@ from PIL import Image
 
 from kdpose.checkpoints.guest_net import LoadedGuest, open_guest
 from kdpose.checkpoints.load import Loaded, chosen, load_net
+from kdpose.data.sources.images import open_image
 from kdpose.inference.boxes import BOX_CUT, BoxCut, BoxSource, box_source
 from kdpose.inference.detector import choose_detector
-from kdpose.inference.images import ImageFile, open_image
+from kdpose.inference.images import ImageFile
 from kdpose.inference.pictures import Painter, save_crops, save_drawn
 from kdpose.inference.predictor import Predictor
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 import kdpose.inference.worker
 import kdpose.predict
-from kdpose.inference.images import open_image
+from kdpose.data.sources.images import open_image
 from kdpose.inference.predictor import load
 
 RNG = np.random.default_rng(0)
@@ -64,7 +64,7 @@ def same(found, expected):
 def test_a_folder(folder, tmp_path, predict, tiny_checkpoints):
     said = predict(f"source={folder}", f"boxes={tmp_path}/boxes.json", "crops=true")
     assert "3 persons in 3 images, 1 skipped" in said
-    assert "9.jpg cannot be read" in said
+    assert f"cannot read the image {folder}/9.jpg: " in said
     found = results(tmp_path)
     expected = load(tiny_checkpoints["refined"], "cpu")
     boxes = [[0, 0, 50, 80], [60, 10, 90, 60]]
@@ -220,7 +220,7 @@ def test_shards_on_one_machine_need_no_ray(folder, tmp_path, predict, monkeypatc
     lines = [json.loads(line) for path in files for line in path.read_text().splitlines()]
     assert len(files) == 2
     assert [line["file_name"] for line in lines] == ["10.png", "7.png", "8.png", "9.jpg"]
-    assert "cannot be read" in lines[3]["error"]
+    assert "cannot read the image" in lines[3]["error"]
     same([person for line in lines for person in line["persons"]], expected)
     assert not (tmp_path / "out/predictions.json").exists()
     files[1].unlink()

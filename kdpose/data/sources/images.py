@@ -1,14 +1,19 @@
-"""Image files as arrays of pixels."""
+"""Image files as pixels: the stored ones where annotations count them, upright elsewhere."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
+ImageLike = str | Path | Image.Image | NDArray[np.uint8]
 JPEG = b"\xff\xd8"  # how one begins, b"\xff\xd9" is how it ends
 _IDENTITY = np.array([1.0, 1.0, 0.0, 0.0])
+_LONGEST = 32766  # pixels; the limit of OpenCV's warp
+# raised by Pillow's readers for truncated or damaged files
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 _SPARE = 16  # further rows, so that the wanted ones do not depend on where decoding ends
 
 
@@ -36,7 +41,7 @@ def _shortened(data: bytes | memoryview, height: int) -> bytearray | None:
     """The file with a smaller height in its header, at which a decoder stops.
 
     None where it is no higher than that, is progressive (its code is not in the rows' order), or
-    breaks off, which a strict decoder will tell.
+    breaks off, which a strict decoder reports.
     """
     view = memoryview(data)
     place, end = 2, len(view)
@@ -56,27 +61,80 @@ def _shortened(data: bytes | memoryview, height: int) -> bytearray | None:
     return None
 
 
+class UnreadableImage(OSError, ValueError):
+    """A file that is damaged, not an image, or too large; the message names it."""
+
+
 def read_image(path: Path, height: int | None = None) -> NDArray[np.uint8]:
-    """Decode an image to ``(h, w, 3)`` RGB; EXIF rotation is ignored, as the annotations do.
+    """The stored pixels ``(h, w, 3)`` of an annotated image, RGB, see :func:`open_image`.
 
     Args:
         path: of the file.
         height: see :func:`decode_jpeg`.
 
     Raises:
-        ValueError: there is no image in the file.
+        FileNotFoundError: the file does not exist.
+        UnreadableImage: there is no image in the file.
     """
     try:
         data = path.read_bytes()
         if data[:2] == JPEG:
-            try:
-                return decode_jpeg(data, height)
-            except ValueError:
-                pass  # an odd JPEG, or a broken one: Pillow knows
-        with Image.open(path) as file:
-            return np.asarray(file.convert("RGB"))
-    except OSError as error:
-        raise ValueError(f"cannot read the image {path.absolute()}: {error}") from None
+            return decode_jpeg(data, height)
+    except (OSError, ValueError):
+        pass  # an odd JPEG, or a broken one: Pillow knows
+    return np.asarray(open_image(path, upright=False))
+
+
+def open_image(image: ImageLike, upright: bool = True) -> Image.Image:
+    """An RGB picture: 16 bits are scaled to 8, transparency shows white.
+
+    Annotations count stored pixels, so an annotated image is not turned. A photograph without
+    annotations is turned upright by its EXIF orientation, as a person sees it.
+
+    Args:
+        image: a path, a Pillow image, or an array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``.
+        upright: apply the EXIF orientation.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        UnreadableImage: the file is damaged, not a picture, or too large: beyond Pillow's limit or
+            32766 pixels per side.
+    """
+    if isinstance(image, np.ndarray):
+        return _rgb(Image.fromarray(image), upright)
+    if isinstance(image, Image.Image):
+        return _rgb(image, upright)
+    try:
+        with Image.open(image) as file:
+            return _rgb(file, upright)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no image at {Path(image).absolute()}") from None
+    except _BROKEN as error:
+        raise UnreadableImage(f"cannot read the image {Path(image).absolute()}: {error}") from None
+
+
+def _rgb(picture: Image.Image, upright: bool) -> Image.Image:
+    if max(picture.size) > _LONGEST:
+        raise UnreadableImage(
+            f"it has {picture.width} x {picture.height} pixels; the limit is {_LONGEST} per side"
+        )
+    if upright:
+        picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith(("I", "F")):
+        return _eight_bits(picture).convert("RGB")
+    if picture.has_transparency_data:
+        paper = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(paper, picture.convert("RGBA")).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Scale grey values of 16 or 32 bits or of floats to 8 bits, by the range that they fit."""
+    values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
+    top = float(values.max(initial=0))
+    scales = (1.0, 255.0, 65535.0) if picture.mode == "F" else (65535.0,)
+    full = next((scale for scale in scales if top <= scale), top)
+    return Image.fromarray((values.clip(0) * (255 / full)).round().astype(np.uint8))
 
 
 class ImageFiles:

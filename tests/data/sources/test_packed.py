@@ -192,7 +192,7 @@ def test_errors(crowd, persons, packs, tmp_path):
     with pytest.raises(ValueError, match="encoding must be jpeg or raw, got png"):
         write_pack(tmp_path / "p", *options, encoding="png")
     missing = dataclasses.replace(persons, files=np.array(["no.jpg"] * len(persons)))
-    with pytest.raises(ValueError, match=r"cannot read the image .*no\.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"no image at .*no\.jpg"):
         write_pack(tmp_path / "p", missing, *options[1:])
     assert list(tmp_path.iterdir()) == []  # nothing half done is left
     about = tmp_path / "old" / "pack.json"
