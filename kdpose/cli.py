@@ -32,6 +32,7 @@ from rich.table import Table
 
 from kdpose.runtime import moved
 from kdpose.runtime.ranks import met, rank, speaks
+from kdpose.runtime.recipes import replacement
 
 _HERE = Path(__file__).parent
 CONF = str(_HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf")
@@ -146,7 +147,7 @@ def _misspelt(error: Exception, config_name: str) -> str | None:
     """A line on an override that Hydra refused, with the nearest names."""
     if isinstance(error, MissingConfigException):
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        if group == "experiment" and (now := moved.replacement(name)):
+        if group == "experiment" and (now := replacement(name)):
             return f"{name} is now {now}"
         return f"conf/{group} has no '{name}'" + _nearest(name, error.options or [])
     if isinstance(error, OverrideParseException):
