@@ -24,7 +24,7 @@ lock: setup ## update the pins of what pyproject.toml asks for
 test: setup ## the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
-test-fast: setup ## the tests of a few seconds each, in about two minutes
+test-fast: setup ## all tests except the slow ones, in about two minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 -m "not slow"
 
 lint: setup ## format, style, types and the direction of imports
@@ -33,14 +33,14 @@ lint: setup ## format, style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: setup ## rewrite the code as lint wants it
+format: setup ## format the code and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 docs: setup ## the documentation site in site/; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-demo: setup ## the whole method on generated crowds, on the CPU
+demo: setup ## the whole method on synthetic crowds, on the CPU
 	OMP_NUM_THREADS=2 GOMP_SPINCOUNT=20000 $(BIN)/kdpose train +experiment=synthetic_full
 
 clean: ## remove the environment and caches; data and runs stay

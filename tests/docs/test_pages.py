@@ -30,7 +30,10 @@ PAGES = [
     "CONTRIBUTING.md",
     *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
 ]
-TRAINING = ("README.md", *(f"docs/{name}.md" for name in ("deploy", "extend", "own_data", "train")))
+TRAINING = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("deploy", "distil_teacher", "extend", "own_data", "train")),
+)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"\A# ([\w/]+\.(?:py|yaml))\n")  # a block's first line
 RUN = re.compile(r"runs/([\w/]+)/best\.ckpt")
