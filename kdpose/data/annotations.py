@@ -90,14 +90,11 @@ def load_persons(
 
     Raises:
         FileNotFoundError: the file is not there.
-        ValueError: it is not a COCO-keypoints file, its joints do not fit the skeleton, or nobody
-            in it has a labelled joint.
+        ValueError: it does not fit the skeleton, or nobody in it has a labelled joint.
     """
     path = annotations.path if isinstance(annotations, AnnotationFile) else Path(annotations)
     where = f"{path.absolute()} (from {key})"
-    table = read_table(annotations, skeleton, key, where)
-    ids, names, size, place, boxes, triplets, number = table
-    del table
+    ids, names, size, place, boxes, triplets, number = read_table(annotations, skeleton, key, where)
     size = upright(size, place, boxes, where)
     labelled = np.asarray(triplets[..., 2].any(axis=1))
     rows, boxes = _usable(size, place, boxes, labelled, unlabelled)

@@ -43,13 +43,8 @@ def score(
         for crowds), ``areas`` (the source of the results' areas), and :func:`code_version`. If the
         sigmas are defaults, also ``AP_half_sigma`` and ``AP_double_sigma``, AP at half and double.
     """
-    rules: Any = {"protocol": protocol, "crowd_cuts": crowd_cuts}
     file = AnnotationFile.of(annotations)
-    figures = keypoint_ap(file, results, sigmas=skeleton.sigmas, **rules)
-    if skeleton.sigma_source != "given":
-        for name, factor in (("AP_half_sigma", 0.5), ("AP_double_sigma", 2.0)):
-            sigmas = [factor * sigma for sigma in skeleton.sigmas]
-            figures[name] = keypoint_ap(file, results, sigmas=sigmas, **rules)["AP"]
+    figures = _figures(file, results, skeleton, protocol=protocol, crowd_cuts=crowd_cuts)
     images, persons = file.counts()
     return {
         **figures,
@@ -68,6 +63,21 @@ def score(
         "areas": "bbox" if has_boxes(results) else "keypoints",
         **code_version(),
     }
+
+
+def _figures(
+    file: AnnotationFile,
+    results: Sequence[Mapping[str, Any]],
+    skeleton: Skeleton,
+    **rules: Any,  # noqa: ANN401
+) -> dict[str, float | None]:
+    """AP and AR; if the sigmas are defaults, also AP at half and double of them."""
+    figures = keypoint_ap(file, results, sigmas=skeleton.sigmas, **rules)
+    if skeleton.sigma_source != "given":
+        for name, factor in (("AP_half_sigma", 0.5), ("AP_double_sigma", 2.0)):
+            sigmas = [factor * sigma for sigma in skeleton.sigmas]
+            figures[name] = keypoint_ap(file, results, sigmas=sigmas, **rules)["AP"]
+    return figures
 
 
 def score_shared(

@@ -79,11 +79,8 @@ def ground_truth(
         _, _, width, height = person["bbox"]
         area.append(width * height * BOX_TO_BODY if own is None else own)
     if protocol == "coco" and without_area:
-        _log.warning(
-            "%s: %d of %d persons have no 'area'; %g of the box is taken, so the figures do not "
-            "compare with COCO's",
-            path, without_area, len(persons), BOX_TO_BODY,
-        )  # fmt: skip
+        said = "%s: %d of %d persons have no 'area': using %g of the box, unlike COCO's figures"
+        _log.warning(said, path, without_area, len(persons), BOX_TO_BODY)
     points = np.array([p["keypoints"] for p in persons], np.float64).reshape(-1, joints, 3)
     labelled = (points[..., 2] > 0).sum(axis=1).tolist()
     counted = [p.get("num_keypoints", n) for p, n in zip(persons, labelled, strict=True)]

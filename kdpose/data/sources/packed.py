@@ -7,7 +7,6 @@ it was made of and for).  Labels stay in the annotation file, whose rows the pac
 
 import json
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ from numpy.typing import NDArray
 
 from kdpose.data.annotations import Persons
 from kdpose.data.sources.images import decode_jpeg
+from kdpose.data.sources.stored_crops import StoredCrops
 from kdpose.data.transforms import (
     Augmentation,
     box_region,
     half_masks,
     joints_region,
 )
-from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.skeleton import Skeleton
 
 FORMAT = 1
@@ -77,7 +76,7 @@ def _turned(half: NDArray[np.floating[Any]], degrees: float) -> NDArray[np.float
     )
 
 
-class Pack:
+class Pack(StoredCrops):
     """A pack, read through the page cache, which all workers share.
 
     Args:
@@ -89,8 +88,11 @@ class Pack:
         ValueError: it has another version's format.
     """
 
+    key = "data.pack"
+
     def __init__(self, folder: str | Path, key: str = "data.pack") -> None:
         self.folder = Path(folder).absolute()
+        self.place = str(self.folder)
         if not (self.folder / "pack.json").is_file():
             raise FileNotFoundError(
                 f"no pack at {self.folder} (from {key}); `kdpose pack` makes one"
@@ -143,63 +145,3 @@ class Pack:
     def frame(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """``(B, 4)`` of :class:`kdpose.data.dataset.Pixels`."""
         return self._frame[rows]
-
-    def check(
-        self,
-        annotations: str | Path,
-        skeleton: Skeleton,
-        size: tuple[int, int],
-        augmentation: Augmentation | None,
-    ) -> None:
-        """See :func:`check_made_for`."""
-        where = f"{self.folder} (from data.pack)"
-        check_made_for(self.about, where, "data.pack", annotations, skeleton, size, augmentation)
-
-
-def check_made_for(
-    about: Mapping[str, Any],
-    where: str,
-    key: str,
-    annotations: str | Path,
-    skeleton: Skeleton,
-    size: tuple[int, int],
-    augmentation: Augmentation | None,
-) -> None:
-    """Make sure that a pack is of these persons and reaches as far as training will.
-
-    Args:
-        about: the pack's ``pack.json``.
-        where: the pack, for messages.
-        key: config key that names it.
-        annotations: file that training reads.
-        skeleton: of the persons.
-        size: W, H of the largest input.
-        augmentation: of the training; None where there is none.
-
-    Raises:
-        ValueError: it does not, with what to do.
-    """
-    again = f"write it again with `kdpose pack`, or set {key}=null"
-    if about["annotations_sha256"] != sha256(annotations):
-        raise ValueError(
-            f"{where} was made of {about['annotations']}, and "
-            f"{Path(annotations).absolute()} differs from that: {again}"
-        )
-    (width, height), (w, h) = about["size"], size
-    made, wanted = about["augmentation"], vars(augmentation or Augmentation(0, 0, 0, 0, 0))
-    halves = made["half_body_probability"] > 0 and (
-        wanted["half_body_joints"] >= made["half_body_joints"]
-    )
-    misfits = {
-        f"skeleton '{skeleton.name}'": skeleton.name != about["skeleton"],
-        f"inputs of {w}x{h}": w * height != h * width or w > width,
-        f"augmentation.scale {wanted['scale']}": wanted["scale"] > made["scale"],
-        f"augmentation.rotation {wanted['rotation']}": wanted["rotation"] > made["rotation"],
-        "these half bodies": wanted["half_body_probability"] > 0 and not halves,
-    }
-    if any(misfits.values()):
-        found = " and ".join(name for name, misfit in misfits.items() if misfit)
-        raise ValueError(
-            f"{where} does not serve {found}; it was made for "
-            f"'{about['skeleton']}', {width}x{height}, {made}: {again}"
-        )

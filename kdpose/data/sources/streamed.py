@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from kdpose.data.dataset import PoseDataset
 from kdpose.data.sources.device_crop import SourceDataset
 from kdpose.data.sources.images import decode_jpeg
-from kdpose.data.sources.packed import Pack, check_made_for
-from kdpose.data.transforms import Augmentation
-from kdpose.skeletons.skeleton import Skeleton
+from kdpose.data.sources.packed import Pack
+from kdpose.data.sources.stored_crops import StoredCrops
 
 os.environ.setdefault("LITDATA_DISABLE_VERSION_CHECK", "1")  # which asks the package index
 try:
@@ -81,7 +80,7 @@ def write_shards(folder: str | Path, pack: Pack, shard_bytes: int, seed: int = 0
     return folder
 
 
-class Shards:
+class Shards(StoredCrops):
     """Shards of a pack.
 
     Args:
@@ -92,21 +91,23 @@ class Shards:
         ValueError: their index says what kdpose does not write, see :func:`write_shards`.
     """
 
+    key = _KEY
+
     def __init__(self, where: str) -> None:
-        self.where = where if "://" in where else str(Path(where).absolute())
+        self.place = where if "://" in where else str(Path(where).absolute())
         try:
-            with fsspec.open(f"{self.where}/pack.json") as file:
+            with fsspec.open(f"{self.place}/pack.json") as file:
                 self.about: dict[str, Any] = json.load(file)
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"no shards at {self.where} (from {_KEY}); `kdpose pack shards=FOLDER` makes them"
+                f"no shards at {self.place} (from {_KEY}); `kdpose pack shards=FOLDER` makes them"
             ) from error
         self._check_index()
 
     def _check_index(self) -> None:
         """Refuse an index by which litdata would unpickle, import or leave the folder."""
         try:
-            with fsspec.open(f"{self.where}/index.json") as file:
+            with fsspec.open(f"{self.place}/index.json") as file:
                 index = json.load(file)
             config = index["config"]
             wrong = {
@@ -119,26 +120,15 @@ class Shards:
             }
         except (KeyError, TypeError, ValueError, AttributeError, FileNotFoundError) as error:
             raise ValueError(
-                f"{self.where}/index.json (from {_KEY}) is not an index of shards "
+                f"{self.place}/index.json (from {_KEY}) is not an index of shards "
                 f"({type(error).__name__})"
             ) from None
         strange = [key for key, differs in wrong.items() if differs]
         if strange:
             raise ValueError(
-                f"{self.where}/index.json (from {_KEY}) has a {strange[0]} that kdpose does not "
+                f"{self.place}/index.json (from {_KEY}) has a {strange[0]} that kdpose does not "
                 "write, which may run code: write the shards again with `kdpose pack`"
             )
-
-    def check(
-        self,
-        annotations: str | Path,
-        skeleton: Skeleton,
-        size: tuple[int, int],
-        augmentation: Augmentation | None,
-    ) -> None:
-        """See :func:`kdpose.data.sources.packed.check_made_for`."""
-        where = f"{self.where} (from {_KEY})"
-        check_made_for(self.about, where, _KEY, annotations, skeleton, size, augmentation)
 
     def batches(
         self,
@@ -162,7 +152,7 @@ class Shards:
         """
         return _Loader(
             _Samples(
-                self.where, shuffle=True, drop_last=True, seed=seed, serializers=dict(_NO_PICKLES)
+                self.place, shuffle=True, drop_last=True, seed=seed, serializers=dict(_NO_PICKLES)
             ),
             batch_size=batch_size,
             num_workers=num_workers,

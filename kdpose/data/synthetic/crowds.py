@@ -253,12 +253,10 @@ def generate(
     workers: int = 2,
     image_size: tuple[int, int] = (320, 240),
 ) -> None:
-    """Write a synthetic data set that stands in for CrowdPose file for file.
+    """Write a synthetic data set with CrowdPose's files; ``root`` appears only when complete.
 
-    ``root`` appears only when complete: ``images/NNNNNN.jpg`` and
-    ``annotations/crowdpose_{trainval,test}.json``. The result depends on every argument but
-    ``workers``: each image has a random generator of its own, seeded with (seed, its index). The
-    workers are spawned, so a script calls this under ``if __name__ == "__main__":``.
+    The result depends on every argument except ``workers``: each image has its own random
+    generator. Workers are spawned: a script needs ``if __name__ == "__main__":`` around the call.
 
     Args:
         root: folder to create.
@@ -273,13 +271,7 @@ def generate(
         ValueError: a count is below 1, the seed negative or a side shorter than 64 pixels.
     """
     root = Path(root).absolute()
-    if root.exists():
-        raise FileExistsError(f"{root} exists: remove it or name another folder")
-    if min(train, val, workers, seed + 1) < 1:
-        got = f"{train}, {val}, {workers}, {seed}"
-        raise ValueError(f"train, val and workers must be >= 1 and seed >= 0, got {got}")
-    if min(image_size) < 64:
-        raise ValueError(f"image_size must be at least (64, 64), got {image_size}")
+    _check(root, train, val, seed, workers, image_size)
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as temporary:
         built = Path(temporary) / root.name
@@ -293,3 +285,16 @@ def generate(
         _write_annotations(built / "annotations" / "crowdpose_trainval.json", entries[:train])
         _write_annotations(built / "annotations" / "crowdpose_test.json", entries[train:])
         built.rename(root)
+
+
+def _check(
+    root: Path, train: int, val: int, seed: int, workers: int, image_size: tuple[int, int]
+) -> None:
+    """Refuse arguments that cannot give a data set."""
+    if root.exists():
+        raise FileExistsError(f"{root} exists: remove it or name another folder")
+    if min(train, val, workers, seed + 1) < 1:
+        got = f"{train}, {val}, {workers}, {seed}"
+        raise ValueError(f"train, val and workers must be >= 1 and seed >= 0, got {got}")
+    if min(image_size) < 64:
+        raise ValueError(f"image_size must be at least (64, 64), got {image_size}")
