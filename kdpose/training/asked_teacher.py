@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,7 +116,7 @@ class AskedTeacher:
         scores = (poses.joint_scores / sure_score(net)).clip(0, 1)
         self._check_scores(scores)
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(".part")
+        unfinished = file.with_suffix(f".{os.getpid()}.part")  # several ranks may ask
         unfinished.write_text(json.dumps(_results(persons, poses, scores)))
         unfinished.rename(file)
         return str(file)
