@@ -157,14 +157,7 @@ def score_file(
     path, truth = Path(predictions), AnnotationFile.of(annotations)
     known = named_skeleton(skeleton or truth)
     results = read_results(path, truth)
-    if not results:
-        _log.warning("%s holds no predictions: nothing was found, AP is 0", path.absolute())
-    if has_boxes(results) and protocol == "coco":
-        _log.warning(
-            "%s has boxes, which COCO's evaluator takes the areas from: APM and APL do not compare "
-            "with those of results without 'bbox'",
-            path.absolute(),
-        )
+    _warn(path, results, protocol)
     bridge = SkeletonBridge.between(known, taught or known)
     record = score_shared(truth, results, bridge, protocol=protocol, crowd_cuts=crowd_cuts)
     unknown = ("box_source", "boxes_sha256", "flip", "flip_shift_bins")
@@ -174,6 +167,18 @@ def score_file(
         "predictions_sha256": sha256(path),
         **dict.fromkeys(unknown),
     }
+
+
+def _warn(path: Path, results: Sequence[Mapping[str, Any]], protocol: str) -> None:
+    """Warn of figures that mean less than they seem to."""
+    if not results:
+        _log.warning("%s holds no predictions: nothing was found, AP is 0", path.absolute())
+    if has_boxes(results) and protocol == "coco":
+        _log.warning(
+            "%s has boxes, which COCO's evaluator takes the areas from: APM and APL do not compare "
+            "with those of results without 'bbox'",
+            path.absolute(),
+        )
 
 
 def read_results(path: Path, annotations: AnnotationFile) -> list[dict[str, Any]]:
