@@ -18,7 +18,7 @@ from kdpose.checkpoints.foreign import HRNetFile, looks_like, recipe, recognise
 from kdpose.checkpoints.plain import check_plain
 from kdpose.checkpoints.tensors import announce, check_share, fit, read_checkpoint, share, tensors
 from kdpose.pose_net import PoseNet, RefinedPoseNet
-from kdpose.runtime.files import check_checkpoint
+from kdpose.runtime.files import check_checkpoint, located
 
 KEY = "kdpose"  # under which a checkpoint describes itself
 SHIPPED = Path(__file__).parent / "bundled" / "student.ckpt"  # the one that comes with kdpose
@@ -155,7 +155,7 @@ def _description(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     for name, part in parts.items():
         if not isinstance(part, dict):
             raise ValueError(f"{where}: its {name} must be a dict, got a {type(part).__name__}")
-    return dict(description)
+    return {**description, "dataset": located(description["dataset"])}
 
 
 def load_teacher(

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -21,14 +20,14 @@ from kdpose.evaluation.calibration import (
     scored_joints,
 )
 from kdpose.evaluation.evaluate import evaluate_net
+from kdpose.runtime.files import shareable
 from kdpose.runtime.provenance import code_version, sha256
 
 _log = logging.getLogger(__name__)
-_FILES = ("annotations", "images", "train")  # of a description's data set
 
 
 def in_half_precision(ckpt: str | Path) -> dict[str, Any]:
-    """What inference needs of a checkpoint, floats in half precision, paths as seen from here.
+    """What inference needs of a checkpoint, floats in half precision, no place of this machine.
 
     Raises:
         FileNotFoundError: the file is not there.
@@ -43,18 +42,8 @@ def in_half_precision(ckpt: str | Path) -> dict[str, Any]:
         if name.startswith("net.")
     }
     description = dict(content[KEY])
-    description["dataset"] = _from_here(description["dataset"])
+    description["dataset"] = shareable(description["dataset"])
     return {KEY: description, "state_dict": weights}
-
-
-def _from_here(dataset: Any) -> Any:  # noqa: ANN401
-    """Absolute paths below the working directory become relative: others have their own places."""
-    if isinstance(dataset, dict):
-        return {key: _from_here(value) for key, value in dataset.items()}
-    if not (isinstance(dataset, str) and os.path.isabs(dataset)):
-        return dataset
-    path = Path(dataset)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
 
 
 def _record(path: Path) -> dict[str, Any] | None:
@@ -118,7 +107,8 @@ def model_card(
 def _network(net: dict[str, Any]) -> str:
     student = net.get("student", net)
     refined = " refined by an image-guided graph network" if "refiner" in net else ""
-    return f"{student['backbone'].get('name', student['backbone']['_target_'])} with SimCC{refined}"
+    kind = student["backbone"]["_target_"].rpartition(".")[2]
+    return f"{student['backbone'].get('name', kind)} with SimCC{refined}"
 
 
 def _scores(net: dict[str, Any]) -> str:
@@ -134,7 +124,9 @@ def _scores(net: dict[str, Any]) -> str:
 def _teacher(ckpt: Path) -> str:
     record = _record(ckpt.parent / "teacher.json")
     if record is None:
-        return "none"
+        answers = ((_record(ckpt.parent / "config.yaml") or {}).get("teacher") or {}).get("file")
+        files = [answers] if isinstance(answers, str) else answers or []
+        return f"stored answers, {', '.join(Path(f).name for f in files)}" if files else "none"
     path = Path(record["of"]["ckpt"])
     net = load_net(path, "teacher.ckpt").description["net"] if path.is_file() else None
     name = f"{_network(net)} of " if net else ""
@@ -145,20 +137,20 @@ def _teacher(ckpt: Path) -> str:
     )
 
 
-def _calibrate(path: Path, content: dict[str, Any], picture: Path, device: str) -> None:
+def _calibrate(path: Path, content: dict[str, Any], picture: Path, **data: str) -> None:
     """Calibrate a checkpoint's scores on its validation split, write it again and draw the curve.
 
     Args:
         path: of the checkpoint.
         content: what it holds.
         picture: path of the curve.
-        device: to predict on.
+        **data: ``annotations``, ``images`` and ``device`` of :func:`scored_joints`.
     """
-    described, own = content[KEY]["net"], content[KEY]["dataset"]
+    described = content[KEY]["net"]
     student = described.get("student", described)
     student["calibration"] = None
     torch.save(content, path)
-    found = scored_joints(load_net(path), own["annotations"], own["images"], device=device)
+    found = scored_joints(load_net(path), **data)
     try:
         slope, offset = fit(found)
     except ValueError as error:
@@ -185,15 +177,18 @@ def publish(cfg: DictConfig) -> str:
     out.mkdir(parents=True, exist_ok=True)
     waiting = out / "rejected.ckpt"  # until it scores as it should
     torch.save(content, waiting)
-    before, after = (evaluate_net(load_net(path), device=cfg.device) for path in (ckpt, waiting))
+    own = load_net(ckpt).description["dataset"]
+    data = {key: str(own[key]) for key in ("annotations", "images")}
+    options: dict[str, Any] = {**data, "device": cfg.device}
+    before, after = (evaluate_net(load_net(path), **options) for path in (ckpt, waiting))
     lost = 100 * (before["AP"] - after["AP"])
     if lost > cfg.budget:
         raise ValueError(
             f"{waiting.absolute()} loses {lost:.2f} AP in half precision, budget is {cfg.budget}"
         )
     if cfg.calibrate:
-        _calibrate(waiting, content, out / "calibration.png", cfg.device)
-        after = evaluate_net(load_net(waiting), device=cfg.device)
+        _calibrate(waiting, content, out / "calibration.png", **options)
+        after = evaluate_net(load_net(waiting), **options)
     published = out / "student.ckpt"
     waiting.replace(published)
     card = model_card(ckpt, published, before, after, cfg)

@@ -1,7 +1,10 @@
 """Files that must exist, checked before anything slow is imported."""
 
 import glob
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from kdpose.runtime.recipes import words_for
 
@@ -69,3 +72,39 @@ def check_folder(path: str | Path, key: str) -> None:
     """
     if not Path(path).is_dir():
         raise FileNotFoundError(f"no folder at {Path(path).absolute()} (from {key})")
+
+
+def data_folder() -> Path:
+    """The folder of data sets: ``$KDPOSE_DATA``, or ``data`` in the working directory."""
+    return Path(os.environ.get("KDPOSE_DATA") or "data").absolute()
+
+
+def shareable(dataset: Any) -> Any:  # noqa: ANN401
+    """A description of data without this machine's places, for a file that others get.
+
+    Absolute paths below the folder of data sets become relative to it, those below the working
+    directory relative to that, and of others the name is left.
+    """
+    if isinstance(dataset, dict):
+        return {key: shareable(value) for key, value in dataset.items()}
+    if not (isinstance(dataset, str) and os.path.isabs(dataset)):
+        return dataset
+    for base in (data_folder(), Path.cwd()):
+        if Path(dataset).is_relative_to(base):
+            return str(Path(dataset).relative_to(base))
+    return Path(dataset).name
+
+
+def located(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """The same on a machine: relative paths that exist below the folder of data sets, whole.
+
+    A path that exists as it is, seen from the working directory, stays.
+    """
+    found = dict(dataset)
+    for key, value in dataset.items():
+        if isinstance(value, dict):
+            found[key] = located(value)
+        elif key in ("annotations", "images") and isinstance(value, str):
+            place = data_folder() / value
+            found[key] = str(place) if place.exists() and not Path(value).exists() else value
+    return found
