@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdpose.display.tables import as_markdown
 from kdpose.evaluation.timing import Row, cells
 
 
@@ -18,8 +19,6 @@ def page(
         command: that made them.
         note: what a reader must know of the columns.
     """
-    head, *lines = cells(rows)
-    table = [head, ["---"] + ["---:"] * (len(head) - 1), *lines]
     machine, code = figures["machine"], figures["code"]
     versions = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
     load = ", ".join(f"{value:.1f}" for value in machine["load"])
@@ -28,7 +27,7 @@ def page(
         [
             f"# {title}",
             "",
-            *("| " + " | ".join(line) + " |" for line in table),
+            as_markdown(cells(rows)),
             "",
             *([f"- {note}"] if note else []),
             f"- Made by `{command}`",

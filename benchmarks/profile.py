@@ -10,6 +10,7 @@ from torch.profiler import ProfilerActivity
 from torch.profiler import profile as torch_profile
 
 from kdpose.cli import console
+from kdpose.display.tables import as_markdown
 from kdpose.evaluation.timing import Case
 
 _SHOWN = 14  # operators that have a row; the others share one
@@ -83,12 +84,12 @@ def _grouped(cases: dict[str, Times]) -> dict[str, Times]:
 def _table(grouped: dict[str, Times]) -> str:
     names = list(grouped)
     operators = list(grouped[names[0]])
-    lines = [["ms per unit, own time", *names], ["---"] + ["---:"] * len(names)]
+    lines = [["ms per unit, own time", *names]]
     for operator in operators:
         figures = [f"{grouped[name][operator]:.3f}" for name in names]
         lines.append([f"`{operator[:60]}`", *figures])
     lines.append(["together", *(f"{sum(grouped[name].values()):.3f}" for name in names)])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return as_markdown(lines) + "\n"
 
 
 def _picture(groups: Sequence[dict[str, Times]]) -> Figure:

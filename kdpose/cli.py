@@ -56,27 +56,7 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
 
     def decorate(function: _Job) -> Callable[[], None]:
         ended: list[tuple[list[str], str]] = []
-
-        def job(cfg: DictConfig) -> float | None:
-            quiet()
-            overrides = list(HydraConfig.get().overrides.task)
-            ended.append((overrides, "failed"))
-            try:
-                result = function(moved.renamed(cfg))
-            except Exception as error:
-                line = _misspelt(error, config_name) or one_line(error)
-                sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-                if sweep and line is None:  # now: Hydra raises it after the last job
-                    traceback.print_exc()
-                if line is None or cfg.debug:
-                    raise
-                _say(line)
-                if sweep:
-                    raise
-                sys.exit(1)
-            ended[-1] = (overrides, "done" if result is None else f"done, {result:.4f}")
-            return result
-
+        job = _in_one_line(function, config_name, ended)
         run = hydra.main(version_base="1.3", config_path=CONF, config_name=config_name)(job)
 
         @functools.wraps(function)
@@ -98,6 +78,34 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
         return main
 
     return decorate
+
+
+def _in_one_line(
+    function: _Job, config_name: str, ended: list[tuple[list[str], str]]
+) -> Callable[[DictConfig], float | None]:
+    """What Hydra calls, in a sweep once per job; adds each job's overrides and end to ``ended``."""
+
+    def job(cfg: DictConfig) -> float | None:
+        quiet()
+        overrides = list(HydraConfig.get().overrides.task)
+        ended.append((overrides, "failed"))
+        try:
+            result = function(moved.renamed(cfg))
+        except Exception as error:
+            line = _misspelt(error, config_name) or one_line(error)
+            sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+            if sweep and line is None:  # now: Hydra raises it after the last job
+                traceback.print_exc()
+            if line is None or cfg.debug:
+                raise
+            _say(line)
+            if sweep:
+                raise
+            sys.exit(1)
+        ended[-1] = (overrides, "done" if result is None else f"done, {result:.4f}")
+        return result
+
+    return job
 
 
 def _keys_of(config_name: str) -> str:

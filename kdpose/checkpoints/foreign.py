@@ -142,26 +142,10 @@ def recipe(
     Raises:
         ValueError: there is no pose head, or an option is needed or does not fit.
     """
-    if file.kind is None:
-        raise ValueError(f"{where} looks like {file}: {_no_head(file)}")
-    maps = file.head["final_layer.weight"]
-    if maps.shape[1:] != (file.widths[0], 1, 1):
-        raise ValueError(
-            f"{where} looks like {file}: its final_layer is {tuple(maps.shape)} where a "
-            f"1x1 convolution of {file.widths[0]} channels is read"
-        )
-    if file.kind == "SimCC":
-        habit = "gaussian" if file.project.startswith("mmpose") else "smooth"
-        codec = {"_target_": "kdpose.codecs.simcc.SimCC", **_bins(file, where)}
-        codec["label"] = label or habit
-    else:
-        if any(side < 32 or side % 32 for side in input_size):
-            raise ValueError(
-                f"{options}input_size must be two multiples of 32 px, got {list(input_size)}"
-            )
-        codec = {"_target_": "kdpose.codecs.heatmap.Heatmap", "input_size": list(input_size)}
-    joints = _skeleton(maps.shape[0], where, options, skeleton)
+    count = _count_joints(file, where)
+    codec = _codec(file, where, options, input_size, label)
     head = f"kdpose.heads.{'simcc.SimCCHead' if file.kind == 'SimCC' else 'heatmap.HeatmapHead'}"
+    joints = _skeleton(count, where, options, skeleton)
     return {
         "_target_": "kdpose.pose_net.PoseNet",
         "backbone": {"_target_": "kdpose.backbones.hrnet.HRNet", "name": file.timm_name},
@@ -172,6 +156,34 @@ def recipe(
             "values": joints.to_dict(),
         },
     }
+
+
+def _count_joints(file: HRNetFile, where: str) -> int:
+    """How many maps the head makes; refuses a file without a head that is read."""
+    if file.kind is None:
+        raise ValueError(f"{where} looks like {file}: {_no_head(file)}")
+    maps = file.head["final_layer.weight"]
+    if maps.shape[1:] != (file.widths[0], 1, 1):
+        raise ValueError(
+            f"{where} looks like {file}: its final_layer is {tuple(maps.shape)} where a "
+            f"1x1 convolution of {file.widths[0]} channels is read"
+        )
+    return int(maps.shape[0])
+
+
+def _codec(
+    file: HRNetFile, where: str, options: str, input_size: tuple[int, int], label: str | None
+) -> dict[str, Any]:
+    """The codec's configuration; SimCC's bins tell its input size."""
+    if file.kind == "SimCC":
+        habit = "gaussian" if file.project.startswith("mmpose") else "smooth"
+        bins = _bins(file, where)
+        return {"_target_": "kdpose.codecs.simcc.SimCC", **bins, "label": label or habit}
+    if any(side < 32 or side % 32 for side in input_size):
+        raise ValueError(
+            f"{options}input_size must be two multiples of 32 px, got {list(input_size)}"
+        )
+    return {"_target_": "kdpose.codecs.heatmap.Heatmap", "input_size": list(input_size)}
 
 
 def _project(weights: Mapping[str, Tensor]) -> str:

@@ -89,11 +89,15 @@ def load_net(
     described = recipe(file, where, options, skeleton, (width, height), label)
     net = build(described, where)
     assert isinstance(net, PoseNet)
-    named = {f"backbone.body.{n}": v for n, v in file.backbone.items()}
-    named |= {f"head.{n}": v for n, v in file.head.items()}
-    fit(net, named, f"{file}, {_facts(net)}", key, where)
+    fit(net, _named(file), f"{file}, {_facts(net)}", key, where)
     described = {"net": described, "dataset": {}, "experiment": Path(path).stem}
     return Loaded(net.eval(), {**described, "project": file.project})
+
+
+def _named(file: HRNetFile) -> dict[str, Tensor]:
+    """A foreign network's weights under our names."""
+    named = {f"backbone.body.{n}": v for n, v in file.backbone.items()}
+    return named | {f"head.{n}": v for n, v in file.head.items()}
 
 
 def _recognise(weights: dict[str, Tensor], where: str) -> HRNetFile:

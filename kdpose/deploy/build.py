@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kdpose.deploy.card import SUFFIX
 from kdpose.deploy.formats import save_onnx, save_openvino, save_pt2
 from kdpose.deploy.graph import export_program, to_onnx
-from kdpose.deploy.parity import LabelledCrops, Network, average_precision, run
+from kdpose.deploy.parity import Array, LabelledCrops, Network, average_precision, run
 from kdpose.deploy.quantize import OnnxQuantizer, OpenVinoQuantizer, group_order
 from kdpose.deploy.runner import open_model, openvino_core
 from kdpose.deploy.sensitivity import Cost, Quantized, Save, choose_int8
@@ -56,21 +56,24 @@ def in_integers(
     save, source = as_form(form, model)
     quantizer = OnnxQuantizer if form == "onnx" else OpenVinoQuantizer
     quantized = functools.lru_cache(maxsize=2)(quantizer(source, groups, calibration))
-    joints, scores = run(reference, scored)
-    whole = average_precision(scored, joints, scores)
+    before = run(reference, scored)
 
     def measure(chosen: tuple[str, ...]) -> Cost:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"int8{SUFFIX[form]}"
             save(quantized(chosen), path, {})
-            moved, moved_scores = run(open_model(str(path), threads)[1], scored)
-        lost = whole - average_precision(scored, moved, moved_scores)
-        return Cost(round(lost, 2), float(np.linalg.norm(moved - joints, axis=-1).mean()))
+            return _cost(before, run(open_model(str(path), threads)[1], scored), scored)
 
     order = group_order(groups.values())
     choice = choose_int8(measure, order, budget, always_table)
     final = quantized(choice.int8) if choice.int8 else source
     return Quantized(functools.partial(save, final), choice, order, measure)
+
+
+def _cost(before: tuple[Array, Array], after: tuple[Array, Array], scored: LabelledCrops) -> Cost:
+    """AP lost, in percent, and how far joints moved, in crop pixels."""
+    lost = average_precision(scored, *before) - average_precision(scored, *after)
+    return Cost(round(lost, 2), float(np.linalg.norm(after[0] - before[0], axis=-1).mean()))
 
 
 def as_form(form: str, model: Any) -> tuple[Callable[..., None], Any]:  # noqa: ANN401

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kdpose.checkpoints.load import KEY, load_net
 from kdpose.checkpoints.tensors import read_checkpoint
-from kdpose.display.tables import METRICS, caption, table_cells, table_header
+from kdpose.display.tables import METRICS, as_markdown, caption, table_cells, table_header
 from kdpose.evaluation.calibration import (
     calibrate,
     fit,
@@ -61,47 +61,57 @@ def model_card(
     ckpt: Path, published: Path, before: dict[str, Any], after: dict[str, Any], cfg: DictConfig
 ) -> str:
     """The card, in Markdown: every figure measured now or read from the run's own records."""
-    run = _record(ckpt.parent / "config.yaml") or {}
-    trained = _record(ckpt.parent / "metrics.json") or {}
+    described = load_net(published)
     shown = [metric for metric in METRICS if metric in after]
     rows = {"as published": after, "the checkpoint it was made of": before}
-    lines = [["", *table_header(shown)], ["---"] + ["---:"] * len(table_header(shown))]
+    lines = [["", *table_header(shown)]]
     lines += [[label, *table_cells(row, shown)] for label, row in rows.items()]
-    described = load_net(published).description
-    training, version = trained.get("training", {}), code_version()
+    size = "x".join(map(str, after["input_size"]))
+    version = code_version()
     facts = {
         "File": f"`{published.name}`, {published.stat().st_size / 1e6:.2f} MB, half precision, "
         f"sha256 `{sha256(published)}`",
-        "Network": _network(described["net"]),
-        "Input": f"{'x'.join(map(str, after['input_size']))} pixels (width x height)",
-        "Joints": ", ".join(load_net(published).net.skeleton.joints),
-        "Trained on": f"{described['dataset'].get('name')}, experiment "
-        f"`{described.get('experiment')}`, seed {described.get('seed')}, "
-        f"{(run.get('trainer') or {}).get('max_epochs')} epochs in its last stage",
-        "Trained by": f"`{cfg.command or training.get('command') or 'not recorded'}`",
-        "Code that trained it": f"kdpose {trained['version']}, commit {trained['commit']}"
-        + (" and changes to it" if trained.get("dirty") else "")
-        if trained
-        else "not recorded",
+        "Network": _network(described.description["net"]),
+        "Input": f"{size} pixels (width x height)",
+        "Joints": ", ".join(described.net.skeleton.joints),
+        **_training(ckpt, described.description, cfg.command),
         "Teacher": _teacher(ckpt),
         "Made by": f"`{shlex.join(['kdpose', 'publish', *sys.argv[1:]])}`, kdpose "
         f"{version['version']}, commit {version['commit']}",
-        "Scores": _scores(described["net"]),
+        "Scores": _scores(described.description["net"]),
         "Terms": str(cfg.terms),
         "Limits": str(cfg.limits),
     }
     return "\n".join(
         [
-            f"# {described.get('experiment')}",
+            f"# {described.description.get('experiment')}",
             "",
             *(f"- **{name}**: {fact}" for name, fact in facts.items()),
             "",
             caption(after),
             "",
-            *("| " + " | ".join(line) + " |" for line in lines),
+            as_markdown(lines),
             "",
         ]
     )
+
+
+def _training(ckpt: Path, described: dict[str, Any], command: str | None) -> dict[str, str]:
+    """What the run left on record of the training."""
+    run = _record(ckpt.parent / "config.yaml") or {}
+    trained = _record(ckpt.parent / "metrics.json") or {}
+    code = "not recorded"
+    if trained:
+        code = f"kdpose {trained['version']}, commit {trained['commit']}"
+        code += " and changes to it" if trained.get("dirty") else ""
+    said = command or trained.get("training", {}).get("command") or "not recorded"
+    return {
+        "Trained on": f"{described['dataset'].get('name')}, experiment "
+        f"`{described.get('experiment')}`, seed {described.get('seed')}, "
+        f"{(run.get('trainer') or {}).get('max_epochs')} epochs in its last stage",
+        "Trained by": f"`{said}`",
+        "Code that trained it": code,
+    }
 
 
 def _network(net: dict[str, Any]) -> str:

@@ -1,5 +1,7 @@
-"""Tables of AP and cost, and the caption that states what was measured."""
+"""Tables as Markdown, CSV and on the console, and the caption that states what was measured."""
 
+import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,25 @@ from rich.table import Table
 
 METRICS = ("AP", "AP50", "AP75", "AR", "APM", "APL", "AP_easy", "AP_medium", "AP_hard")
 _SHORT = {"AP_easy": "AP_E", "AP_medium": "AP_M", "AP_hard": "AP_H"}
+
+
+def as_markdown(cells: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table, without a newline at its end.
+
+    Args:
+        cells: by line, header first.
+        left: how many of the first columns are aligned to the left; the others are to the right.
+    """
+    rule = ["---" if column < left else "---:" for column in range(len(cells[0]))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (cells[0], rule, *cells[1:]))
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows with a header; a row leaves the columns empty that it does not have."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def metrics_table(title: str, rows: dict[str, dict[str, Any]]) -> Table:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from kdpose.metrics.people import BOX_TO_BODY
@@ -54,11 +54,7 @@ class CocoFile:
         if box is None and not len(known):
             raise ValueError(f"{image['file_name']}: a person has no box and no labelled joint")
         if box is None:
-            low, high = known.min(axis=0), known.max(axis=0)
-            reach = _MARGIN * (high - low).max() + 1
-            low = np.maximum(low - reach, 0)
-            high = np.minimum(high + reach, (image["width"], image["height"]))
-            box = [*low, *(high - low)]
+            box = _around(known, image)
         self.persons.append(
             {
                 "id": len(self.persons) + 1,
@@ -83,6 +79,15 @@ class CocoFile:
             "annotations": self.persons,
             "categories": [category(self.skeleton)],
         }
+
+
+def _around(joints: NDArray[np.float64], image: dict[str, Any]) -> list[float]:
+    """A box ``x, y, width, height`` around labelled joints ``(n, 2)``, inside the image."""
+    low, high = joints.min(axis=0), joints.max(axis=0)
+    reach = _MARGIN * (high - low).max() + 1
+    low = np.maximum(low - reach, 0)
+    high = np.minimum(high + reach, (image["width"], image["height"]))
+    return [*low, *(high - low)]
 
 
 def category(skeleton: Skeleton) -> dict[str, Any]:

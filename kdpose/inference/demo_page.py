@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -110,19 +111,26 @@ def build_page(demo: Demo, title: str) -> Any:  # noqa: ANN401
         table = gradio.Dataframe(label="scores per joint", headers=["joint"], interactive=False)
         inputs, outputs = [picture, detect, threshold], [drawn, table, download]
 
-        def answer(path: str | None, detect: bool, threshold: float) -> tuple[Any, Any, Any]:
-            try:
-                drawn, rows, result = demo.answer(path, detect, threshold)
-            except OSError as error:
-                raise gradio.Error(str(error)) from None
-            persons = len(rows[0]) - 1 if rows else 0
-            headers = ["joint", *(f"person {i + 1}" for i in range(persons))]
-            return drawn, gradio.Dataframe(rows, headers=headers), result
-
+        answer = _answering(demo, gradio)
         for control in (picture, detect, threshold):
             event = control.release if control is threshold else control.change
             event(answer, inputs, outputs)
     return page
+
+
+def _answering(demo: Demo, gradio: Any) -> Callable[..., tuple[Any, Any, Any]]:  # noqa: ANN401
+    """What the page's controls call."""
+
+    def answer(path: str | None, detect: bool, threshold: float) -> tuple[Any, Any, Any]:
+        try:
+            drawn, rows, result = demo.answer(path, detect, threshold)
+        except OSError as error:
+            raise gradio.Error(str(error)) from None
+        persons = len(rows[0]) - 1 if rows else 0
+        headers = ["joint", *(f"person {i + 1}" for i in range(persons))]
+        return drawn, gradio.Dataframe(rows, headers=headers), result
+
+    return answer
 
 
 def serve(cfg: DictConfig) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kdpose.inference.shards import Count, Predict, Shard, write
@@ -69,28 +69,47 @@ def write_on_ray(
     if own:
         _connect(ray, address)
     try:
-        has = ray.cluster_resources()
-        gpus = float(has.get("GPU", 0) > 0) if gpus is None else gpus
-        room = [has.get("CPU", 0) // cpus] if cpus else []
-        room += [has.get("GPU", 0) // gpus] if gpus else []
-        workers = int(min(room, default=1)) if workers is None else workers
-        if not 1 <= workers <= min(room, default=workers):
-            raise ValueError(
-                f"{workers} workers of {cpus:g} CPUs and {gpus:g} GPUs (from ray.workers, ray.cpus "
-                f"and ray.gpus) do not fit a cluster of {has.get('CPU', 0):g} CPUs and "
-                f"{has.get('GPU', 0):g} GPUs"
-            )
-        pool = ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2)
-        data = ray.data.from_items(list(shards), override_num_blocks=len(shards)).map(
-            _Writer, fn_constructor_args=(build,), compute=pool, num_cpus=cpus, num_gpus=gpus
-        )
-        for row in data.iter_rows():
+        written = _written(ray, shards, build, workers, cpus, gpus)
+        for row in written.iter_rows():
             yield Count(**row)
     except ray.exceptions.RayTaskError as error:
         raise _cause(error) from None
     finally:
         if own:
             ray.shutdown()
+
+
+def _written(
+    ray: Any,  # noqa: ANN401
+    shards: Sequence[Shard],
+    build: Callable[[], Predict],
+    workers: int | None,
+    cpus: float,
+    gpus: float | None,
+) -> Any:  # noqa: ANN401
+    """Ray's data set of the counts, made as it is read."""
+    workers, gpus = _room(ray.cluster_resources(), workers, cpus, gpus)
+    pool = ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2)
+    return ray.data.from_items(list(shards), override_num_blocks=len(shards)).map(
+        _Writer, fn_constructor_args=(build,), compute=pool, num_cpus=cpus, num_gpus=gpus
+    )
+
+
+def _room(
+    has: Mapping[str, float], workers: int | None, cpus: float, gpus: float | None
+) -> tuple[int, float]:
+    """How many workers a cluster of such resources runs, and the GPUs of each."""
+    gpus = float(has.get("GPU", 0) > 0) if gpus is None else gpus
+    room = [has.get("CPU", 0) // cpus] if cpus else []
+    room += [has.get("GPU", 0) // gpus] if gpus else []
+    workers = int(min(room, default=1)) if workers is None else workers
+    if not 1 <= workers <= min(room, default=workers):
+        raise ValueError(
+            f"{workers} workers of {cpus:g} CPUs and {gpus:g} GPUs (from ray.workers, ray.cpus "
+            f"and ray.gpus) do not fit a cluster of {has.get('CPU', 0):g} CPUs and "
+            f"{has.get('GPU', 0):g} GPUs"
+        )
+    return workers, gpus
 
 
 def _connect(ray: Any, address: str | None) -> None:  # noqa: ANN401

@@ -34,14 +34,8 @@ def refined_l1(
     Raises:
         ValueError: there is no such block, or shapes do not fit.
     """
-    if not 0 <= block < len(refined):
-        raise ValueError(f"block must be 0 to {len(refined) - 1}, got {block}")
-    pose = refined[block]
-    if pose.shape != target_pose.shape or pose.shape[:-1] != joint_mask.shape:
-        raise ValueError(
-            "poses must share a shape (B, K, 2) and joint_mask be (B, K), got "
-            f"{tuple(pose.shape)}, {tuple(target_pose.shape)}, {tuple(joint_mask.shape)}"
-        )
+    pose = _block(refined, block)
+    _check_shapes(pose, target_pose, joint_mask)
     precise = torch.promote_types(pose.dtype, torch.float32)
     mask = joint_mask.to(precise)
     error = (pose.to(precise) - target_pose.to(precise)).abs()
@@ -49,3 +43,17 @@ def refined_l1(
     scaled = (error[..., 0] / width + error[..., 1] / height) * 2
     counted = mask.sum() if count is None else count
     return (scaled * mask).sum() / (2 * counted).clamp(min=1)
+
+
+def _block(refined: Sequence[Tensor], block: int) -> Tensor:
+    if not 0 <= block < len(refined):
+        raise ValueError(f"block must be 0 to {len(refined) - 1}, got {block}")
+    return refined[block]
+
+
+def _check_shapes(pose: Tensor, target_pose: Tensor, joint_mask: Tensor) -> None:
+    if pose.shape != target_pose.shape or pose.shape[:-1] != joint_mask.shape:
+        raise ValueError(
+            "poses must share a shape (B, K, 2) and joint_mask be (B, K), got "
+            f"{tuple(pose.shape)}, {tuple(target_pose.shape)}, {tuple(joint_mask.shape)}"
+        )

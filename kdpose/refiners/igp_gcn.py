@@ -105,6 +105,18 @@ class _ResGCNBlock(nn.Module):
         return nodes * (1 + self.attention(nodes.mean(dim=1))[..., None])
 
 
+def _check_maps(channels: Sequence[int], strides: Sequence[int], sizes: Sequence[int]) -> None:
+    missing = [s for s in _STRIDES if s not in strides]
+    if missing or len(strides) != len(channels):
+        raise ValueError(
+            f"the features must have one map each of strides 16, 8 and 4, got strides "
+            f"{list(strides)} with channels {list(channels)}"
+        )
+    if any(size % 4 for size in sizes):
+        hidden, *widths = sizes
+        raise ValueError(f"hidden and widths must be multiples of 4, got {hidden}, {tuple(widths)}")
+
+
 class IGPGCN(nn.Module):
     """Image-Guided Progressive GCN (paper section III-B1; OPEC-Net rescaled to HRNet's maps).
 
@@ -144,14 +156,7 @@ class IGPGCN(nn.Module):
         with_score: bool = True,
     ) -> None:
         super().__init__()
-        missing = [s for s in _STRIDES if s not in strides]
-        if missing or len(strides) != len(channels):
-            raise ValueError(
-                f"the features must have one map each of strides 16, 8 and 4, got strides "
-                f"{list(strides)} with channels {list(channels)}"
-            )
-        if any(width % 4 for width in (hidden, *widths)):
-            raise ValueError(f"hidden and widths must be multiples of 4, got {hidden}, {widths}")
+        _check_maps(channels, strides, (hidden, *widths))
         self.levels = tuple(list(strides).index(s) for s in _STRIDES)
         self.residual, self.with_score = residual, with_score
         half_size = torch.tensor(list(input_size), dtype=torch.float32) / 2

@@ -3,7 +3,6 @@
 Files are used because jobs may run in other processes or on other machines.
 """
 
-import csv
 import json
 import sys
 import time
@@ -19,6 +18,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from kdpose.cli import console
+from kdpose.display.tables import as_markdown, write_csv
 from kdpose.sweeps.locks import locked
 
 
@@ -111,16 +111,9 @@ def write_table(sweep: Path) -> None:
         for job in jobs
     ]
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    with (sweep / "jobs.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, keys)
-        writer.writeheader()
-        writer.writerows(rows)
-    lines = [
-        keys,
-        ["---"] * len(keys),
-        *([_cell(row.get(key), key) for key in keys] for row in rows),
-    ]
-    (sweep / "jobs.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    write_csv(sweep / "jobs.csv", rows)
+    lines = [keys, *([_cell(row.get(key), key) for key in keys] for row in rows)]
+    (sweep / "jobs.md").write_text(as_markdown(lines, left=len(keys)) + "\n")
     _draw(jobs, sweep / "jobs.png")
     counts = ", ".join(f"{n} {state}" for state, n in Counter(row["state"] for row in rows).items())
     console.print(f"jobs: {counts}; table and figure in {sweep.absolute()}", soft_wrap=True)

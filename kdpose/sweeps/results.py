@@ -1,6 +1,5 @@
 """The results of a search: a table, figures and the best values."""
 
-import csv
 import json
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,6 +15,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from kdpose.display.tables import as_markdown, write_csv
 from kdpose.sweeps.space import as_overrides
 from kdpose.sweeps.study import SharedStudy
 from kdpose.training.run_folder import config_hash
@@ -37,10 +37,7 @@ def write_results(shared: SharedStudy, metric: str, given: Sequence[str]) -> Fro
     trials = shared.trials()
     best = _best(shared.study, trials)
     rows = [_row(shared, metric, trial) for trial in trials]
-    with (shared.folder / "trials.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(shared.folder / "trials.csv", rows)
     (shared.folder / "trials.md").write_text(_markdown(rows, metric))
     if best is None:
         return None
@@ -83,9 +80,8 @@ def _markdown(rows: Sequence[dict[str, Any]], metric: str) -> str:
     rows = sorted(rows, key=lambda row: (row["state"] != "complete", -(row[metric] or 0.0)))
     keys = list(dict.fromkeys(key for row in rows for key in row))
     keys = [key for key in keys if any(row.get(key) not in (None, "") for row in rows)]
-    lines = [keys, ["---:"] * len(keys)]
-    lines += [[_cell(row.get(key), percent=key == metric) for key in keys] for row in rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    lines = [[_cell(row.get(key), percent=key == metric) for key in keys] for row in rows]
+    return as_markdown([keys, *lines], left=0) + "\n"
 
 
 def _cell(value: Any, percent: bool) -> str:  # noqa: ANN401

@@ -1,6 +1,5 @@
 """Teacher, student and refiner in one command, each stage an experiment of its own."""
 
-import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,15 @@ from kdpose.cli import console
 from kdpose.data.annotations import load_persons
 from kdpose.data.dataset import PoseDataset, spread
 from kdpose.display.drawing import labelled, pose_grid
-from kdpose.display.tables import METRICS, caption, metrics_table, table_cells, table_header
+from kdpose.display.tables import (
+    METRICS,
+    as_markdown,
+    caption,
+    metrics_table,
+    table_cells,
+    table_header,
+    write_csv,
+)
 from kdpose.evaluation.cost import complexity
 from kdpose.evaluation.evaluate import evaluate_net
 from kdpose.runtime.moved import renamed
@@ -127,16 +134,14 @@ def _write_table(run_dir: Path, name: str, rows: dict[str, dict[str, Any]]) -> N
     (run_dir / "table.json").write_text(json.dumps(rows, indent=2, default=list))
     title = f"{name}: {caption(next(reversed(rows.values())))}"
     console.print(metrics_table(title, rows))
-    header = ["model", *table_header(shown)]
-    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    lines = [["model", *table_header(shown)]]
     lines += [[label, *table_cells(row, shown)] for label, row in rows.items()]
-    markdown = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    (run_dir / "table.md").write_text(f"{title}\n\n{markdown}\n")
-    with (run_dir / "table.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["model", *shown, "params", "gmacs", "ckpt"])
-        for label, row in rows.items():
-            writer.writerow([label, *(row.get(k) for k in (*shown, "params", "gmacs", "ckpt"))])
+    (run_dir / "table.md").write_text(f"{title}\n\n{as_markdown(lines)}\n")
+    keys = (*shown, "params", "gmacs", "ckpt")
+    write_csv(
+        run_dir / "table.csv",
+        [{"model": label, **{k: row.get(k) for k in keys}} for label, row in rows.items()],
+    )
 
 
 @torch.inference_mode()

@@ -30,6 +30,7 @@ _FREE = (
     "module.fold_teacher",
     "optimizer.fused",
     "teacher.check",
+    "teacher.folder",
     "teacher.force",
     "trainer.accelerator",
     "trainer.devices",
@@ -68,12 +69,7 @@ def open_run(cfg: DictConfig) -> tuple[Path, str | None]:
     if rank() > 0:
         return run_dir, _continued(cfg, last, saved)
     if cfg.resume == "auto" and last.is_file() and saved.is_file():
-        changed = changes(OmegaConf.load(saved), cfg)
-        if changed:
-            raise ValueError(
-                f"{run_dir.absolute()} was trained with other settings: {'; '.join(changed[:6])}. "
-                "Use resume=false to start again (the old run is moved aside) or another name=NAME"
-            )
+        _check_unchanged(run_dir, saved, cfg)
         checkpoint = str(last)
     elif cfg.resume not in (False, None, "auto"):
         if not Path(cfg.resume).is_file():
@@ -87,6 +83,15 @@ def open_run(cfg: DictConfig) -> tuple[Path, str | None]:
     OmegaConf.save(cfg, saved, resolve=True)
     _log_to(run_dir / "train.log")
     return run_dir, checkpoint
+
+
+def _check_unchanged(run_dir: Path, saved: Path, cfg: DictConfig) -> None:
+    changed = changes(OmegaConf.load(saved), cfg)
+    if changed:
+        raise ValueError(
+            f"{run_dir.absolute()} was trained with other settings: {'; '.join(changed[:6])}. "
+            "Use resume=false to start again (the old run is moved aside) or another name=NAME"
+        )
 
 
 def _continued(cfg: DictConfig, last: Path, saved: Path) -> str | None:
@@ -123,6 +128,7 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401
 def changes(before: Any, after: Any, but: tuple[str, ...] = ()) -> list[str]:  # noqa: ANN401
     """Keys whose values differ, as ``key: old -> new``; a moved class is not a difference.
 
+    Nor is a key that only one of them has, and has switched off: kdpose gains and loses options.
     A refiner's network is its student's, so there the configured one counts for nothing.
 
     Args:
@@ -136,8 +142,13 @@ def changes(before: Any, after: Any, but: tuple[str, ...] = ()) -> list[str]:  #
     return [
         f"{key} {old.get(key)} -> {new.get(key)}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not key.startswith((*_FREE, *but))
+        if _differ(old.get(key), new.get(key), key in old and key in new)
+        and not key.startswith((*_FREE, *but))
     ]
+
+
+def _differ(old: Any, new: Any, both: bool) -> bool:  # noqa: ANN401
+    return bool(old != new) and (both or not (old in (None, False) and new in (None, False)))
 
 
 def config_hash(cfg: Any) -> str:  # noqa: ANN401

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from kdpose.checkpoints.guest_net import GuestNet
 from kdpose.checkpoints.load import load_made_by_run, load_net
 from kdpose.checkpoints.pretrained import build_backbone
 from kdpose.checkpoints.tensors import start_from
@@ -30,6 +31,7 @@ from kdpose.skeletons.skeleton import Skeleton
 from kdpose.training import dashboards
 from kdpose.training.asked_teacher import AskedTeacher
 from kdpose.training.callbacks import EpochLines
+from kdpose.training.pose_module import PoseModule
 from kdpose.training.preflight import check_data
 from kdpose.training.run_folder import finished, open_run
 from kdpose.training.teacher_check import (
@@ -115,7 +117,34 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
         console.print(f"{cfg.name}: finished already in {run_dir} (resume=auto)")
         return dict(json.loads((run_dir / "metrics.json").read_text()))
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    data = instantiate(cfg.data, _partial_=True, _convert_="all")
+    module, data, asked = _built(cfg)
+    loggers = list(instantiate(cfg.logger, _convert_="all").values())
+    timer = Timer(verbose=False)  # its state is in last.ckpt: a resumed run counts all of it
+    trainer = _trainer(cfg, loggers, [*callbacks, EpochLines(), timer])
+    _check_devices(cfg, trainer, data)
+    check = None
+    if rank() == 0:
+        if cfg.doctor:
+            data.prepare_data()
+            check_data(cfg, module.net.skeleton)
+        check = check_teacher(cfg, module, data, run_dir, asked)
+    metrics: dict[str, Any] = {}
+    with dashboards.closing(loggers):
+        made_from = dashboards.begin(loggers, cfg, lambda: _cost(module.net), _sources(cfg))
+        console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        if trainer.is_global_zero:
+            metrics = report(cfg, run_dir, _training(cfg, trainer, timer))
+            dashboards.end(loggers, cfg.name, metrics, made_from)
+    if check is not None:
+        check.after(run_dir / "predictions.json")
+    return trainer.strategy.broadcast(metrics)
+
+
+def _built(
+    cfg: DictConfig,
+) -> tuple[PoseModule, CocoKeypointDataModule, PoseNet | GuestNet | None]:
+    """What is trained, on which data, and the network whose stored answers teach, if any."""
     skeleton = instantiate(cfg.dataset.skeleton, _convert_="all")
     net, recipe = build_net(cfg, skeleton)
     teacher = build_teacher(cfg)
@@ -129,40 +158,20 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
     if isinstance(teacher, AskedTeacher):
         teacher.check_losses(losses)
         teacher = _answered(cfg, teacher, skeleton)
-    stored = teacher if isinstance(teacher, StoredTeacher) else None
     module = instantiate(cfg.module, _partial_=True, _convert_="all")(
         net=net,
         teacher=teacher,
         losses=losses,
         description=describe(cfg, recipe),
     )
-    datamodule = data(
+    stored = teacher if isinstance(teacher, StoredTeacher) else None
+    data = instantiate(cfg.data, _partial_=True, _convert_="all")(
         skeleton=skeleton,
         input_size=net.codec.input_size,
         teacher_size=teacher.codec.input_size if isinstance(teacher, PoseNet) else None,
         **({} if stored is None else {"taught": stored.skeleton, "answers": stored.files}),
     )
-    loggers = list(instantiate(cfg.logger, _convert_="all").values())
-    timer = Timer(verbose=False)  # its state is in last.ckpt: a resumed run counts all of it
-    trainer = _trainer(cfg, loggers, [*callbacks, EpochLines(), timer])
-    _check_devices(cfg, trainer, datamodule)
-    check = None
-    if rank() == 0:
-        if cfg.doctor:
-            datamodule.prepare_data()
-            check_data(cfg, skeleton)
-        check = check_teacher(cfg, module, datamodule, run_dir, asked)
-    metrics: dict[str, Any] = {}
-    with dashboards.closing(loggers):
-        made_from = dashboards.begin(loggers, cfg, lambda: _cost(net), _sources(cfg))
-        console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
-        trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
-        if trainer.is_global_zero:
-            metrics = report(cfg, run_dir, _training(cfg, trainer, timer))
-            dashboards.end(loggers, cfg.name, metrics, made_from)
-    if check is not None:
-        check.after(run_dir / "predictions.json")
-    return trainer.strategy.broadcast(metrics)
+    return module, data, asked
 
 
 def _answered(cfg: DictConfig, teacher: AskedTeacher, skeleton: Skeleton) -> StoredTeacher:

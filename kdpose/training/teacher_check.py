@@ -212,6 +212,16 @@ def check_teacher(
     data.prepare_data()
     data.setup("fit")
     split = SharedSplit(data, bridge, cfg.module.flip_test, options.check_persons)
+    identity = _identity(cfg, net)
+    name = net.where if isinstance(net, GuestNet) else identity.get("ckpt", "")
+    check = TeacherCheck(split, name, options.force, inference_device(cfg))
+    student = module.net.student if isinstance(module.net, RefinedPoseNet) else None
+    check.before(net, run_dir / "teacher.json", identity, student)
+    return check
+
+
+def _identity(cfg: DictConfig, net: PoseNet | GuestNet) -> dict[str, Any]:
+    """What tells one measurement from another: how the nets are loaded, and their files."""
     identity: dict[str, Any] = {"teacher": _loader(cfg.teacher)}
     files = {"ckpt": cfg.teacher.get("ckpt"), "stage1_ckpt": cfg.stage1_ckpt}
     for key, path in files.items():
@@ -220,11 +230,7 @@ def check_teacher(
             identity |= {key: str(file), f"{key}_sha256": sha256(file)}
     if isinstance(net, GuestNet):
         identity["fingerprint"] = net.fingerprint()
-    name = net.where if isinstance(net, GuestNet) else identity.get("ckpt", "")
-    check = TeacherCheck(split, name, options.force, inference_device(cfg))
-    student = module.net.student if isinstance(module.net, RefinedPoseNet) else None
-    check.before(net, run_dir / "teacher.json", identity, student)
-    return check
+    return identity
 
 
 def _loader(teacher: DictConfig) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 
 from kdpose.cli import console
+from kdpose.display.tables import as_markdown, write_csv
 from kdpose.reports.ablation import figures, tables
 from kdpose.reports.ablation.collect import Run, by_row, collect_runs
 from kdpose.reports.ablation.measure import Measured, Split, measure, read_split
@@ -47,7 +48,7 @@ def write_report(cfg: DictConfig) -> list[Row]:
     out.mkdir(parents=True, exist_ok=True)
     figures.draw_chart(rows, cfg.confidence, out / "report.png")
     caption = _compare(cfg, runs, measured, split, out) if cfg.compare else None
-    (out / "report.csv").write_text(tables.as_csv(rows))
+    write_csv(out / "report.csv", tables.in_full(rows))
     (out / "report.md").write_text(_markdown(cfg, rows, split, caption))
     shown = tables.narrow(tables.main_table(rows, cfg.confidence))
     console.print(tables.as_console(_title(split, rows), shown))
@@ -95,23 +96,8 @@ def _title(split: Split, rows: list[Row]) -> str:
 def _markdown(cfg: DictConfig, rows: list[Row], split: Split, caption: str | None) -> str:
     """The whole report; parts without anything to say are left out."""
     runs = [run for row in rows for run in row.runs]
-    pck = next((row.pck_persons for row in rows if row.pck_persons), None)
-    notes = [
-        "AP in percent, mean ± sample standard deviation over seeds.",
-        f"The gain is over {cfg.baseline}, seed by seed on the same images and then averaged; its "
-        f"{100 * cfg.confidence:g} % interval is a paired bootstrap over images "
-        f"({cfg.resamples} samples) and does not cover the choice of seeds.",
-        "The paper's columns are its Table IV, on CrowdPose's test set: on other data, or at "
-        "another scale, compare gains, not levels. Its AP, measured on a detector's boxes, stands "
-        "only beside rows that were measured on such.",
-    ]
-    if pck:
-        notes.append(
-            f"PCK@0.2: share of the labelled joints of {pck} persons found within a fifth of the "
-            "torso, left shoulder to right hip."
-        )
     parts = [
-        (_title(split, rows), tables.main_table(rows, cfg.confidence), " ".join(notes)),
+        (_title(split, rows), tables.main_table(rows, cfg.confidence), _notes(cfg, rows)),
         (
             "Cost",
             tables.cost_table(rows),
@@ -138,11 +124,29 @@ def _markdown(cfg: DictConfig, rows: list[Row], split: Split, caption: str | Non
         ("Lineage", tables.lineage_table(runs), "SHA-256 of configuration and annotations."),
     ]
     text = [
-        f"## {title}\n\n{tables.as_markdown(cells)}\n\n{note}\n"
-        for title, cells, note in parts
-        if cells
+        f"## {title}\n\n{as_markdown(cells)}\n\n{note}\n" for title, cells, note in parts if cells
     ]
     text.insert(1, "![Gains, joints and gradients](report.png)\n")
     if caption:
         text.insert(2, f"![Poses of two runs](comparison.png)\n\n{caption}\n")
     return "# Report\n\n" + "\n".join(text)
+
+
+def _notes(cfg: DictConfig, rows: list[Row]) -> str:
+    """What a reader must know of the main table."""
+    notes = [
+        "AP in percent, mean ± sample standard deviation over seeds.",
+        f"The gain is over {cfg.baseline}, seed by seed on the same images and then averaged; its "
+        f"{100 * cfg.confidence:g} % interval is a paired bootstrap over images "
+        f"({cfg.resamples} samples) and does not cover the choice of seeds.",
+        "The paper's columns are its Table IV, on CrowdPose's test set: on other data, or at "
+        "another scale, compare gains, not levels. Its AP, measured on a detector's boxes, stands "
+        "only beside rows that were measured on such.",
+    ]
+    pck = next((row.pck_persons for row in rows if row.pck_persons), None)
+    if pck:
+        notes.append(
+            f"PCK@0.2: share of the labelled joints of {pck} persons found within a fifth of the "
+            "torso, left shoulder to right hip."
+        )
+    return " ".join(notes)

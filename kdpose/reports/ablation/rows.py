@@ -17,6 +17,7 @@ from kdpose.runtime.recipes import replacement
 
 FIGURES = ("AP", "AP50", "AP75", "AR", "APM", "APL", "AP_easy", "AP_medium", "AP_hard")
 _CHOICES = ("+experiment=", "dataset=", "pipeline=", "+scale=", "name=")
+_Figures = dict[int, tuple[float | None, NDArray[np.float64]]]
 Shares = dict[str, dict[int, float]]
 
 
@@ -117,43 +118,37 @@ def make_rows(
     """
     if baseline not in runs:
         raise ValueError(f"baseline must be one of {list(runs)}, got {baseline}")
-    images = len(measured[baseline][0].matches.persons)
-    draws = draw_images(images, resamples, seed)
-    samples = {
-        label: {
-            run.seed: resampled_ap(one.matches, draws)
-            for run, one in zip(members, measured[label], strict=True)
-        }
-        for label, members in runs.items()
+    draws = draw_images(len(measured[baseline][0].matches.persons), resamples, seed)
+    figures = {
+        label: _over_seeds(members, measured[label], draws) for label, members in runs.items()
     }
-    aps = {label: {run.seed: run.metrics["AP"] for run in runs[label]} for label in runs}
-    rows = []
-    for label, members in runs.items():
-        difference = None
-        if label != baseline:
-            difference = _difference(
-                aps[label], aps[baseline], samples[label], samples[baseline], confidence
-            )
-        rows.append(_row(label, members, measured[label], difference, paper.get(label, {})))
-    return rows
-
-
-def _difference(
-    ours: Mapping[int, float | None],
-    theirs: Mapping[int, float | None],
-    our_samples: Mapping[int, NDArray[np.float64]],
-    their_samples: Mapping[int, NDArray[np.float64]],
-    confidence: float,
-) -> Difference | None:
-    """Seed by seed on the same images, then averaged: what both share cancels out."""
-    pairs = [
-        (a, b, s) for s, a in ours.items() if (b := theirs.get(s)) is not None and a is not None
+    base = figures.pop(baseline)
+    gains = {label: _difference(ours, base, confidence) for label, ours in figures.items()}
+    return [
+        _row(label, members, measured[label], gains.get(label), paper.get(label, {}))
+        for label, members in runs.items()
     ]
-    if not pairs:
+
+
+def _over_seeds(
+    runs: Sequence[Run], measured: Sequence[Measured], draws: NDArray[np.int64]
+) -> _Figures:
+    """AP by seed, and that of each draw of the images."""
+    return {
+        run.seed: (run.metrics["AP"], resampled_ap(one.matches, draws))
+        for run, one in zip(runs, measured, strict=True)
+    }
+
+
+def _difference(ours: _Figures, theirs: _Figures, confidence: float) -> Difference | None:
+    """Seed by seed on the same images, then averaged: what both share cancels out."""
+    pairs = [(ours[s][0], theirs[s][0], s) for s in ours if s in theirs]
+    known = [(a - b, s) for a, b, s in pairs if a is not None and b is not None]
+    if not known:
         return None
-    sampled = np.mean([our_samples[s] - their_samples[s] for _, _, s in pairs], axis=0)
+    sampled = np.mean([ours[s][1] - theirs[s][1] for _, s in known], axis=0)
     low, high = interval(sampled, confidence)
-    return Difference(float(np.mean([a - b for a, b, _ in pairs])), low, high, len(pairs))
+    return Difference(float(np.mean([gain for gain, _ in known])), low, high, len(known))
 
 
 def _row(

@@ -1,8 +1,6 @@
 """The report as text: Markdown, CSV and the console."""
 
-import csv
 from collections.abc import Sequence
-from io import StringIO
 from typing import Any
 
 from rich import box
@@ -116,12 +114,6 @@ def lineage_table(runs: Sequence[Run]) -> Cells:
     return [header] + [["" if x[k] is None else str(x[k]) for k in header] for x in lines]
 
 
-def as_markdown(cells: Cells) -> str:
-    """A Markdown table, first column to the left and the others to the right."""
-    rule = ["---", *["---:"] * (len(cells[0]) - 1)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (cells[0], rule, *cells[1:]))
-
-
 def as_console(title: str, cells: Cells) -> Table:
     """A table for the terminal."""
     table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
@@ -135,7 +127,7 @@ def as_console(title: str, cells: Cells) -> Table:
     return table
 
 
-def as_csv(rows: Sequence[Row]) -> str:
+def in_full(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """A line per row, unrounded fractions; the paper's figures in percent, as it prints them."""
     lines: list[dict[str, Any]] = []
     for row in rows:
@@ -159,8 +151,4 @@ def as_csv(rows: Sequence[Row]) -> str:
                 **{f"paper_{k}_percent": row.paper_levels.get(k) for k in ("AP", "AP50", "AP75")},
             }
         )
-    text = StringIO()
-    writer = csv.DictWriter(text, list(lines[0]))
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
+    return lines
