@@ -97,3 +97,13 @@ def test_what_replaces_an_experiment(name, words):
 def test_a_run_is_made_by_its_recipe():
     assert words_for("my_cats_stage2") == "+experiment=stage2 dataset=my_cats"
     assert words_for("run") is None
+
+
+def test_an_option_that_came_later_and_is_off_is_no_change():
+    before = OmegaConf.create({"teacher": {"ckpt": "t.ckpt"}})
+    after = OmegaConf.create({"teacher": {"ckpt": "t.ckpt", "cache": False, "folder": "answers"}})
+    assert changes(before, after) == []
+    after.teacher.cache = True
+    assert changes(before, after) == ["teacher.cache None -> True"]
+    before.teacher.cache = False
+    assert changes(before, after) == ["teacher.cache False -> True"]
