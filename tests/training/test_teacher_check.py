@@ -2,27 +2,23 @@
 
 import json
 import logging
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from kdpose.cli import CONF
 from kdpose.data.datamodule import CocoKeypointDataModule
 from kdpose.data.dataset import collate
 from kdpose.evaluation.shared_joints import SharedSplit
 from kdpose.losses.simcc_kl import simcc_kl
-from kdpose.pose_net import RefinedPoseNet
-from kdpose.refiners.igp_gcn import IGPGCN
 from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.training.stage import train
-from kdpose.training.teacher_check import TeacherCheck, start_from_teacher
+from kdpose.training.teacher_check import TeacherCheck
 
 # CrowdPose's body under other names, in another order, without head and neck
 BODY = Skeleton(
@@ -279,47 +275,3 @@ def test_no_check_where_none_is_wanted(crowd, tmp_path):
     # nor where no term asks the teacher
     run(crowd, tmp_path, "stage1", given, "loss=[simcc_kl]", "name=alone")
     assert not (tmp_path / "alone" / "teacher.json").exists()
-
-
-def asks(inherit):
-    return OmegaConf.create({"teacher": {"inherit": inherit}})
-
-
-def test_a_student_starts_with_what_its_teacher_has_of_its_shape(caplog):
-    teacher = build(CROWDPOSE)
-    narrow = recipe(CROWDPOSE)
-    narrow["backbone"]["model_args"]["channels"] = [16, 24, 32, 40]
-    torch.manual_seed(2)
-    student = instantiate(narrow, _convert_="all")
-    before = {name: value.clone() for name, value in student.state_dict().items()}
-    start_from_teacher(asks(False), student, teacher)
-    assert all(value.equal(before[name]) for name, value in student.state_dict().items())
-    with caplog.at_level(logging.INFO, "kdpose.checkpoints.tensors"):
-        start_from_teacher(asks(True), student, teacher)
-    for name, value in student.state_dict().items():
-        own = value.shape != teacher.state_dict()[name].shape
-        assert own == ("layer4" in name or "inner_blocks.3.0" in name) or value.ndim == 0
-        assert value.equal(before[name] if own else teacher.state_dict()[name])
-    value = next(student.parameters())
-    assert value.data_ptr() != next(teacher.parameters()).data_ptr()  # a copy, which is trained
-    assert "teacher.inherit: " in caplog.text
-
-
-def test_a_student_of_other_joints_inherits_the_backbone_alone():
-    teacher, student = build(COCO), build(CROWDPOSE)
-    torch.nn.init.zeros_(student.head.mlp_head_x.weight)
-    start_from_teacher(asks(True), student, teacher)
-    assert not student.head.mlp_head_x.weight.any()
-    ours, its = student.backbone.state_dict(), teacher.backbone.state_dict()
-    assert all(ours[name].equal(its[name]) for name in its)
-
-
-def test_what_cannot_be_inherited(good):
-    refined = RefinedPoseNet(build(CROWDPOSE), partial(IGPGCN, hidden=8, widths=(8, 8, 8)))
-    with pytest.raises(ValueError, match="stage 2's student is stage1_ckpt's, and frozen"):
-        start_from_teacher(asks(True), refined, build(CROWDPOSE))
-    other = recipe(CROWDPOSE)
-    other["backbone"] = {"_target_": "kdpose.backbones.hrnet.HRNet", "name": "hrnet_w18_small"}
-    other["skeleton"]["values"] = BODY.to_dict()
-    with pytest.raises(ValueError, match=r"teacher.inherit: none of the network's \d+ tensors"):
-        start_from_teacher(asks(True), instantiate(other, _convert_="all"), build(CROWDPOSE))
