@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from torchvision.utils import draw_bounding_boxes, make_grid
@@ -25,7 +25,7 @@ def draw_poses(
     threshold: float = 0.0,
     colors: Sequence[str] = PERSON_COLORS,
 ) -> Tensor:
-    """Draw one skeleton per person, each in its own colour.
+    """Draw one skeleton per person, each in its own colour: left limbs lighter, right ones darker.
 
     Line widths scale with the size of the person, so that small persons stay visible.
 
@@ -42,19 +42,30 @@ def draw_poses(
     """
     canvas = to_pil_image(image.cpu())
     pen = ImageDraw.Draw(canvas)
+    sides = [0] * len(skeleton)  # of the joints: 0 the middle, 1 left, 2 right
+    for left, right in skeleton.sides:
+        sides[left], sides[right] = 1, 2
     for index, (pose, score) in enumerate(zip(joints, scores, strict=True)):
-        color = colors[index % len(colors)]
+        shades = _shades(colors[index % len(colors)])
         seen = (score >= threshold).tolist()
         points = [(float(x), float(y)) for x, y in pose.tolist()]
         width, reach = _pen_size(pose[score >= threshold], image.shape[-2:])
         for a, b in skeleton.limbs:
             if seen[a] and seen[b]:
-                pen.line((points[a], points[b]), fill=color, width=width)
+                shade = shades[sides[a] if sides[a] == sides[b] else 0]
+                pen.line((points[a], points[b]), fill=shade, width=width)
         for k, (x, y) in enumerate(points):
             if seen[k]:
-                pen.ellipse((x - reach, y - reach, x + reach, y + reach), fill=color)
+                pen.ellipse((x - reach, y - reach, x + reach, y + reach), fill=shades[sides[k]])
     drawn: Tensor = pil_to_tensor(canvas)
     return drawn
+
+
+def _shades(color: str) -> tuple[tuple[int, ...], ...]:
+    """The colour of a person's middle, and its tint and shade for left and right."""
+    own = ImageColor.getrgb(color)
+    tint = tuple(round(255 - 0.5 * (255 - value)) for value in own)
+    return own, tint, tuple(round(0.6 * value) for value in own)
 
 
 def _pen_size(pose: Tensor, size: Sequence[int]) -> tuple[int, int]:

@@ -42,12 +42,12 @@ class Curve(NamedTuple):
     Attributes:
         score: ``(B,)`` mean score.
         share: ``(B,)`` share of the joints within reach.
-        count: ``(B,)`` joints.
+        joints: ``(B,)`` how many.
     """
 
     score: NDArray[np.float64]
     share: NDArray[np.float64]
-    count: NDArray[np.int64]
+    joints: NDArray[np.int64]
 
 
 def scored_joints(
@@ -143,7 +143,7 @@ def save_curve(joints: ScoredJoints, path: Path) -> None:
     figure = Figure(figsize=(4.5, 4.2), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="as it should be")
-    axes.plot(found.score, found.share, marker="o", label=f"{found.count.sum()} joints")
+    axes.plot(found.score, found.share, marker="o", label=f"{found.joints.sum()} joints")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="score", ylabel="share of joints within OKS' reach")
     axes.set_aspect("equal")
     axes.legend(frameon=False)

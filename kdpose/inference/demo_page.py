@@ -100,7 +100,10 @@ def build_page(demo: Demo, title: str) -> Any:  # noqa: ANN401
                     interactive=demo.detect is not None,
                 )
                 threshold = gradio.Slider(
-                    0, 1, 0.0, label="minimum joint score, relative to the best joint"
+                    0,
+                    1,
+                    demo.predictor.least_score,
+                    label="minimum joint score, relative to the best joint",
                 )
             with gradio.Column():
                 if demo.stage1 is None:

@@ -20,7 +20,7 @@ _LARGEST = 8192  # pixels; larger pictures are scaled down; JPEG's limit is 6553
 class Painter:
     """Draws poses, beside those of stage 1 if that predictor is given."""
 
-    threshold: float
+    threshold: float | None
     stage1: Predictor | None
 
     def __call__(self, poses: ImagePoses, colors: Sequence[str] | None = None) -> NDArray[np.uint8]:

@@ -27,6 +27,7 @@ class ImagePoses:
         box_scores: ``(P,)``.
         skeleton: of the persons.
         image: ``(H, W, 3)`` uint8 RGB, the input.
+        least_score: joints, and persons whose mean is lower, are not drawn unless asked for.
     """
 
     keypoints: NDArray[np.float32]
@@ -35,6 +36,7 @@ class ImagePoses:
     box_scores: NDArray[np.float32]
     skeleton: Skeleton
     image: NDArray[np.uint8]
+    least_score: float = 0.0
 
     def __len__(self) -> int:
         """Number of persons."""
@@ -42,16 +44,25 @@ class ImagePoses:
 
     def draw(
         self,
-        threshold: float = 0.0,
+        threshold: float | None = None,
         colors: Sequence[str] = PERSON_COLORS,
         boxes: bool = False,
     ) -> NDArray[np.uint8]:
-        """The image ``(H, W, 3)`` with the poses; joints below the threshold are not drawn."""
+        """The image ``(H, W, 3)`` with the poses.
+
+        Args:
+            threshold: joints with a lower score are not drawn, nor are persons whose mean score is
+                lower; None is ``least_score``.
+            colors: of the persons, in turn.
+            boxes: draw these too.
+        """
+        least = self.least_score if threshold is None else threshold
         canvas = torch.from_numpy(self.image).permute(2, 0, 1)
         if boxes:
             canvas = draw_boxes(canvas, torch.from_numpy(self.boxes), colors)
         joints, scores = torch.from_numpy(self.keypoints), torch.from_numpy(self.scores)
-        drawn = draw_poses(canvas, joints, scores, self.skeleton, threshold, colors)
+        shown = scores.where(scores.mean(dim=1, keepdim=True) >= least, -1.0)
+        drawn = draw_poses(canvas, joints, shown, self.skeleton, least, colors)
         return drawn.permute(1, 2, 0).numpy()
 
     def crops(self) -> list[NDArray[np.uint8]]:

@@ -19,6 +19,7 @@ from kdpose.pose_net import RefinedPoseNet
 from kdpose.runtime.devices import pick_device
 
 Tag = TypeVar("Tag")
+_LEAST = 0.3  # of a score that is a probability: what is drawn by default
 _HELD = 2**28  # bytes of images whose persons wait for a full batch
 
 
@@ -46,6 +47,8 @@ class Predictor:
         self.skeleton = loaded.net.skeleton
         self.flip = flip
         self.batch_size = batch_size
+        calibration = getattr(getattr(self.net, "student", self.net), "calibration", None)
+        self.least_score = 0.0 if calibration is None else _LEAST
 
     def stage1(self) -> "Predictor":
         """The predictor without its refiner: the poses that stage 2 starts from.
@@ -158,8 +161,16 @@ class Predictor:
         joints = np.array([row[0] for row in rows], np.float32).reshape(-1, count, 2)
         scores = np.array([row[1] for row in rows], np.float32).reshape(-1, count)
         joints = image_joints(joints, look.centers, look.sizes, self.net.codec.input_size)
+        height, width = look.image.shape[:2]
+        joints = joints.clip(0, np.array([width - 1, height - 1], np.float32))
         return tag, ImagePoses(
-            joints, scores, look.boxes, look.box_scores, self.skeleton, look.image
+            joints,
+            scores,
+            look.boxes,
+            look.box_scores,
+            self.skeleton,
+            look.image,
+            self.least_score,
         )
 
 

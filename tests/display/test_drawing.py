@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import ImageColor
 
-from kdpose.display.drawing import PERSON_COLORS, draw_poses, labelled, pose_grid
+from kdpose.display.drawing import PERSON_COLORS, _shades, draw_poses, labelled, pose_grid
 from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.skeletons.skeleton import Skeleton
 
@@ -35,6 +35,18 @@ def test_joints_and_limbs_in_each_persons_colour():
         (0, 0, 0), tuple(rgb(0).tolist()), tuple(rgb(1).tolist()),
     }  # fmt: skip
     assert not image.any()
+
+
+def test_left_is_lighter_and_right_darker():
+    """By hand: half way to white, six tenths of each channel; the middle has the colour itself."""
+    names = ("nose", "left_ear", "right_ear", "left_eye", "right_eye")
+    face = Skeleton("face", names, ((1, 3), (2, 4), (0, 1)), (0.1,) * 5)
+    image = torch.zeros(3, 60, 80, dtype=torch.uint8)
+    pose = torch.tensor([[[40.0, 50], [10, 10], [10, 30], [70, 10], [70, 30]]])
+    drawn = draw_poses(image, pose, torch.ones(1, 5), face, colors=["#ff6400"])
+    assert drawn[:, 10, 40].tolist() == [255, 178, 128]
+    assert drawn[:, 30, 40].tolist() == [153, 60, 0]
+    assert drawn[:, 50, 40].tolist() == [255, 100, 0]
 
 
 def test_weak_joints_and_their_limbs_are_left_out():
@@ -100,7 +112,8 @@ def test_grid(skeleton, count):
     for index in range(count):
         top, left = index // 2 * (256 + frame) + frame, index % 2 * (192 + frame) + frame
         for pose, at in ((0, 40), (1, 120)):  # crops are enlarged four times
-            assert has(grid, rgb(pose))[top + at, left + at]
+            tints = _shades(PERSON_COLORS[pose])
+            assert tuple(grid[:, top + at, left + at].tolist()) in tints
     assert np.prod(grid.shape) > 0
 
 

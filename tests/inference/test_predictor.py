@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -181,6 +183,32 @@ def test_drawing_marks_the_joints_and_spares_the_picture():
         assert changed[y, x]
     np.testing.assert_array_equal(poses.image, pixels)
     np.testing.assert_array_equal(poses.draw(threshold=1.1), pixels)
+
+
+def test_weak_persons_are_not_drawn():
+    """A person whose mean score is below the threshold is left out whole."""
+    pixels = picture(TWO)
+    poses = make()(pixels, BOXES)
+    scores = np.stack([np.full(3, 0.6), [0.9, 0.0, 0.0]]).astype(np.float32)
+    poses = replace(poses, scores=scores, least_score=0.5)
+    alone = replace(poses, keypoints=poses.keypoints[:1], scores=scores[:1])
+    np.testing.assert_array_equal(poses.draw(), alone.draw())
+    assert (poses.draw(threshold=0.2) != alone.draw()).any()
+
+
+def test_joints_stay_inside_the_picture():
+    keypoints = make()(picture(TWO), [[-300, -300, 310, 310], [150, 90, 900, 900]]).keypoints
+    assert keypoints.min() >= 0
+    assert keypoints[..., 0].max() <= picture(TWO).shape[1] - 1
+    assert keypoints[..., 1].max() <= picture(TWO).shape[0] - 1
+
+
+def test_calibrated_scores_have_a_threshold_by_default():
+    predictor = make()
+    assert predictor(picture(TWO), BOXES).least_score == 0
+    predictor.net.calibration = (1.0, 0.0)
+    again = Predictor(Loaded(predictor.net, {}), "cpu")
+    assert again(picture(TWO), BOXES).least_score == 0.3
 
 
 def test_pictures_are_seen_as_a_person_sees_them(tmp_path):
