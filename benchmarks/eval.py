@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools.coco import COCO as Annotations
 from pycocotools.cocoeval import COCOeval
 
@@ -69,23 +70,10 @@ def synthetic(
     places = boxes[:, None, :2] + rng.random((persons, joints, 2)) * boxes[:, None, 2:]
     visible = rng.integers(0, 3, (persons, joints)) * (rng.permutation(persons) < labelled)[:, None]
     keypoints = np.dstack([places * (visible > 0)[..., None], visible]).round(2)
-    people = [
-        {
-            "id": n + 1,
-            "image_id": int(owners[n]),
-            "category_id": 1,
-            "iscrowd": int(not visible[n].any() and n % 25 == 0),
-            "bbox": boxes[n].round(2).tolist(),
-            "area": float(boxes[n, 2] * boxes[n, 3] * 0.6),
-            "num_keypoints": int((visible[n] > 0).sum()),
-            "keypoints": keypoints[n].ravel().tolist(),
-        }
-        for n in range(persons)
-    ]
     indices = rng.random(images).tolist()
     content = {
         "images": [{"id": n + 1, "crowdIndex": indices[n]} for n in range(images)],
-        "annotations": people,
+        "annotations": _persons(owners, boxes, visible, keypoints),
         "categories": [{"id": 1, "name": "person", "keypoints": list(skeleton.joints)}],
     }
     seen = rng.integers(0, persons, detections)
@@ -98,6 +86,28 @@ def synthetic(
         for n, t, s in zip(seen, triplets.reshape(detections, -1).tolist(), scores, strict=True)
     ]
     return content, results
+
+
+def _persons(
+    owners: NDArray[np.int64],
+    boxes: NDArray[np.float64],
+    visible: NDArray[np.int64],
+    keypoints: NDArray[np.float64],
+) -> list[dict[str, Any]]:
+    """Annotations; of the persons without any joint, some are crowds."""
+    return [
+        {
+            "id": n + 1,
+            "image_id": int(owners[n]),
+            "category_id": 1,
+            "iscrowd": int(not visible[n].any() and n % 25 == 0),
+            "bbox": boxes[n].round(2).tolist(),
+            "area": float(boxes[n, 2] * boxes[n, 3] * 0.6),
+            "num_keypoints": int((visible[n] > 0).sum()),
+            "keypoints": keypoints[n].ravel().tolist(),
+        }
+        for n in range(len(owners))
+    ]
 
 
 Evaluation = Callable[[], tuple[Figures, int]]

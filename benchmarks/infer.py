@@ -57,10 +57,7 @@ def cases(
     Raises:
         ValueError: there is no such backbone or runtime, or the extra ``export`` is missing.
     """
-    known = sorted(path.stem for path in (Path(CONF) / "backbone").glob("*.yaml"))
-    chosen = known if backbones is None else list(backbones)
-    if not set(chosen) <= set(known):
-        raise ValueError(f"what.cases.backbones must be of {known}, got {chosen}")
+    chosen = _chosen(backbones)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     files = dict(exported(student, runtimes, scratch, torch.get_num_threads()))
     student = student.to(device)
@@ -72,6 +69,14 @@ def cases(
         net = PoseNet(_backbone(name), head, student.codec, student.skeleton).to(device)
         rows += _networks(name, net.eval(), "student", gmacs)
     return [*rows, Case(LIMIT, convolution(device, 2e9 * gmacs))]
+
+
+def _chosen(backbones: Sequence[str] | None) -> list[str]:
+    known = sorted(path.stem for path in (Path(CONF) / "backbone").glob("*.yaml"))
+    chosen = known if backbones is None else list(backbones)
+    if not set(chosen) <= set(known):
+        raise ValueError(f"what.cases.backbones must be of {known}, got {chosen}")
+    return chosen
 
 
 def _backbone(name: str) -> Any:  # noqa: ANN401

@@ -37,30 +37,32 @@ def exported(
     Raises:
         ValueError: there is no such runtime, or the extra ``export`` is not installed.
     """
-    if not set(runtimes) <= RUNTIMES.keys():
-        raise ValueError(f"what.cases.runtimes must be of {list(RUNTIMES)}, got {list(runtimes)}")
+    _check(runtimes)
     if not runtimes:
         return
-    if find_spec("nncf") is None:
-        raise ValueError(
-            "what.cases.runtimes needs the extra: pip install 'kdpose[export]', or take "
-            "what.cases.runtimes=[]"
-        )
     from kdpose.deploy.build import as_form  # these need the extra
     from kdpose.deploy.graph import export_program, to_onnx
     from kdpose.deploy.quantize import OnnxQuantizer, OpenVinoQuantizer, group_order
 
     model, groups = to_onnx(export_program(student))
-    width, height = student.codec.input_size
-    crops = np.random.default_rng(0).integers(0, 256, (calibration, 3, height, width), np.uint8)
-    for name in runtimes:
-        form = RUNTIMES[name]
+    shape = (calibration, 3, *reversed(student.codec.input_size))
+    crops = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    for name, form in ((name, RUNTIMES[name]) for name in runtimes):
         save, source = as_form(form, model)
         quantizer = OnnxQuantizer if form == "onnx" else OpenVinoQuantizer
         for precision in ("fp32", "int8"):
-            graph = source
             if precision == "int8":
-                graph = quantizer(source, groups, crops)(group_order(groups.values()))
+                source = quantizer(source, groups, crops)(group_order(groups.values()))
             path = folder / f"{name}_{precision}{SUFFIX[form]}"
-            save(graph, path, {})
+            save(source, path, {})
             yield f"{name} {precision}", runner.open_model(str(path), threads)[1]
+
+
+def _check(runtimes: Sequence[str]) -> None:
+    if not set(runtimes) <= RUNTIMES.keys():
+        raise ValueError(f"what.cases.runtimes must be of {list(RUNTIMES)}, got {list(runtimes)}")
+    if runtimes and find_spec("nncf") is None:
+        raise ValueError(
+            "what.cases.runtimes needs the extra: pip install 'kdpose[export]', or take "
+            "what.cases.runtimes=[]"
+        )

@@ -26,6 +26,7 @@ from kdpose.types import PoseBatch
 
 PLAIN = "plain"
 Module = DistillStage1Module | RefineStage2Module
+Build = Callable[..., Module]
 
 
 def cases(
@@ -60,29 +61,46 @@ def cases(
         steps: of a run.
         scratch: not needed.
     """
-    if torch.cuda.is_available():
-        torch.set_float32_matmul_precision("high")  # the plain step is one in TensorFloat-32
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    batch = _noise(student, batch_size, device)
-
-    def distill(fused: bool = False, **options: Any) -> Module:  # noqa: ANN401
-        net, build = deepcopy(student), partial(optimizer, fused=fused)
-        return DistillStage1Module(
-            net, distill_losses, build, scheduler, deepcopy(teacher), **options
-        )
-
-    def refine(fused: bool = False, **options: Any) -> Module:  # noqa: ANN401
-        net, build = RefinedPoseNet(deepcopy(student), refiner), partial(optimizer, fused=fused)
-        return RefineStage2Module(
-            net, refine_losses, build, scheduler, deepcopy(teacher), **options
-        )
-
+    batch = _noise(student, batch_size, _device())
+    distill = partial(DistillStage1Module, losses=distill_losses, scheduler=scheduler)
+    refine = partial(RefineStage2Module, losses=refine_losses, scheduler=scheduler)
+    refined = RefinedPoseNet(deepcopy(student), refiner)
     rows: list[Case] = []
-    for stage, build in (("stage 1", distill), ("stage 2", refine)):
-        flops = _flops(build(), batch)
-        rows += _steps(stage, build, batch, steps, compile, flops / 1e9)
-        rows += [_limit(stage, d, device, flops) for d in _precisions(device).values()]
+    for stage, make, net in (("stage 1", distill, student), ("stage 2", refine, refined)):
+        build = partial(_fresh, make, net, teacher, optimizer)
+        rows += _stage(stage, build, batch, steps, compile)
     return rows
+
+
+def _device() -> str:
+    """The GPU, where there is one; the plain step is then one in TensorFloat-32."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    torch.set_float32_matmul_precision("high")
+    return "cuda"
+
+
+def _fresh(
+    make: Build,
+    net: PoseNet | RefinedPoseNet,
+    teacher: PoseNet,
+    optimizer: Callable[..., Any],
+    fused: bool = False,
+    **options: Any,  # noqa: ANN401
+) -> Module:
+    """A module around copies of the nets."""
+    build = partial(optimizer, fused=fused)
+    return make(net=deepcopy(net), teacher=deepcopy(teacher), optimizer=build, **options)
+
+
+def _stage(
+    stage: str, build: Build, batch: PoseBatch, steps: int, compile: Mapping[str, Any]
+) -> Iterator[Case]:
+    """A stage's steps and their limits."""
+    device = batch.image.device
+    flops = _flops(build(), batch)
+    yield from _steps(stage, build, batch, steps, compile, flops / 1e9)
+    yield from (_limit(stage, dtype, device, flops) for dtype in _precisions(device).values())
 
 
 def pose_net(**parts: Any) -> PoseNet:  # noqa: ANN401
@@ -131,7 +149,7 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _noise(net: PoseNet, count: int, device: torch.device) -> PoseBatch:
+def _noise(net: PoseNet, count: int, device: str) -> PoseBatch:
     width, height = net.codec.input_size
     joints = len(net.skeleton)
     generator = torch.Generator().manual_seed(0)
