@@ -45,12 +45,12 @@ def cases(
     """Both stages' steps, each in the ways that it can be run here, and what limits them.
 
     Steps are Lightning's own, with losses, backward pass, optimizer and logging, on crops of noise
-    that lie on the device already.  The limit is a product of large matrices: no step can do its
-    multiply-adds faster.
+    that lie on the device already.  No step can do its multiply-adds faster
+    than the limit, a product of large matrices.
 
     Args:
-        student: of stage 1, and what stage 2 refines; of random weights, like its teacher.
-        teacher: of both.
+        student: of stage 1, and what stage 2 refines; of random weights.
+        teacher: of both, likewise.
         refiner: of stage 2.
         distill_losses: of stage 1.
         refine_losses: of stage 2.
@@ -65,11 +65,10 @@ def cases(
     distill = partial(DistillStage1Module, losses=distill_losses, scheduler=scheduler)
     refine = partial(RefineStage2Module, losses=refine_losses, scheduler=scheduler)
     refined = RefinedPoseNet(deepcopy(student), refiner)
-    rows: list[Case] = []
-    for stage, make, net in (("stage 1", distill, student), ("stage 2", refine, refined)):
-        build = partial(_fresh, make, net, teacher, optimizer)
-        rows += _stage(stage, build, batch, steps, compile)
-    return rows
+    first = partial(_fresh, distill, student, teacher, optimizer)
+    second = partial(_fresh, refine, refined, teacher, optimizer)
+    rows = list(_stage("stage 1", first, batch, steps, compile))
+    return rows + list(_stage("stage 2", second, batch, steps, compile))
 
 
 def _device() -> str:
