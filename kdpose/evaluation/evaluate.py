@@ -30,7 +30,7 @@ from kdpose.runtime.devices import pick_device
 from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.files import named_skeleton
 from kdpose.skeletons.shared import SkeletonBridge
-from kdpose.skeletons.skeleton import Skeleton
+from kdpose.skeletons.skeleton import Skeleton, joint_key
 
 _NMS = 0.9  # largest OKS of two persons that may both stay
 
@@ -124,11 +124,16 @@ def evaluate_net(
 def _bridge(
     net: PoseNet | RefinedPoseNet | GuestNet, annotations: AnnotationFile
 ) -> SkeletonBridge:
-    """From the annotations' joints to the network's, which are others of guests alone."""
+    """From the annotations' joints to the network's: by name where they differ.
+
+    A checkpoint keeps its own skeleton, and so its sigmas, where the joints are the same; a guest,
+    which has none, takes that of the annotations.
+    """
     own = net.skeleton
-    if isinstance(net, GuestNet):
-        with suppress(ValueError):  # no category names joints: they are the network's
-            own = named_skeleton(annotations)
+    with suppress(ValueError):  # no category names joints: they are the network's
+        annotated = named_skeleton(annotations)
+        same = [*map(joint_key, annotated.joints)] == [*map(joint_key, own.joints)]
+        own = own if same and not isinstance(net, GuestNet) else annotated
     return SkeletonBridge.between(own, net.skeleton)
 
 
