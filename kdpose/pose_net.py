@@ -104,8 +104,12 @@ class PoseNet(nn.Module):
             feature_size=tuple(-(-side // stride) for side in codec.input_size),
             bins=codec.bins,
         )
-        self.register_buffer("mean", 255 * torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(_STD).view(3, 1, 1), persistent=False)
+        for name, usual in (("mean", _MEAN), ("std", _STD)):
+            values = getattr(backbone, name, None) or usual  # what its weights were trained with
+            if len(values) != 3 or not 0 < min(values) <= max(values) <= 1:
+                raise ValueError(f"backbone.{name} must be three numbers in (0, 1], got {values}")
+            pixels = 255 * torch.tensor(values, dtype=torch.float32)
+            self.register_buffer(name, pixels.view(3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)  # convolutions run faster in it
 
     def forward(self, image: Tensor) -> PoseOutput:

@@ -6,6 +6,7 @@ from torch import nn
 
 from kdpose.backbones.hrnet import HRNet
 from kdpose.backbones.timm_pyramid import TimmPyramid
+from kdpose.checkpoints.buildable import build
 from kdpose.checkpoints.load import SHIPPED, load_net
 from kdpose.codecs.simcc import SimCC
 from kdpose.data.annotations import load_persons
@@ -246,7 +247,24 @@ def test_under_bfloat16_poses_stay_those_of_float32_on_real_crops(real_data):
         with torch.autocast("cpu", torch.bfloat16):
             rounded = net.pose(crops)
     assert rounded.joints.dtype == torch.float32
-    near = (rounded.joints - exact.joints).norm(dim=-1) < 8  # a joint between two persons may jump
-    assert near.float().mean() > 0.95
+    near = (rounded.joints - exact.joints).norm(dim=-1) < 8  # an unsure joint may jump
+    sure = exact.scores > exact.scores.median()
+    assert near[sure].float().mean() > 0.95
     shift = (rounded.joints - exact.joints)[near].mean(0)
     assert shift.abs().max() < 0.02
+
+
+def test_pixels_are_normalised_as_the_backbones_weights_were(tiny_student):
+    """EfficientNet-Lite's weights know mean and deviation 0.5, others ImageNet's."""
+    image = torch.tensor([0.0, 127.5, 255.0]).view(1, 1, 1, 3).expand(1, 3, 1, 3)
+    plain = build(tiny_student, "test")
+    assert ((image - plain.mean) / plain.std)[0, :, 0, 0].tolist() == pytest.approx(
+        [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], abs=1e-6
+    )
+    backbone = {**tiny_student["backbone"], "mean": [0.5] * 3, "std": [0.5] * 3}
+    lite = build({**tiny_student, "backbone": backbone}, "test")
+    assert ((image - lite.mean) / lite.std)[0, 0, 0].tolist() == [-1, 0, 1]
+    for wrong in ([0.5, 0.5], [0.5, 0.5, 0.0], [0.5, 0.5, 127.0]):
+        broken = {**tiny_student, "backbone": {**backbone, "std": wrong}}
+        with pytest.raises(ValueError, match=r"backbone\.std must be three numbers in \(0, 1\]"):
+            build(broken, "test")

@@ -1,6 +1,6 @@
 """Any timm backbone with a feature pyramid, its levels merged top-down by an FPN."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import timm
@@ -38,8 +38,12 @@ class TimmPyramid(nn.Module):
         neck_channels: C of every map.
         pretrained: take timm's weights, from its hub.
         model_args: further arguments of the timm model, for example a ResNet's ``channels``.
+        mean: of the pixels, RGB in [0, 1], that the weights were trained on; None is ImageNet's.
+        std: their standard deviation.
 
     Attributes:
+        mean: as given.
+        std: as given.
         channels: C of the maps, fine to coarse.
         strides: of the maps.
         name: as given.
@@ -55,8 +59,11 @@ class TimmPyramid(nn.Module):
         neck_channels: int = 64,
         pretrained: bool = False,
         model_args: Mapping[str, Any] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
+        self.mean, self.std = mean, std
         options = dict(model_args or {})
         probe = timm_model(name, features_only=True, **options)
         reductions = probe.feature_info.reduction()

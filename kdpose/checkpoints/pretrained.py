@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kdpose.backbones.hrnet import HRNet
 from kdpose.backbones.timm_pyramid import TimmPyramid, timm_model
+from kdpose.checkpoints.efficientnet_names import timm_names
 from kdpose.checkpoints.foreign import looks_like, recognise
 from kdpose.checkpoints.tensors import announce, check_share, fit, read_checkpoint, share, tensors
 
@@ -45,8 +46,8 @@ def fill(backbone: HRNet | TimmPyramid, path: str) -> None:
     Args:
         backbone: an HRNet takes an ImageNet HRNet of the official code or of timm, or the backbone
             of a pose checkpoint; a pyramid takes timm's own file, one with the same names
-            (torchvision's and mmpose's ResNets), or a pose checkpoint of kdpose, which fills the
-            neck as well.
+            (torchvision's and mmpose's ResNets) or with ``efficientnet_pytorch``'s, or a pose
+            checkpoint of kdpose, which fills the neck as well.
         path: of the file.
 
     Raises:
@@ -78,6 +79,7 @@ def _fill_pyramid(backbone: TimmPyramid, weights: dict[str, Tensor], where: str)
     headless = {k: v for k, v in options.items() if k not in ("features_only", "out_indices")}
     with torch.device("meta"):
         classifier = timm_model(name, num_classes=0, **headless)
+    weights = timm_names(weights, list(classifier.state_dict()))
     count, missing = share(classifier, weights)
     what = looks_like(weights)
     check_share(count, missing, what, where)
