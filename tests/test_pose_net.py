@@ -250,8 +250,10 @@ def test_under_bfloat16_poses_stay_those_of_float32_on_real_crops(real_data):
     near = (rounded.joints - exact.joints).norm(dim=-1) < 8  # an unsure joint may jump
     sure = exact.scores > exact.scores.median()
     assert near[sure].float().mean() > 0.95
-    shift = (rounded.joints - exact.joints)[near].mean(0)
-    assert shift.abs().max() < 0.02
+    moved = (rounded.joints - exact.joints)[near & sure]
+    noise = 3 * moved.std(0) / len(moved) ** 0.5  # ties would move them by 0.7 px
+    assert (moved.mean(0).abs() < noise.clamp(min=0.02)).all()
+    assert noise.max() < 0.1
 
 
 def test_pixels_are_normalised_as_the_backbones_weights_were(tiny_student):
