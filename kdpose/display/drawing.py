@@ -27,14 +27,14 @@ def draw_poses(
 ) -> Tensor:
     """Draw one skeleton per person, each in its own colour: left limbs lighter, right ones darker.
 
-    Line widths scale with the size of the person, so that small persons stay visible.
+    Line widths scale with the person's size.
 
     Args:
         image: ``(3, H, W)`` uint8 RGB.
         joints: ``(P, K, 2)`` of P persons, image pixels.
-        scores: ``(P, K)``; joints below ``threshold`` are not drawn.
+        scores: ``(P, K)``.
         skeleton: of the persons.
-        threshold: on the scores.
+        threshold: joints with a lower score are not drawn.
         colors: used in turn.
 
     Returns:
@@ -48,7 +48,7 @@ def draw_poses(
     for index, (pose, score) in enumerate(zip(joints, scores, strict=True)):
         shades = _shades(colors[index % len(colors)])
         seen = (score >= threshold).tolist()
-        points = [(float(x), float(y)) for x, y in pose.tolist()]
+        points = [tuple(point) for point in pose.tolist()]
         width, reach = _pen_size(pose[score >= threshold], image.shape[-2:])
         for a, b in skeleton.limbs:
             if seen[a] and seen[b]:

@@ -112,11 +112,13 @@ def evaluate_net(
         "protocol": protocol or own.get("protocol", "coco"),
         "crowd_cuts": crowd_cuts,
     }
-    records: dict[str, dict[str, Any]] = {}
     cost = {} if isinstance(loaded.net, GuestNet) else complexity(loaded.net)
-    for name, source in named.items():
-        figures = score_shared(truth, found[name], bridge, **rules)
-        records[name] = figures | _circumstances(loaded, source, len(persons[name]), flip) | cost
+    records = {
+        name: score_shared(truth, found[name], bridge, **rules)
+        | _circumstances(loaded, source, len(persons[name]), flip)
+        | cost
+        for name, source in named.items()
+    }
     first = next(iter(records.values()))
     return first if len(records) == 1 else {**first, "sources": records}
 

@@ -45,15 +45,10 @@ def score(
     """
     file = AnnotationFile.of(annotations)
     figures = _figures(file, results, skeleton, protocol=protocol, crowd_cuts=crowd_cuts)
-    images, persons = file.counts()
     return {
         **figures,
         "protocol": protocol,
-        "split": file.path.stem,
-        "annotations": str(file.path),
-        "annotations_sha256": file.sha256,
-        "images": images,
-        "persons": persons,
+        **_split(file),
         "results": len(results),
         "skeleton": skeleton.name,
         "sigmas": list(skeleton.sigmas),
@@ -62,6 +57,18 @@ def score(
         "crowd_cuts": list(crowd_cuts) if protocol == "crowdpose" else None,
         "areas": "bbox" if has_boxes(results) else "keypoints",
         **code_version(),
+    }
+
+
+def _split(file: AnnotationFile) -> dict[str, Any]:
+    """Which persons an AP is of."""
+    images, persons = file.counts()
+    return {
+        "split": file.path.stem,
+        "annotations": str(file.path),
+        "annotations_sha256": file.sha256,
+        "images": images,
+        "persons": persons,
     }
 
 
