@@ -1,4 +1,14 @@
-"""Keypoint AP by the protocols of COCO and CrowdPose."""
+"""Keypoint AP by the protocols of COCO and CrowdPose.
+
+All annotations with keypoints and all results count as one class, person. Persons with
+``iscrowd`` or a ``num_keypoints`` of 0 *in the file* are ignored by both protocols (CrowdPose
+counts joints 0-11 there, so a labelled head alone does not make a person count). OKS uses the
+file's ``area`` under ``coco`` and 0.53 w h of the box under ``crowdpose``.
+
+As in COCO's own evaluator, where the first result has a ``bbox`` the boxes take the place of the
+keypoints' extents as the detections' areas, which moves ``APM`` and ``APL``; otherwise all boxes
+are passed over.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -22,17 +32,10 @@ def keypoint_ap(
 ) -> dict[str, float | None]:
     """Average precision and recall of poses against a COCO-style annotation file.
 
-    All annotations with keypoints and all results count as one class, person. Persons with
-    ``iscrowd`` or a ``num_keypoints`` of 0 *in the file* are ignored by both protocols (CrowdPose
-    counts joints 0-11 there, so a labelled head alone does not make a person count). OKS uses the
-    file's ``area`` under ``coco`` and 0.53 w h of the box under ``crowdpose``.
-
     Args:
         annotations: the annotation file, or one that is parsed already.
         results: COCO results, each with ``image_id``, ``keypoints`` (x, y, score; image pixels)
-            and ``score``. As in COCO's own evaluator, where the first result has a ``bbox`` the
-            boxes take the place of the keypoints' extents as the detections' areas, which moves
-            ``APM`` and ``APL``; otherwise all boxes are passed over.
+            and ``score``.
         protocol: ``coco`` adds AP by size, ``crowdpose`` AP by the images' ``crowdIndex``.
         sigmas: K OKS constants.
         image_ids: evaluate on these images alone; None for all of the file's.
@@ -52,20 +55,41 @@ def keypoint_ap(
     """
     _check_rules(protocol, crowd_cuts)
     file = AnnotationFile.of(annotations)
-    data, path = file.content, file.path
-    images = {int(image["id"]): image for image in data["images"]}
+    images = {int(image["id"]): image for image in file.content["images"]}
     chosen = np.unique(np.fromiter(images if image_ids is None else map(int, image_ids), np.int64))
-    check_known("image_ids", chosen, images, path)
-    truth = ground_truth(data, path, protocol, len(sigmas))
-    found = read_detections(results, images, path, len(sigmas))
-    areas = (ALL, MEDIUM, LARGE) if protocol == "coco" else (ALL,)
-    every, *sized = match_persons(truth, found, chosen.tolist(), sigmas, areas)
-    figures = _figures(every)
+    check_known("image_ids", chosen, images, file.path)
+    matches = _matched(file, results, images, chosen.tolist(), sigmas, protocol)
+    figures = _figures(matches[0])
     if protocol == "coco":
-        names = ("APM", "APL")
-        return figures | {n: average_precision(m) for n, m in zip(names, sized, strict=True)}
-    for name, subset in crowd_subsets([images[i] for i in chosen.tolist()], crowd_cuts).items():
-        value = average_precision(every, np.isin(chosen, list(subset)).astype(np.int64))
+        return figures | {
+            "APM": average_precision(matches[1]),
+            "APL": average_precision(matches[2]),
+        }
+    return figures | _by_crowding(matches[0], [images[i] for i in chosen.tolist()], crowd_cuts)
+
+
+def _matched(
+    file: AnnotationFile,
+    results: Sequence[Mapping[str, Any]],
+    images: Mapping[int, Mapping[str, Any]],
+    chosen: Sequence[int],
+    sigmas: Sequence[float],
+    protocol: Literal["coco", "crowdpose"],
+) -> list[Matches]:
+    """Matches of persons of any size; under ``coco`` also of medium and of large ones."""
+    truth = ground_truth(file.content, file.path, protocol, len(sigmas))
+    found = read_detections(results, images, file.path, len(sigmas))
+    areas = (ALL, MEDIUM, LARGE) if protocol == "coco" else (ALL,)
+    return match_persons(truth, found, chosen, sigmas, areas)
+
+
+def _by_crowding(
+    matches: Matches, images: Sequence[Mapping[str, Any]], cuts: tuple[float, float]
+) -> dict[str, float | None]:
+    """AP of the images of each class of crowding, which come in the matches' order."""
+    ids, figures = [int(image["id"]) for image in images], {}
+    for name, subset in crowd_subsets(images, cuts).items():
+        value = average_precision(matches, np.isin(ids, list(subset)).astype(np.int64))
         figures[f"AP_{name}"] = None if value is None else round(value, 4)
     return figures
 

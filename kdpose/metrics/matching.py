@@ -59,11 +59,8 @@ def match_persons(
         areas: A ranges, square pixels; persons and poses outside are ignored.
     """
     ids = np.asarray(image_ids, np.int64)
-    persons, owner = _in_images(truth.image, ids)
-    poses, seen = _best_poses(found, ids)
-    low, high = np.array(areas).T[..., None]
-    outside = (truth.area[persons] < low) | (truth.area[persons] > high)
-    ignored = truth.ignored[persons] | outside  # (A, G)
+    (persons, owner), (poses, seen) = _in_images(truth.image, ids), _best_poses(found, ids)
+    ignored = truth.ignored[persons] | _outside(truth.area[persons], areas)  # (A, G)
     shape = (len(areas), len(THRESHOLDS), len(poses))
     hit, matched = np.zeros(shape, bool), np.zeros(shape, bool)
     best = np.zeros((len(areas), len(ids)))
@@ -76,16 +73,21 @@ def match_persons(
         matched[..., table.poses[there]] = taken[..., there]
         hit[..., table.poses[there]] = counted[..., there]
         best[:, images] = np.where(ign, 0.0, oks.max(axis=1)).sum(axis=-1)
-    pose_outside = ((found.area[poses] < low) | (found.area[poses] > high))[:, None]
-    miss = ~matched & ~pose_outside
+    miss = ~matched & ~_outside(found.area[poses], areas)[:, None]
     order = np.argsort(-found.score[poses], kind="stable")
-    counts = [np.bincount(owner[~row], minlength=len(ids)) for row in ignored]
+    counts = np.stack([np.bincount(owner[~row], minlength=len(ids)) for row in ignored])
     with np.errstate(invalid="ignore"):  # nobody to find: NaN
-        means = [row / count for row, count in zip(best, counts, strict=True)]
+        means = best / counts
     return [
         Matches(seen[order], hit[a][:, order], miss[a][:, order], counts[a], means[a])
         for a in range(len(areas))
     ]
+
+
+def _outside(area: Floats, ranges: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
+    """``(A, N)`` which of N areas lie outside each range."""
+    low, high = np.array(ranges).T[..., None]
+    return (area < low) | (area > high)
 
 
 def _in_images(image: Rows, ids: Rows) -> tuple[Rows, Rows]:

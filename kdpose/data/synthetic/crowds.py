@@ -5,10 +5,10 @@ body stays visible); v = 0 outside the picture.
 """
 
 import json
-import multiprocessing
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -278,8 +278,7 @@ def generate(
         images = built / "images"
         images.mkdir(parents=True)
         make = partial(_make_image, seed=seed, size=image_size, folder=images)
-        # spawn, not fork: the caller may run threads of torch
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:  # torch may run threads
             drawn = pool.map(make, range(train + val), chunksize=8)
             entries = list(track(drawn, f"Drawing {root.name}", total=train + val))
         _write_annotations(built / "annotations" / "crowdpose_trainval.json", entries[:train])
