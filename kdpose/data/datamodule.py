@@ -32,6 +32,21 @@ class EpochSampler(DistributedSampler[PoseBatch]):
         return ((self.epoch, row) for row in super().__iter__())
 
 
+def _check_sources(
+    mixed: bool, pack: str | None, shards: str | None, resident: bool, crop: str
+) -> None:
+    """Refuse sources of the training crops that exclude one another."""
+    if mixed and (resident or pack is not None or shards is not None):
+        raise ValueError(
+            "several training sets and stored answers are read from image files: take "
+            "data.pack=null data.shards=null data.resident=false"
+        )
+    if crop not in ("auto", "host", "device"):
+        raise ValueError(f"data.crop must be auto, host or device, got {crop}")
+    if shards is not None and (resident or pack is not None):
+        raise ValueError("data.shards streams crops: it needs data.pack=null data.resident=false")
+
+
 class CocoKeypointDataModule(L.LightningDataModule):
     """Persons of a COCO-format data set, cropped for a top-down network.
 
@@ -90,32 +105,14 @@ class CocoKeypointDataModule(L.LightningDataModule):
         self.taught = taught
         self.answers = list(answers)
         self.mixed = several or bool(self.answers)
-        if self.mixed and (resident or pack is not None or shards is not None):
-            raise ValueError(
-                "several training sets and stored answers are read from image files: take "
-                "data.pack=null data.shards=null data.resident=false"
-            )
-        self.skeleton = skeleton
+        _check_sources(self.mixed, pack, shards, resident, crop)
+        self.skeleton, self.augmentation = skeleton, augmentation or Augmentation()
         self.protocol: Literal["coco", "crowdpose"] = protocol
-        self.input_size = input_size
-        self.teacher_size = teacher_size
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.augmentation = augmentation or Augmentation()
-        self.boxes = boxes
-        self.seed = seed
+        self.input_size, self.teacher_size = input_size, teacher_size
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self.boxes, self.seed, self.prepare = boxes, seed, prepare
+        self.pack, self.shards, self.resident, self.crop = pack, shards, resident, crop
         self.cache_images = cache_images
-        if crop not in ("auto", "host", "device"):
-            raise ValueError(f"data.crop must be auto, host or device, got {crop}")
-        if shards is not None and (resident or pack is not None):
-            raise ValueError(
-                "data.shards streams crops: it needs data.pack=null data.resident=false"
-            )
-        self.pack = pack
-        self.shards = shards
-        self.resident = resident
-        self.crop = crop
-        self.prepare = prepare
         self._shards: Any = None
         self._on_device: Resident | None = None
         self.datasets: dict[str, PoseDataset] = {}

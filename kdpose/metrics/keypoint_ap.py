@@ -34,14 +34,12 @@ def keypoint_ap(
 
     Args:
         annotations: the annotation file, or one that is parsed already.
-        results: COCO results, each with ``image_id``, ``keypoints`` (x, y, score; image pixels)
-            and ``score``.
+        results: COCO's, with ``image_id``, ``keypoints`` (x, y, score; image pixels), ``score``.
         protocol: ``coco`` adds AP by size, ``crowdpose`` AP by the images' ``crowdIndex``.
         sigmas: K OKS constants.
         image_ids: evaluate on these images alone; None for all of the file's.
         crowd_cuts: an image is easy below the first ``crowdIndex`` and medium below the second;
-            one without the field is none of the three. The defaults are the evaluator's that
-            published figures come from.
+            one without the field is none of the three. The defaults are published figures'.
 
     Returns:
         ``AP AP50 AP75 AR`` and ``APM APL`` or ``AP_easy AP_medium AP_hard``, as fractions; the last
@@ -50,22 +48,19 @@ def keypoint_ap(
 
     Raises:
         FileNotFoundError: the annotation file is not there.
-        ValueError: the protocol is unknown, or results, annotations, sigmas and image ids do not
-            fit one another, or a result is not finite.
+        ValueError: the protocol is unknown, a result is not finite, or the arguments do not fit.
     """
     _check_rules(protocol, crowd_cuts)
     file = AnnotationFile.of(annotations)
     images = {int(image["id"]): image for image in file.content["images"]}
     chosen = np.unique(np.fromiter(images if image_ids is None else map(int, image_ids), np.int64))
     check_known("image_ids", chosen, images, file.path)
-    matches = _matched(file, results, images, chosen.tolist(), sigmas, protocol)
-    figures = _figures(matches[0])
+    every, *sized = _matched(file, results, images, chosen.tolist(), sigmas, protocol)
+    figures = _figures(every)
     if protocol == "coco":
-        return figures | {
-            "APM": average_precision(matches[1]),
-            "APL": average_precision(matches[2]),
-        }
-    return figures | _by_crowding(matches[0], [images[i] for i in chosen.tolist()], crowd_cuts)
+        names = ("APM", "APL")
+        return figures | {n: average_precision(m) for n, m in zip(names, sized, strict=True)}
+    return figures | _by_crowding(every, [images[i] for i in chosen.tolist()], crowd_cuts)
 
 
 def _matched(

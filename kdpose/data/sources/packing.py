@@ -1,9 +1,15 @@
-"""Cut a data set's person crops once and write them as a pack."""
+"""Cut a data set's person crops once and write them as a pack.
+
+A crop holds what :func:`reach` says that training can show.  It has the image's own pixels unless
+these are finer than the smallest view needs at the input size: it is then reduced to that by area
+averages, which larger views show smoother than crops of the image itself, such as validation's.
+"""
 
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,11 +86,6 @@ def write_pack(
 ) -> Pack:
     """Pack persons; ``folder`` appears only when complete.
 
-    A crop holds what :func:`reach` says that training can show.  It has the
-    image's own pixels unless these are finer than the smallest view needs at the input size: it
-    is then reduced to that by area averages, which larger views show smoother than crops of the
-    image itself, such as validation's.
-
     Args:
         folder: to create.
         persons: of one annotation file, all of them, in its order.
@@ -102,38 +103,74 @@ def write_pack(
         FileExistsError: the folder is there already; nothing is overwritten.
         ValueError: unknown encoding, or an image cannot be read.
     """
-    folder = Path(folder).absolute()
+    _check(folder := Path(folder).absolute(), encoding)
+    bounds, scale = _views(persons, skeleton, size, augmentation, reduce)
+    cutter = _Cutter(ImageFiles(persons.files, images), bounds, scale, encoding, quality)
+    with _appearing(folder) as temporary:
+        _write(temporary, cutter, np.argsort(persons.files, kind="stable").tolist(), workers)
+        _describe(temporary, cutter, images, skeleton, size, augmentation, about or {})
+    return Pack(folder)
+
+
+def _views(
+    persons: Persons,
+    skeleton: Skeleton,
+    size: tuple[int, int],
+    augmentation: Augmentation,
+    reduce: bool,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """``(n, 4)`` what training can show of each person, and ``(n,)`` by what it is reduced."""
+    bounds, smallest = reach(persons, skeleton, size[0] / size[1], augmentation)
+    scale = np.minimum(1, size[0] / smallest) if reduce else np.ones(len(persons))
+    return bounds, scale
+
+
+def _check(folder: Path, encoding: str) -> None:
+    """Refuse what cannot be written."""
     if encoding not in ("jpeg", "raw"):
         raise ValueError(f"encoding must be jpeg or raw, got {encoding}")
     if folder.exists():
         raise FileExistsError(f"{folder} exists: remove it or name another (out=FOLDER)")
+
+
+@contextmanager
+def _appearing(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes the name ``folder`` once all is written, or else goes."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    bounds, smallest = reach(persons, skeleton, size[0] / size[1], augmentation)
-    scale = np.minimum(1, size[0] / smallest) if reduce else np.ones(len(persons))
-    cutter = _Cutter(ImageFiles(persons.files, images), bounds, scale, encoding, quality)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        _write(temporary, cutter, np.argsort(persons.files, kind="stable").tolist(), workers)
-        facts = {
-            "format": FORMAT,
-            "code": code_version(),
-            "encoding": encoding,
-            "quality": quality if encoding == "jpeg" else None,
-            "persons": len(persons),
-            "skeleton": skeleton.name,
-            "size": list(size),
-            "augmentation": vars(augmentation),
-            "half_body_zoom": HALF_BODY_ZOOM,
-            "reduced": float((scale < 1).mean()),
-            "images": str(Path(images).absolute()),
-        }
-        (temporary / "pack.json").write_text(json.dumps(facts | (about or {}), indent=2))
+        yield temporary
         temporary.chmod(0o755)
         temporary.rename(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    return Pack(folder)
+
+
+def _describe(
+    folder: Path,
+    cutter: _Cutter,
+    images: str | Path,
+    skeleton: Skeleton,
+    size: tuple[int, int],
+    augmentation: Augmentation,
+    about: dict[str, Any],
+) -> None:
+    """Write ``pack.json``, by which readers know what they take."""
+    facts = {
+        "format": FORMAT,
+        "code": code_version(),
+        "encoding": cutter.encoding,
+        "quality": cutter.quality if cutter.encoding == "jpeg" else None,
+        "persons": len(cutter.scale),
+        "skeleton": skeleton.name,
+        "size": list(size),
+        "augmentation": vars(augmentation),
+        "half_body_zoom": HALF_BODY_ZOOM,
+        "reduced": float((cutter.scale < 1).mean()),
+        "images": str(Path(images).absolute()),
+    }
+    (folder / "pack.json").write_text(json.dumps(facts | about, indent=2))
 
 
 def _write(folder: Path, cutter: _Cutter, order: Sequence[int], workers: int) -> None:
