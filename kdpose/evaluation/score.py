@@ -167,13 +167,9 @@ def score_file(
     _warn(path, results, protocol)
     bridge = SkeletonBridge.between(known, taught or known)
     record = score_shared(truth, results, bridge, protocol=protocol, crowd_cuts=crowd_cuts)
+    source = {"predictions": str(path.absolute()), "predictions_sha256": sha256(path)}
     unknown = ("box_source", "boxes_sha256", "flip", "flip_shift_bins")
-    return {
-        **record,
-        "predictions": str(path.absolute()),
-        "predictions_sha256": sha256(path),
-        **dict.fromkeys(unknown),
-    }
+    return record | source | dict.fromkeys(unknown)
 
 
 def _warn(path: Path, results: Sequence[Mapping[str, Any]], protocol: str) -> None:
