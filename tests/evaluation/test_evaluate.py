@@ -14,7 +14,6 @@ from kdpose.checkpoints.load import load_net
 from kdpose.cli import CONF
 from kdpose.data.annotations import load_persons
 from kdpose.data.dataset import PoseDataset
-from kdpose.data.detections import box_sources
 from kdpose.evaluate import main
 from kdpose.evaluation.evaluate import evaluate_net, predict_poses
 from kdpose.runtime.provenance import sha256
@@ -42,11 +41,6 @@ def composed(*overrides):
 
 
 @pytest.fixture(scope="module")
-def truth(crowd):
-    return crowd / "annotations" / "crowdpose_test.json"
-
-
-@pytest.fixture(scope="module")
 def ckpt(crowd, tmp_path_factory):
     """A checkpoint of an untrained network; its poses are poor, but poses."""
     torch.manual_seed(0)
@@ -56,23 +50,6 @@ def ckpt(crowd, tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "best.ckpt"
     torch.save({"state_dict": weights, "kdpose": describe(cfg, recipe)}, path)
     return path
-
-
-@pytest.fixture
-def detections(truth, tmp_path):
-    """A detector's file: every person twice, somewhat off."""
-    rng = np.random.default_rng(0)
-    boxes = [
-        {
-            "image_id": person["image_id"],
-            "category_id": 1,
-            "bbox": (np.array(person["bbox"]) * rng.uniform(0.9, 1.1, 4)).tolist(),
-            "score": float(rng.random()),
-        }
-        for person in json.loads(truth.read_text())["annotations"] * 2
-    ]
-    (tmp_path / "det.json").write_text(json.dumps(boxes))
-    return tmp_path / "det.json"
 
 
 def command(monkeypatch, *overrides):
@@ -280,21 +257,3 @@ def test_what_cannot_be_scored_is_said_in_one_line(testdev, overrides, line, mon
     assert error.startswith("error: ")
     assert line in error
     assert "\n" not in error
-
-
-def test_boxes_by_themselves(truth, detections, tmp_path, caplog):
-    assert box_sources("gt", truth) == {"gt": "gt"}
-    assert box_sources(str(detections), truth) == {"det.json": str(detections)}
-    assert list(box_sources(["gt", str(detections)], truth)) == ["gt", "det.json"]
-    with pytest.raises(ValueError, match="files of different names, got"):
-        box_sources([str(detections), "elsewhere/det.json"], truth)
-    with pytest.raises(ValueError, match="must name one or more"):
-        box_sources([], truth)
-    copied = tmp_path / "annotations" / "crowdpose_test.json"
-    copied.parent.mkdir()
-    shutil.copy(truth, copied)
-    assert box_sources("auto", copied) == {"gt": "gt"}
-    assert "no det_for_crowd_test_0.1_0.5.json in" in caplog.text
-    usual = copied.parent / "det_for_crowd_test_0.1_0.5.json"
-    shutil.copy(detections, usual)
-    assert box_sources("auto", copied) == {"gt": "gt", usual.name: str(usual)}
