@@ -189,7 +189,8 @@ def test_evaluate_takes_files_boxes_and_flip(full, crowd, tmp_path):
 def test_predict_writes_results_and_pictures(full, crowd, tmp_path):
     runs, _, _ = full
     ckpt = runs / "synthetic_stage2" / "best.ckpt"
-    kdpose("predict", f"ckpt={ckpt}", f"source={crowd}/images", f"out={tmp_path}/whole")
+    words = (f"source={crowd}/images", "boxes=whole", f"out={tmp_path}/whole")
+    kdpose("predict", f"ckpt={ckpt}", *words)
     found = json.loads((tmp_path / "whole" / "predictions.json").read_text())
     images = sorted((crowd / "images").iterdir())
     assert [f["image_id"] for f in found] == [int(p.stem) for p in images]

@@ -48,7 +48,7 @@ class ImagePoses:
         colors: Sequence[str] = PERSON_COLORS,
         boxes: bool = False,
     ) -> NDArray[np.uint8]:
-        """The image ``(H, W, 3)`` with the poses.
+        """The image ``(H, W, 3)`` with the poses; joints beyond the border are drawn on it.
 
         Args:
             threshold: joints with a lower score are not drawn, nor are persons whose mean score is
@@ -60,7 +60,9 @@ class ImagePoses:
         canvas = torch.from_numpy(self.image).permute(2, 0, 1)
         if boxes:
             canvas = draw_boxes(canvas, torch.from_numpy(self.boxes), colors)
-        joints, scores = torch.from_numpy(self.keypoints), torch.from_numpy(self.scores)
+        edge = np.array(self.image.shape[1::-1], np.float32) - 1
+        joints = torch.from_numpy(self.keypoints.clip(0, edge))
+        scores = torch.from_numpy(self.scores)
         shown = scores.where(scores.mean(dim=1, keepdim=True) >= least, -1.0)
         drawn = draw_poses(canvas, joints, shown, self.skeleton, least, colors)
         return drawn.permute(1, 2, 0).numpy()

@@ -161,8 +161,6 @@ class Predictor:
         joints = np.array([row[0] for row in rows], np.float32).reshape(-1, count, 2)
         scores = np.array([row[1] for row in rows], np.float32).reshape(-1, count)
         joints = image_joints(joints, look.centers, look.sizes, self.net.codec.input_size)
-        height, width = look.image.shape[:2]
-        joints = joints.clip(0, np.array([width - 1, height - 1], np.float32))
         return tag, ImagePoses(
             joints,
             scores,
