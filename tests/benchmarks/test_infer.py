@@ -93,7 +93,7 @@ def test_other_runtimes_are_fed_what_the_student_is(tiny_student):
 @pytest.mark.parametrize(
     ("wrong", "line"),
     [
-        ("backbones=[hrnet_w33]", "what.cases.backbones must be of ['efficientvit_b0',"),
+        ("backbones=[hrnet_w33]", "what.cases.backbones must be of ['efficientnet_lite0',"),
         ("runtimes=[tensorrt]", "what.cases.runtimes must be of ['onnxruntime', 'openvino'], got"),
     ],
 )
