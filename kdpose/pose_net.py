@@ -172,6 +172,11 @@ class RefinedPoseNet(nn.Module):
             limbs=student.skeleton.limbs,
         )
 
+    @property
+    def calibration(self) -> Sequence[float] | None:
+        """The student's: its scores are those of the refined pose."""
+        return self.student.calibration
+
     def train(self, mode: bool = True) -> Self:
         """Switch the refiner alone: the student keeps the batch statistics of stage 1."""
         super().train(mode)

@@ -47,7 +47,7 @@ class Predictor:
         self.skeleton = loaded.net.skeleton
         self.flip = flip
         self.batch_size = batch_size
-        calibration = getattr(getattr(self.net, "student", self.net), "calibration", None)
+        calibration = getattr(self.net, "calibration", None)  # a guest has none
         self.least_score = 0.0 if calibration is None else _LEAST
 
     def stage1(self) -> "Predictor":

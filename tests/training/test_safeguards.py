@@ -18,7 +18,7 @@ def parts(**values):
 
 
 class Event:
-    """A copy that arrives when it is told to."""
+    """A copy that arrives on command."""
 
     def __init__(self):
         self.there = self.waited = False

@@ -15,7 +15,7 @@ SECRET = "a-value-of-the-environment"
 
 @pytest.fixture(autouse=True)
 def canary(monkeypatch, tmp_path, capfd):
-    """The file that an attack would write; after each test there is none, and no value is told."""
+    """The file that an attack would write; it must never exist, and no secret be printed."""
     monkeypatch.setenv("KDPOSE_CANARY", SECRET)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     path = tmp_path / "canary"
