@@ -1,6 +1,7 @@
 """``what=feed``: how many training samples one core makes a second, from files and from packs."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,7 @@ def cases(
     """The usual pipeline, ours from files and packs, and what limits them.
 
     All run in this process, without workers, so that the clock counts a core's work, and in one
-    order, drawn at random.  ``crops`` are what the host hands over where it cuts them, ``sources``
-    what it does where the device cuts them, ``all here`` goes on to floats and targets as the
-    usual pipeline does; ``resident`` cuts where the pack's pixels live.
+    order, drawn at random.
 
     Args:
         train: ``annotations`` and ``images`` of the split that is read.
@@ -54,52 +53,84 @@ def cases(
         scratch: folder for the packs; they are written here.
     """
     everyone = load_persons(train["annotations"], skeleton, "dataset.train.annotations")
-    chosen = _some(everyone, persons)
     images = Path(train["images"])
-    check_images(chosen, images, "dataset.train.images")
-    size = codec.input_size
-    packs = {
-        name: write_pack(
-            scratch / name, chosen, images, skeleton, size, augmentation, encoding=name
+    feed = _Feed(_some(everyone, persons), images, skeleton, codec, augmentation, batch_size)
+    check_images(feed.persons, images, "dataset.train.images")
+    jpeg, raw = (feed.pack(scratch, encoding) for encoding in ("jpeg", "raw"))
+    return [
+        Case(USUAL, feed.usual(), None, LIMITS["files"]),
+        *feed.ours("files", images),
+        *feed.ours("JPEG pack", jpeg),
+        *feed.ours("raw pack", raw),
+        Case("resident", feed.resident(raw), USUAL, LIMITS["raw pack"]),
+        *feed.limits(jpeg, raw),
+    ]
+
+
+@dataclass(frozen=True)
+class _Feed:
+    """Persons, and how their crops are made."""
+
+    persons: Persons
+    images: Path
+    skeleton: Skeleton
+    codec: SimCC
+    augmentation: Augmentation
+    batch_size: int
+
+    def pack(self, scratch: Path, encoding: str) -> Pack:
+        return write_pack(
+            scratch / encoding,
+            self.persons,
+            self.images,
+            self.skeleton,
+            self.codec.input_size,
+            self.augmentation,
+            encoding=encoding,
         )
-        for name in ("jpeg", "raw")
-    }
 
-    def data(pixels: Path | Pack) -> PoseDataset:
-        return PoseDataset(chosen, pixels, skeleton, size, augmentation=augmentation)
+    def data(self, pixels: Path | Pack) -> PoseDataset:
+        size, augmentation = self.codec.input_size, self.augmentation
+        return PoseDataset(self.persons, pixels, self.skeleton, size, augmentation=augmentation)
 
-    order = np.random.default_rng(0).permutation(len(chosen)).tolist()
+    def batches(
+        self, dataset: Dataset[Any], stack: Callable[[Any], Any] | None = collate
+    ) -> Batches:
+        order = np.random.default_rng(0).permutation(len(self.persons)).tolist()
+        return DataLoader(dataset, self.batch_size, sampler=order, collate_fn=stack)
 
-    def batches(dataset: Dataset[Any], stack: Callable[[Any], Any] | None = collate) -> Batches:
-        return DataLoader(dataset, batch_size, sampler=order, collate_fn=stack)
+    def usual(self) -> Callable[[], int]:
+        size, ratio = self.codec.input_size, self.codec.split_ratio
+        how = (self.skeleton, size, self.augmentation, ratio)
+        return _all(self.batches(UsualDataset(self.persons, self.images, *how), None))
 
-    usual = UsualDataset(chosen, images, skeleton, size, augmentation, codec.split_ratio)
-    names: dict[str, Path | Pack] = {
-        "files": images,
-        "JPEG pack": packs["jpeg"],
-        "raw pack": packs["raw"],
-    }
-    rows = [Case(USUAL, _all(batches(usual, None)), None, LIMITS["files"])]
-    for name, pixels in names.items():
-        crops = batches(data(pixels))
+    def ours(self, name: str, pixels: Path | Pack) -> list[Case]:
+        """How far the host goes with a source of pixels.
+
+        ``crops`` are what it hands over where it cuts them, ``sources`` what it does where the
+        device cuts them; ``all here`` goes on to floats and targets as the usual pipeline does.
+        """
+        crops = self.batches(self.data(pixels))
         runs = {
             "crops": _all(crops),
-            "sources": _all(batches(SourceDataset(data(pixels)))),
-            "all here": _finished(crops, codec),
+            "sources": _all(self.batches(SourceDataset(self.data(pixels)))),
+            "all here": _finished(crops, self.codec),
         }
-        rows += [Case(f"{name}: {k}", run, USUAL, LIMITS[name]) for k, run in runs.items()]
-    numbers = batches(RowDataset(len(chosen)))
-    stored = {
-        "files": [(images / name).read_bytes() for name in chosen.files],
-        "JPEG pack": [packs["jpeg"].stored(row).tobytes() for row in range(len(chosen))],
-    }
-    return [
-        *rows,
-        Case("resident", _resident(numbers, data(packs["raw"])), USUAL, LIMITS["raw pack"]),
-        Case(LIMITS["files"], _decoding(stored["files"], data(images))),
-        Case(LIMITS["JPEG pack"], _decoding(stored["JPEG pack"], data(packs["jpeg"]))),
-        Case(LIMITS["raw pack"], _copying(packs["raw"])),
-    ]
+        return [Case(f"{name}: {k}", run, USUAL, LIMITS[name]) for k, run in runs.items()]
+
+    def resident(self, pack: Pack) -> Callable[[], int]:
+        """Crops cut where the pack's pixels live."""
+        return _resident(self.batches(RowDataset(len(self.persons))), self.data(pack))
+
+    def limits(self, jpeg: Pack, raw: Pack) -> list[Case]:
+        """What limits each source of pixels."""
+        files = [(self.images / name).read_bytes() for name in self.persons.files]
+        stored = [jpeg.stored(row).tobytes() for row in range(len(jpeg))]
+        return [
+            Case(LIMITS["files"], _decoding(files, self.data(self.images))),
+            Case(LIMITS["JPEG pack"], _decoding(stored, self.data(jpeg))),
+            Case(LIMITS["raw pack"], _copying(raw)),
+        ]
 
 
 def _some(persons: Persons, count: int) -> Persons:

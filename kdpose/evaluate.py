@@ -18,7 +18,7 @@ def main(cfg: DictConfig) -> float | None:
         if cfg[key]:
             check_file(cfg[key], key)
     from kdpose.display.tables import caption, metrics_table
-    from kdpose.evaluation.evaluate import evaluate
+    from kdpose.evaluation.command import evaluate
 
     metrics = evaluate(cfg)
     name = metrics.pop("model")

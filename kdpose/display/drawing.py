@@ -46,17 +46,15 @@ def draw_poses(
     for left, right in skeleton.sides:
         sides[left], sides[right] = 1, 2
     for index, (pose, score) in enumerate(zip(joints, scores, strict=True)):
-        shades = _shades(colors[index % len(colors)])
-        seen = (score >= threshold).tolist()
-        points = [tuple(point) for point in pose.tolist()]
-        width, reach = _pen_size(pose[score >= threshold], image.shape[-2:])
+        seen, shades = score >= threshold, _shades(colors[index % len(colors)])
+        width, reach = _pen_size(pose[seen], image.shape[-2:])
+        points = {k: tuple(pose[k].tolist()) for k in seen.nonzero().flatten().tolist()}
         for a, b in skeleton.limbs:
-            if seen[a] and seen[b]:
+            if a in points and b in points:
                 shade = shades[sides[a] if sides[a] == sides[b] else 0]
                 pen.line((points[a], points[b]), fill=shade, width=width)
-        for k, (x, y) in enumerate(points):
-            if seen[k]:
-                pen.ellipse((x - reach, y - reach, x + reach, y + reach), fill=shades[sides[k]])
+        for k, (x, y) in points.items():
+            pen.ellipse((x - reach, y - reach, x + reach, y + reach), fill=shades[sides[k]])
     drawn: Tensor = pil_to_tensor(canvas)
     return drawn
 

@@ -3,25 +3,23 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from kdpose.checkpoints.guest_net import GuestNet, LoadedGuest, open_guest
-from kdpose.checkpoints.load import Loaded, chosen, load_net
+from kdpose.checkpoints.guest_net import GuestNet, LoadedGuest
+from kdpose.checkpoints.load import Loaded
 from kdpose.cli import console
 from kdpose.data.annotations import Persons, concatenate, load_persons
 from kdpose.data.dataset import PoseDataset, check_images, collate
 from kdpose.data.detections import box_sources, load_detections
-from kdpose.data.taught import StoredTeacher
 from kdpose.data.transforms import PADDING
 from kdpose.evaluation.cost import complexity
-from kdpose.evaluation.score import score_file, score_shared
+from kdpose.evaluation.score import score_shared
 from kdpose.metrics.pose_results import PoseResults, Predictions, to_results
 from kdpose.metrics.submission import write_submission
 from kdpose.pose_net import PoseNet, RefinedPoseNet
@@ -86,8 +84,7 @@ def evaluate_net(
         boxes: see :func:`box_sources`; all are predicted in one pass.
         flip: average with the mirrored crop.
         crowd_cuts: see :func:`keypoint_ap`.
-        results_out: where the poses of the first box source are written: ``.json`` as COCO results,
-            ``.zip`` as a submission to COCO's server.
+        results_out: where the poses of the first box source are written: ``.json`` or ``.zip``.
         **options: ``batch_size``, ``num_workers``, ``device`` of :func:`predict_poses`.
 
     Returns:
@@ -98,29 +95,101 @@ def evaluate_net(
         FileNotFoundError: a file or an image is not there.
         ValueError: the files do not fit, or nobody is labelled and no results are wanted.
     """
-    own = loaded.description["dataset"]
-    path, folder = _data(own, annotations, images)
-    truth = AnnotationFile.read(path)
-    if results_out is None and not truth.counts()[1]:
-        raise ValueError(f"{path} has no labelled persons to score: set submission=FILE.zip")
-    named, bridge = box_sources(boxes, truth), _bridge(loaded.net, truth)
-    persons = {name: _persons(source, truth, bridge.student) for name, source in named.items()}
-    found = _results(loaded, persons, folder, bridge.student, flip, **options)
+    task = _Task.read(loaded, annotations, images, boxes, unlabelled=results_out is not None)
+    found = task.results(flip, **options)
     if results_out is not None:
-        _write_results(results_out, next(iter(found.values())), path, loaded)
-    rules: dict[str, Any] = {
-        "protocol": protocol or own.get("protocol", "coco"),
-        "crowd_cuts": crowd_cuts,
-    }
-    cost = {} if isinstance(loaded.net, GuestNet) else complexity(loaded.net)
-    records = {
-        name: score_shared(truth, found[name], bridge, **rules)
-        | _circumstances(loaded, source, len(persons[name]), flip)
-        | cost
-        for name, source in named.items()
-    }
-    first = next(iter(records.values()))
-    return first if len(records) == 1 else {**first, "sources": records}
+        _write_results(results_out, next(iter(found.values())), task)
+    own = loaded.description["dataset"].get("protocol", "coco")
+    return task.record(found, flip, protocol=protocol or own, crowd_cuts=crowd_cuts)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A network, and the persons that it is scored on.
+
+    Attributes:
+        loaded: the network.
+        truth: the annotation file.
+        images: folder of its images.
+        sources: box sources by the name that a table gives them.
+        persons: in the boxes of each source.
+        bridge: from the annotations' joints to the network's.
+    """
+
+    loaded: Loaded | LoadedGuest
+    truth: AnnotationFile
+    images: Path
+    sources: Mapping[str, str]
+    persons: Mapping[str, Persons]
+    bridge: SkeletonBridge
+
+    @classmethod
+    def read(
+        cls,
+        loaded: Loaded | LoadedGuest,
+        annotations: str | None,
+        images: str | None,
+        boxes: str | Sequence[str],
+        unlabelled: bool,
+    ) -> "_Task":
+        """Read the files; ``unlabelled``: they may have nobody to score."""
+        path, folder = _data(loaded.description["dataset"], annotations, images)
+        truth = AnnotationFile.read(path)
+        if not unlabelled and not truth.counts()[1]:
+            raise ValueError(f"{path} has no labelled persons to score: set submission=FILE.zip")
+        sources, bridge = box_sources(boxes, truth), _bridge(loaded.net, truth)
+        persons = {k: _persons(source, truth, bridge.student) for k, source in sources.items()}
+        return cls(loaded, truth, folder, sources, persons, bridge)
+
+    def results(self, flip: bool, **options: Any) -> dict[str, list[dict[str, Any]]]:  # noqa: ANN401
+        """COCO results by box source; the network sees all persons in one pass."""
+        net, everybody = self.loaded.net, concatenate(*self.persons.values())
+        check_images(everybody, self.images, "images")
+        padding = net.padding if isinstance(net, GuestNet) else PADDING
+        dataset = PoseDataset(
+            everybody, self.images, self.bridge.student, net.codec.input_size, padding=padding
+        )
+        poses = predict_poses(net, dataset, flip=flip, **options)
+        results, start = {}, 0
+        for name, part in self.persons.items():
+            rows = poses[start : start + len(part)]
+            results[name] = to_results(
+                rows, net.skeleton.sigmas, threshold=net.codec.score_threshold, nms=_NMS
+            )
+            start += len(part)
+        return results
+
+    def record(
+        self,
+        results: Mapping[str, Sequence[Mapping[str, Any]]],
+        flip: bool,
+        **rules: Any,  # noqa: ANN401
+    ) -> dict[str, Any]:
+        """What :func:`evaluate_net` returns for the results by box source."""
+        net = self.loaded.net
+        cost = {} if isinstance(net, GuestNet) else complexity(net)
+        records = {
+            name: score_shared(self.truth, results[name], self.bridge, **rules)
+            | self._circumstances(source, len(self.persons[name]), flip)
+            | cost
+            for name, source in self.sources.items()
+        }
+        first = next(iter(records.values()))
+        return first if len(records) == 1 else {**first, "sources": records}
+
+    def _circumstances(self, source: str, boxes: int, flip: bool) -> dict[str, Any]:
+        """What the poses depend on beside the network's weights."""
+        detected, codec = source != "gt", self.loaded.net.codec
+        return {
+            "box_source": str(Path(source).absolute()) if detected else "gt",
+            "boxes_sha256": sha256(source) if detected else None,
+            "boxes": boxes,
+            "flip": flip,
+            "flip_shift_bins": codec.flip_shift if flip else None,
+            "score_threshold": codec.score_threshold,
+            "oks_nms": _NMS,
+            "input_size": list(codec.input_size),
+        }
 
 
 def _bridge(
@@ -148,139 +217,17 @@ def _data(own: Mapping[str, Any], annotations: str | None, images: str | None) -
     ).absolute()
 
 
-def _results(
-    loaded: Loaded | LoadedGuest,
-    persons: Mapping[str, Persons],
-    images: Path,
-    annotated: Skeleton,
-    flip: bool,
-    **options: Any,  # noqa: ANN401
-) -> dict[str, list[dict[str, Any]]]:
-    """COCO results of each list of persons; the network sees all of them in one pass."""
-    everybody = concatenate(*persons.values())
-    check_images(everybody, images, "images")
-    size = loaded.net.codec.input_size
-    padding = loaded.net.padding if isinstance(loaded.net, GuestNet) else PADDING
-    dataset = PoseDataset(everybody, images, annotated, size, padding=padding)
-    poses = predict_poses(loaded.net, dataset, flip=flip, **options)
-    results, start = {}, 0
-    for name, part in persons.items():
-        rows = poses[start : start + len(part)]
-        results[name] = to_results(
-            rows, loaded.net.skeleton.sigmas, threshold=loaded.net.codec.score_threshold, nms=_NMS
-        )
-        start += len(part)
-    return results
-
-
 def _persons(source: str, annotations: AnnotationFile, skeleton: Skeleton) -> Persons:
     if source == "gt":
         return load_persons(annotations, skeleton, "annotations")
     return load_detections(source, annotations, skeleton)
 
 
-def _circumstances(
-    loaded: Loaded | LoadedGuest, source: str, boxes: int, flip: bool
-) -> dict[str, Any]:
-    """What the poses depend on beside the network's weights."""
-    detected = source != "gt"
-    return {
-        "box_source": str(Path(source).absolute()) if detected else "gt",
-        "boxes_sha256": sha256(source) if detected else None,
-        "boxes": boxes,
-        "flip": flip,
-        "flip_shift_bins": loaded.net.codec.flip_shift if flip else None,
-        "score_threshold": loaded.net.codec.score_threshold,
-        "oks_nms": _NMS,
-        "input_size": list(loaded.net.codec.input_size),
-    }
-
-
-def _write_results(
-    out: Path, results: Sequence[dict[str, Any]], annotations: Path, loaded: Loaded | LoadedGuest
-) -> None:
+def _write_results(out: Path, results: Sequence[dict[str, Any]], task: _Task) -> None:
+    """Write COCO results as JSON, or zipped as a submission to COCO's server."""
     if out.suffix == ".zip":
-        algorithm = str(loaded.description.get("experiment") or "kdpose")
-        write_submission(out, results, annotations.stem, algorithm)
+        algorithm = str(task.loaded.description.get("experiment") or "kdpose")
+        write_submission(out, results, task.truth.path.stem, algorithm)
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(results))
-
-
-def evaluate_ckpt(cfg: DictConfig) -> dict[str, Any]:
-    """Score the checkpoint that ``conf/evaluate.yaml``'s keys name, or the network of a teacher."""
-    loaded: Loaded | LoadedGuest
-    if cfg.get("teacher") is None:
-        ckpt = chosen(cfg.ckpt)
-        foreign = {"skeleton": cfg.skeleton, "input_size": cfg.input_size, "label": cfg.label}
-        loaded, source = load_net(ckpt, **foreign), str(ckpt.absolute())
-        name = ckpt.absolute().parent.name
-    else:
-        loaded = open_guest(cfg.teacher)
-        source, name = loaded.net.where, loaded.net.name
-    metrics = evaluate_net(
-        loaded,
-        annotations=cfg.annotations,
-        images=cfg.images,
-        protocol=cfg.protocol,
-        boxes=cfg.boxes if isinstance(cfg.boxes, str) else [str(b) for b in cfg.boxes],
-        flip=cfg.flip,
-        batch_size=cfg.batch_size,
-        num_workers=cfg.num_workers,
-        device=cfg.device,
-        crowd_cuts=tuple(cfg.crowd_cuts),
-        results_out=Path(cfg.submission) if cfg.submission else None,
-    )
-    return metrics | {"ckpt": source, "model": name}
-
-
-def evaluate_stored(cfg: DictConfig) -> dict[str, Any]:
-    """Score the stored poses of ``teacher=poses``, as the file has them.
-
-    Raises:
-        ValueError: ``annotations`` is not given, or the teacher has several files.
-    """
-    stored: StoredTeacher = instantiate(cfg.teacher, _convert_="all")
-    if not cfg.annotations or len(stored.files) > 1:
-        raise ValueError("teacher=poses needs annotations=A.json and one file of results to score")
-    return score_file(
-        stored.files[0],
-        cfg.annotations,
-        protocol=cfg.protocol or "coco",
-        skeleton=cfg.skeleton,
-        taught=stored.skeleton,
-        crowd_cuts=tuple(cfg.crowd_cuts),
-    )
-
-
-def evaluate(cfg: DictConfig) -> dict[str, Any]:
-    """Score what ``conf/evaluate.yaml``'s keys name: results, a teacher or a checkpoint.
-
-    Returns:
-        Of :func:`score`, and ``model``, the name of what was scored.
-    """
-    if cfg.predictions:
-        return evaluate_file(cfg) | {"model": Path(cfg.predictions).stem}
-    teacher = cfg.get("teacher")
-    if teacher is not None and get_object(teacher._target_) is StoredTeacher:
-        record = evaluate_stored(cfg)
-        return record | {"model": Path(record["predictions"]).stem}
-    return evaluate_ckpt(cfg)
-
-
-def evaluate_file(cfg: DictConfig) -> dict[str, Any]:
-    """Score the COCO results of ``predictions``.
-
-    Raises:
-        ValueError: ``annotations`` or ``protocol`` is not given.
-    """
-    lacking = [f"{key}=" for key in ("annotations", "protocol") if not cfg[key]]
-    if lacking:
-        raise ValueError(f"predictions={cfg.predictions} needs {' and '.join(lacking)}")
-    return score_file(
-        cfg.predictions,
-        cfg.annotations,
-        protocol=cfg.protocol,
-        skeleton=cfg.skeleton,
-        crowd_cuts=tuple(cfg.crowd_cuts),
-    )

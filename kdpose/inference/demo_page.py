@@ -91,20 +91,7 @@ def build_page(demo: Demo, title: str) -> Any:  # noqa: ANN401
         gradio.Markdown(f"# kdpose\n{title}")
         with gradio.Row():
             with gradio.Column():
-                picture = gradio.Image(
-                    label="picture", type="filepath", sources=["upload", "webcam"]
-                )
-                detect = gradio.Checkbox(
-                    demo.detect is not None,
-                    label="find persons first (otherwise the picture shows one person)",
-                    interactive=demo.detect is not None,
-                )
-                threshold = gradio.Slider(
-                    0,
-                    1,
-                    demo.predictor.least_score,
-                    label="minimum joint score, relative to the best joint",
-                )
+                inputs = _inputs(demo, gradio)
             with gradio.Column():
                 if demo.stage1 is None:
                     drawn: Any = gradio.Image(label="poses", interactive=False)
@@ -112,13 +99,24 @@ def build_page(demo: Demo, title: str) -> Any:  # noqa: ANN401
                     drawn = gradio.ImageSlider(label="stage 1 | refined", interactive=False)
                 download = gradio.DownloadButton("COCO results (JSON)")
         table = gradio.Dataframe(label="scores per joint", headers=["joint"], interactive=False)
-        inputs, outputs = [picture, detect, threshold], [drawn, table, download]
-
-        answer = _answering(demo, gradio)
-        for control in (picture, detect, threshold):
-            event = control.release if control is threshold else control.change
-            event(answer, inputs, outputs)
+        answer, outputs = _answering(demo, gradio), [drawn, table, download]
+        *others, threshold = inputs
+        for changes in (*(control.change for control in others), threshold.release):
+            changes(answer, inputs, outputs)
     return page
+
+
+def _inputs(demo: Demo, gradio: Any) -> list[Any]:  # noqa: ANN401
+    """The controls for the arguments of :meth:`Demo.answer`."""
+    picture = gradio.Image(label="picture", type="filepath", sources=["upload", "webcam"])
+    detect = gradio.Checkbox(
+        demo.detect is not None,
+        label="find persons first (otherwise the picture shows one person)",
+        interactive=demo.detect is not None,
+    )
+    label = "minimum joint score, relative to the best joint"
+    threshold = gradio.Slider(0, 1, demo.predictor.least_score, label=label)
+    return [picture, detect, threshold]
 
 
 def _answering(demo: Demo, gradio: Any) -> Callable[..., tuple[Any, Any, Any]]:  # noqa: ANN401
