@@ -46,13 +46,17 @@ class Tracker:
     def __call__(
         self, boxes: NDArray[np.float32], scores: NDArray[np.float32]
     ) -> NDArray[np.int64]:
-        """Identities ``(P,)`` of the next frame's persons, -1 until a person is seen twice.
+        """Identities ``(P,)`` of the next frame's persons.
+
+        The persons of the first frame have theirs at once, as in the paper; those who come later
+        are -1 until they are seen twice.
 
         Args:
             boxes: ``(P, 4)`` x, y, width, height, image pixels.
             scores: ``(P,)``.
         """
         now = round(self._frames * self._frame_ns)
+        first = self._frames == 0
         self._frames += 1
         corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
         labels = np.zeros(len(boxes), np.uintp)  # all are persons
@@ -61,7 +65,7 @@ class Tracker:
         )
         identities = np.full(len(boxes), -1, dtype=np.int64)
         for person, track in enumerate(found):
-            if track is not None and track.created < now:
+            if track is not None and (first or track.created < now):
                 identities[person] = self._numbers.setdefault(track.uuid, len(self._numbers))
         return identities
 

@@ -203,7 +203,10 @@ def test_a_video_with_people_coming_and_going(tmp_path, predict):
             assert person["image_id"] == line["frame"]
             name = "left" if person["bbox"] == left.get(line["frame"]) else "right"
             tracks.setdefault(name, set()).add(person["track_id"])
-    assert all(None in track and len(track) == 2 for track in tracks.values())  # None at first
+    assert len(tracks["left"]) == 1  # its id is there from the first frame on
+    assert lines[0]["persons"][0]["track_id"] in tracks["left"]
+    assert None in tracks["right"]  # who comes later has none in the first of its frames
+    assert len(tracks["right"]) == 2
     assert len(tracks["left"] | tracks["right"]) == 3
     with av.open(str(tmp_path / "out/drawn.mp4")) as video:
         assert [frame.width for frame in video.decode(video=0)] == [160] * 30

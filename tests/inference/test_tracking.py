@@ -35,10 +35,22 @@ def identities(seen, name):
 
 def test_two_persons_keep_their_identities():
     seen = run(Tracker(RATE), lambda name, frame: True, 30)
-    assert seen[0] == {"b": -1, "a": -1}  # nobody is known after one look
+    assert [len(identities(seen, name)) for name in "ab"] == [30, 30]  # from the first frame on
     a, b = set(identities(seen, "a")), set(identities(seen, "b"))
     assert (len(a), len(b)) == (1, 1)
     assert a != b
+
+
+def test_who_comes_later_has_no_identity_until_seen_twice():
+    seen = run(Tracker(RATE), lambda name, frame: name == "a" or frame >= 3, 6)
+    assert [frame.get("b") for frame in seen] == [None, None, None, -1, 1, 1]
+    empty_first = run(Tracker(RATE), lambda name, frame: frame >= 1, 4)
+    assert [frame.get("a") for frame in empty_first] == [None, -1, 1, 1]
+
+
+def test_who_is_unseen_after_the_first_frame_keeps_its_identity():
+    seen = run(Tracker(RATE), lambda name, frame: name == "b" or not 1 <= frame < 4, 10)
+    assert set(identities(seen, "a")) == {seen[0]["a"]} != {-1}
 
 
 def test_a_short_gap_is_bridged_and_a_long_one_is_not():
