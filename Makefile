@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# keep bytecode: without it each Python that the tests start compiles torch again, 11 s
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup lock test test-fast lint format docs demo clean
 
