@@ -1,9 +1,13 @@
 """What all tests share: one thread, the real data where it is, one tiny synthetic data set."""
 
+import importlib
+import io
 import logging
 import os
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from subprocess import CompletedProcess
 
 # OpenVINO 2026.4's int8 kernels for AMX crash on maps as small as a tiny student's; read at import
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
@@ -96,6 +100,27 @@ def ready_data():
 def label_poses():
     """Gives the labels of a data module's batches, as a network would predict them."""
     return _label_poses
+
+
+@pytest.fixture(scope="session")
+def kdpose_here():
+    """Runs ``kdpose NAME`` in this process, and gives what it said as a process would."""
+
+    def run(name, *overrides, check=True):
+        words, code = [f"kdpose.{name}", *map(str, overrides)], 0
+        out, errors = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
+            patch.setattr(sys, "argv", words)
+            patch.setenv("COLUMNS", "140")
+            try:
+                importlib.import_module(words[0]).main()
+            except SystemExit as ended:
+                code = ended.code or 0
+        done = CompletedProcess(words, code, out.getvalue(), errors.getvalue())
+        assert not (check and code), done.stdout + done.stderr
+        return done
+
+    return run
 
 
 @pytest.fixture(scope="session")
