@@ -11,62 +11,47 @@ from kdpose.skeletons.known import CROWDPOSE
 SIZE = (48, 64)
 
 
-def describe(crowd):
-    """What rebuilds the network, as a training run writes it."""
-    student = {
-        "_target_": "kdpose.pose_net.PoseNet",
-        "backbone": {
-            "_target_": "kdpose.backbones.timm_pyramid.TimmPyramid",
-            "name": "resnet10t",
-            "neck_channels": 16,
-            "model_args": {"channels": [16, 16, 16, 16], "stem_width": 8},
-        },
-        "head": {
-            "_target_": "kdpose.heads.simcc.SimCCHead",
-            "_partial_": True,
-            "init": "projection",
-        },
-        "codec": {"_target_": "kdpose.codecs.simcc.SimCC", "input_size": list(SIZE)},
-        "skeleton": {
-            "_target_": "kdpose.skeletons.skeleton.Skeleton.from_dict",
-            "values": CROWDPOSE.to_dict(),
-        },
-    }
-    refiner = {
-        "_target_": "kdpose.refiners.igp_gcn.IGPGCN",
+STUDENT = {
+    "_target_": "kdpose.pose_net.PoseNet",
+    "backbone": {
+        "_target_": "kdpose.backbones.timm_pyramid.TimmPyramid",
+        "name": "resnet10t",
+        "neck_channels": 16,
+        "model_args": {"channels": [16, 16, 16, 16], "stem_width": 8},
+    },
+    "head": {
+        "_target_": "kdpose.heads.simcc.SimCCHead",
         "_partial_": True,
-        "hidden": 16,
-        "widths": [16, 16, 16],
-    }
-    files = {
-        split: {
-            "annotations": f"{crowd}/annotations/crowdpose_{name}.json",
-            "images": f"{crowd}/images",
-        }
-        for split, name in (("train", "trainval"), ("val", "test"))
-    }
-    return {
-        "net": {
-            "_target_": "kdpose.pose_net.RefinedPoseNet",
-            "student": student,
-            "refiner": refiner,
-        },
-        "dataset": {
-            "name": "synthetic",
-            "protocol": "crowdpose",
-            **files["val"],
-            "train": files["train"],
-        },
-        "experiment": "tiny",
-        "seed": 0,
-    }
+        "init": "projection",
+    },
+    "codec": {"_target_": "kdpose.codecs.simcc.SimCC", "input_size": list(SIZE)},
+    "skeleton": {
+        "_target_": "kdpose.skeletons.skeleton.Skeleton.from_dict",
+        "values": CROWDPOSE.to_dict(),
+    },
+}
+REFINER = {
+    "_target_": "kdpose.refiners.igp_gcn.IGPGCN",
+    "_partial_": True,
+    "hidden": 16,
+    "widths": [16, 16, 16],
+}
+
+
+def describe(splits, crowd):
+    """What rebuilds the network, as a training run writes it."""
+    files = splits(crowd)
+    net = {"_target_": "kdpose.pose_net.RefinedPoseNet", "student": STUDENT, "refiner": REFINER}
+    dataset = {"name": "synthetic", "protocol": "crowdpose", **files["val"]}
+    dataset["train"] = files["train"]
+    return {"net": net, "dataset": dataset, "experiment": "tiny", "seed": 0}
 
 
 @pytest.fixture(scope="session")
-def ckpt(crowd, tmp_path_factory):
+def ckpt(crowd, splits, tmp_path_factory):
     """Checkpoint of a refined network that nobody trained, but whose maps depend on the crop."""
     torch.manual_seed(0)
-    description = describe(crowd)
+    description = describe(splits, crowd)
     net = instantiate(description["net"], _convert_="all")
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):

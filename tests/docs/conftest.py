@@ -108,6 +108,12 @@ def lay_out(crowd, root):
     for name in ("DETECTIONS.json", "RESULTS.json"):
         (root / name).write_text(json.dumps(found))
     lay_out_teachers(root)
+    write_annotators(root, truth)
+    write_video(root / "video.mp4")
+
+
+def write_annotators(root, truth):
+    """The same persons as two annotators label them, each a pixel off."""
     noise = np.random.default_rng(0)
     for annotator in ("ANNA", "BEN"):
         for person in truth["annotations"]:
@@ -115,7 +121,6 @@ def lay_out(crowd, root):
             placed[:, :2] += noise.normal(0, 1, placed[:, :2].shape)
             person["keypoints"] = placed.ravel().tolist()
         (root / f"{annotator}.json").write_text(json.dumps(truth))
-    write_video(root / "video.mp4")
 
 
 def lay_out_teachers(root):

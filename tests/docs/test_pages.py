@@ -166,6 +166,25 @@ def follow(reader, words, stdin):
             patch.setattr(sys, "stdin", io.StringIO(stdin))
             follow_own(reader, *own)
         return ""
+    match words:
+        case ["python", "-m", "pytest", *files]:
+            for file in files:
+                run_tests(reader.root / file)
+        case ["python", script, *_] if (reader.root / script).is_file():
+            done = subprocess.run(
+                [sys.executable, *words[1:]], check=False, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+        case ["find" | "ls", *_]:
+            return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+        case _:
+            check_foreign(words)
+    return ""
+
+
+def check_foreign(words):
+    """Check a command of others that is not run: that it names what there is."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     match words:
         case ["make", *targets]:
@@ -181,31 +200,14 @@ def follow(reader, words, stdin):
         case ["pip", "uninstall", "--yes", *packages]:
             assert packages
         case ["pip", "install", *wanted] | [
-            "uv",
-            "pip",
-            "install",
-            "--torch-backend",
-            "cpu",
-            *wanted,
-        ]:
+            "uv", "pip", "install", "--torch-backend", "cpu", *wanted,
+        ]:  # fmt: skip
             for extra in re.findall(r"[\w]+", "".join(re.findall(r"\[(.*?)\]", " ".join(wanted)))):
                 assert extra in project["optional-dependencies"]
-        case ["python", "-m", "pytest", *files]:
-            for file in files:
-                run_tests(reader.root / file)
-        case ["python", script, *_] if (reader.root / script).is_file():
-            done = subprocess.run(
-                [sys.executable, *words[1:]], check=False, capture_output=True, text=True
-            )
-            assert done.returncode == 0, done.stderr
-            return done.stdout
-        case ["find" | "ls", *_]:
-            return subprocess.run(words, check=True, capture_output=True, text=True).stdout
         case [*keys] if all("=" in key for key in keys):  # what can be added to kdpose.distill
             assert list(composed("distill", keys))
         case _:
             pytest.fail(f"no test knows what to do with: {shlex.join(words)}")
-    return ""
 
 
 def run_tests(file):

@@ -55,63 +55,67 @@ def naive_sample(features, joints, stride):
     return out
 
 
-def naive_forward(state, limbs, pose, maps16_8_4, size, residual):
-    """The whole method in eval mode, from a state dict and its description alone."""
-    joints_count = pose.joints.shape[1]
-    linked = torch.eye(joints_count, dtype=torch.bool)
-    for a, b in limbs:
-        linked[a, b] = linked[b, a] = True
+class Written:
+    """The whole method in eval mode, from a state dict and the limbs alone."""
 
-    def conv(name, x):
-        matrix = torch.full((joints_count, joints_count), -9e15)
-        matrix[linked] = state[f"{name}.edge_score"]
-        matrix, eye = matrix.softmax(1), torch.eye(joints_count)
-        own, other = state[f"{name}.weight"]
-        return (
-            (matrix * eye) @ (x @ own) + (matrix * (1 - eye)) @ (x @ other) + state[name + ".bias"]
+    def __init__(self, state, limbs, joints):
+        self.state, self.linked = state, torch.eye(joints, dtype=torch.bool)
+        for a, b in limbs:
+            self.linked[a, b] = self.linked[b, a] = True
+
+    def conv(self, name, x):
+        eye = torch.eye(len(self.linked))
+        matrix = torch.full(eye.shape, -9e15)
+        matrix[self.linked] = self.state[f"{name}.edge_score"]
+        matrix, (own, other) = matrix.softmax(1), self.state[f"{name}.weight"]
+        kept, passed = (matrix * eye) @ (x @ own), (matrix * (1 - eye)) @ (x @ other)
+        return kept + passed + self.state[f"{name}.bias"]
+
+    def norm(self, name, x):
+        mean, var, weight, bias = (
+            self.state[f"{name}.{k}"] for k in ("running_mean", "running_var", "weight", "bias")
         )
+        return ((x - mean) / (var + 1e-5).sqrt() * weight + bias).clamp(min=0)
 
-    def norm(name, x):
-        mean, var = state[f"{name}.running_mean"], state[f"{name}.running_var"]
-        x = (x - mean) / (var + 1e-5).sqrt() * state[f"{name}.weight"] + state[f"{name}.bias"]
-        return x.clamp(min=0)
+    def linear(self, name, x):
+        return x @ self.state[f"{name}.weight"].T + self.state[f"{name}.bias"]
 
-    def linear(name, x):
-        return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+    def conv2d(self, name, x):
+        weight, bias = self.state[f"{name}.weight"], self.state[f"{name}.bias"]
+        return F.conv2d(x, weight, bias, padding=1).clamp(min=0)
 
-    def block(name, x):
-        change = norm(f"{name}.reduce_norm", conv(f"{name}.reduce", x))
-        x = norm(f"{name}.norm", x + conv(f"{name}.expand", change))
-        hidden = linear(f"{name}.attention.0", x.sum(1) / joints_count).clamp(min=0)
-        gate = 1 / (1 + torch.exp(-linear(f"{name}.attention.2", hidden)))
+    def block(self, name, x):
+        change = self.norm(f"{name}.reduce_norm", self.conv(f"{name}.reduce", x))
+        x = self.norm(f"{name}.norm", x + self.conv(f"{name}.expand", change))
+        hidden = self.linear(f"{name}.attention.0", x.sum(1) / x.shape[1]).clamp(min=0)
+        gate = 1 / (1 + torch.exp(-self.linear(f"{name}.attention.2", hidden)))
         return x * (1 + gate[:, :, None])
 
-    def fuse(name, coarse, fine):
-        weight, bias = state[f"{name}.up.weight"], state[f"{name}.up.bias"]
+    def fuse(self, name, coarse, fine):
+        weight, bias = self.state[f"{name}.up.weight"], self.state[f"{name}.up.bias"]
         up = F.conv_transpose2d(coarse, weight, bias, stride=2).clamp(min=0)
         up = up[:, :, : fine.shape[2], : fine.shape[3]]
         pooled = torch.cat([up.flatten(2).mean(2), fine.flatten(2).mean(2)], 1)
-        gate = linear(f"{name}.excite", linear(f"{name}.squeeze", pooled).clamp(min=0))
-        mixed = up / (1 + torch.exp(-gate))[:, :, None, None] + fine
-        conv3 = F.conv2d(mixed, state[f"{name}.conv.weight"], state[f"{name}.conv.bias"], padding=1)
-        return conv3.clamp(min=0)
+        squeezed = self.linear(f"{name}.squeeze", pooled).clamp(min=0)
+        gate = self.linear(f"{name}.excite", squeezed)
+        return self.conv2d(f"{name}.conv", up / (1 + torch.exp(-gate))[:, :, None, None] + fine)
 
-    coarse, middle, fine = maps16_8_4
-    first = F.conv2d(coarse, state["head.conv.weight"], state["head.conv.bias"], padding=1)
-    maps = [first.clamp(min=0)]
-    maps.append(fuse("head.fuse8", maps[0], middle))
-    maps.append(fuse("head.fuse4", maps[1], fine))
-    size = torch.tensor(size)
-    start = 2 * pose.joints / size - 1
-    nodes = conv("input", torch.cat([start, pose.scores[:, :, None]], 2))
-    nodes = block("pose_block", norm("input_norm", nodes))
-    out = []
-    for i, stride in enumerate((16, 8, 4)):
-        nodes = torch.cat([naive_sample(maps[i], pose.joints, stride), nodes], 2)
-        nodes = block(f"blocks.{i}", nodes)
-        refined = conv(f"outputs.{i}", nodes) + (start if residual else 0)
-        out.append((refined + 1) / 2 * size)
-    return out
+    def forward(self, pose, maps16_8_4, size, residual):
+        coarse, middle, fine = maps16_8_4
+        maps = [self.conv2d("head.conv", coarse)]
+        maps.append(self.fuse("head.fuse8", maps[0], middle))
+        maps.append(self.fuse("head.fuse4", maps[1], fine))
+        size = torch.tensor(size)
+        start = 2 * pose.joints / size - 1
+        nodes = self.conv("input", torch.cat([start, pose.scores[:, :, None]], 2))
+        nodes = self.block("pose_block", self.norm("input_norm", nodes))
+        out = []
+        for i, stride in enumerate((16, 8, 4)):
+            nodes = torch.cat([naive_sample(maps[i], pose.joints, stride), nodes], 2)
+            nodes = self.block(f"blocks.{i}", nodes)
+            refined = self.conv(f"outputs.{i}", nodes) + (start if residual else 0)
+            out.append((refined + 1) / 2 * size)
+        return out
 
 
 @SKELETONS
@@ -123,9 +127,8 @@ def test_equals_the_method_written_out(size, skeleton, batch, residual):
     pose, (fine, middle, coarse) = example(batch, len(skeleton), size)
     with torch.no_grad():
         refined = model(pose, (fine, middle, coarse))
-        expected = naive_forward(
-            model.state_dict(), skeleton.limbs, pose, (coarse, middle, fine), size, residual
-        )
+        written = Written(model.state_dict(), skeleton.limbs, len(skeleton))
+        expected = written.forward(pose, (coarse, middle, fine), size, residual)
     assert [joints.shape for joints in refined] == [(batch, len(skeleton), 2)] * 3
     for joints, reference in zip(refined, expected, strict=True):
         torch.testing.assert_close(joints, reference, rtol=1e-4, atol=1e-3)
