@@ -1,8 +1,6 @@
 """A network answers once for each person, and its answers teach, score and predict alike."""
 
 import json
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -123,16 +121,11 @@ def test_other_annotations_or_options_are_other_answers(tmp_path, file, part, wh
     assert other.ask([part], DOTS, num_workers=0).files != first.files
 
 
-def run(module, *words):
-    command = [sys.executable, "-m", f"kdpose.{module}", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-
-
 @pytest.mark.slow
-def test_predicted_poses_are_a_file_that_teaches(tmp_path, file, part):
+def test_predicted_poses_are_a_file_that_teaches(tmp_path, file, part, kdpose_here):
     yaml = tmp_path / "dots.yaml"
     yaml.write_text("joints: [left_dot, dot, right_dot]\n")
-    done = run(
+    kdpose_here(
         "predict",
         "teacher=onnx",
         f"teacher.file={file}",
@@ -145,7 +138,6 @@ def test_predicted_poses_are_a_file_that_teaches(tmp_path, file, part):
         "draw=false",
         "flip=false",
     )
-    assert done.returncode == 0, done.stderr[-2000:]
 
     file = str(tmp_path / "out" / "predictions.json")
     persons = load_training([part], DOTS, [file], DOTS)

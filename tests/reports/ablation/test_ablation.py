@@ -28,23 +28,10 @@ TINY = (
 )
 
 
-def ablation(root, runs, schemes="0,1,2,3,4,5,6"):
-    """The command, as a user gives it."""
-    command = [
-        "-m",
-        "kdpose.train",
-        "-m",
-        "+experiment=ablation",
-        "pipeline=ablation_synthetic",
-        f"scheme={schemes}",
-    ]
-    return subprocess.run(
-        [sys.executable, *command, "seed=0,1", f"dataset.root={root}", f"runs={runs}", *TINY],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "140"},
-        check=False,
-    )
+def words(root, runs, schemes="0,1,2,3,4,5,6"):
+    """The command's, as a user gives them."""
+    jobs = ("-m", "+experiment=ablation", "pipeline=ablation_synthetic", f"scheme={schemes}")
+    return [*jobs, "seed=0,1", f"dataset.root={root}", f"runs={runs}", *TINY]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +39,13 @@ def first(tmp_path_factory):
     """The whole table, from nothing."""
     folder = tmp_path_factory.mktemp("ablation")
     generate(folder / "data", train=24, val=8, seed=3, workers=1, image_size=(160, 120))
-    done = ablation(folder / "data", folder / "runs")
+    done = subprocess.run(
+        [sys.executable, "-m", "kdpose.train", *words(folder / "data", folder / "runs")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "140"},
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "data", folder / "runs" / "synthetic_ablation", done
 
@@ -100,11 +93,12 @@ def test_stages_differ_by_their_losses_and_sources(first):
 
 
 @pytest.mark.slow
-def test_again_trains_nothing_and_a_failed_job_loses_no_other(first):
+def test_again_trains_nothing_and_a_failed_job_loses_no_other(first, kdpose_here):
     root, runs, _ = first
     before = {path: path.stat().st_mtime_ns for path in runs.glob("*/*.ckpt")}
     assert len(before) == 2 * len(RUNS)
-    done = ablation(root, runs.parent, schemes="9,0,1,2,3,4,5,6")  # there is no scheme 9
+    again = words(root, runs.parent, schemes="9,0,1,2,3,4,5,6")  # there is no scheme 9
+    done = kdpose_here("train", *again, check=False)
     assert {path: path.stat().st_mtime_ns for path in runs.glob("*/*.ckpt")} == before
     assert done.stdout.count("finished already") == 30
     assert " epochs in " not in done.stdout
@@ -133,8 +127,8 @@ def test_report_has_the_table(first):
             for seed in (0, 1)
         ]
         assert float(line["AP"]) == pytest.approx(sum(aps) / 2)
-    words = "+experiment=ablation pipeline=ablation_synthetic"
-    command = f"kdpose train -m {words} scheme=6 seed=0,1"
+    job = "+experiment=ablation pipeline=ablation_synthetic"
+    command = f"kdpose train -m {job} scheme=6 seed=0,1"
     assert lines[-1]["command"] == command
     assert lines[0]["command"] == command.replace("scheme=6 seed=0,1", "scheme=2 seed=0")
     assert f"| `{command}` |" in (runs / "report" / "report.md").read_text()
