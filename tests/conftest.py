@@ -4,6 +4,7 @@ import importlib
 import io
 import logging
 import os
+import re
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -24,6 +25,7 @@ from kdpose.skeletons.known import CROWDPOSE
 
 torch.set_num_threads(1)
 REPOSITORY = Path(__file__).parents[1]
+_SECRET = "a-value-of-the-environment"  # which no file may make kdpose print
 
 
 @pytest.fixture(scope="session")
@@ -165,6 +167,49 @@ def tiny_checkpoints(tmp_path_factory, tiny_student):
         paths[name] = folder / f"{name}.ckpt"
         torch.save({"kdpose": described, "state_dict": weights}, paths[name])
     return paths
+
+
+@pytest.fixture
+def canary(monkeypatch, tmp_path, capfd):
+    """The file that an attack would write; it must never exist, and no secret be printed."""
+    monkeypatch.setenv("KDPOSE_CANARY", _SECRET)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    path = tmp_path / "canary"
+    yield path
+    assert not path.exists()
+    assert _SECRET not in "".join(capfd.readouterr())
+
+
+class _Touch:
+    """A pickle that writes."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.fixture(scope="session")
+def touch():
+    """Makes a pickle that writes a file."""
+    return _Touch
+
+
+def _refused(path, read, *arguments):
+    with pytest.raises(ValueError, match=re.escape(str(path))) as caught:
+        read(*arguments)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert len(line) < 800
+    assert _SECRET not in line
+    return line
+
+
+@pytest.fixture(scope="session")
+def refused():
+    """Reads what is refused in one line that names the file, and gives the line."""
+    return _refused
 
 
 @pytest.fixture(autouse=True)

@@ -16,25 +16,6 @@ BATCHES = pytest.mark.parametrize("batch", [1, 3])
 LABELS = pytest.mark.parametrize("label", ["smooth", "gaussian"])
 
 
-def random_joints(batch, joints, size=SIZE, margin=0.0):
-    low = torch.tensor([margin, margin])
-    high = torch.tensor([size[0] - 1 - margin, size[1] - 1 - margin])
-    return low + torch.rand(batch, joints, 2, generator=torch.manual_seed(0)) * (high - low)
-
-
-def log_target(codec, joints):
-    """Logits of a model that predicts the target exactly; a network's are finite."""
-    target = codec.encode(joints, torch.ones(joints.shape[:-1]))
-    return SimCCLogits(*(q.double().clamp(min=1e-40).log() for q in (target.x, target.y)))
-
-
-def random_logits(batch, joints, codec, dtype=torch.float32):
-    generator = torch.manual_seed(1)
-    nx, ny = codec.bins
-    x = torch.randn(batch, joints, nx, generator=generator, dtype=dtype)
-    return SimCCLogits(x, torch.randn(batch, joints, ny, generator=generator, dtype=dtype))
-
-
 def test_fields():
     codec = SimCC([192, 256])
     assert codec.input_size == (192, 256)  # a tuple now: a list would differ
@@ -109,7 +90,7 @@ def test_weight_is_one_for_hidden_and_visible_joints(label):
 
 @BATCHES
 @SKELETONS
-def test_gaussian_target_against_a_loop(batch, skeleton):
+def test_gaussian_target_against_a_loop(batch, skeleton, random_joints):
     codec = SimCC((24, 32), 2.0, "gaussian", sigma=3.0)
     joints = random_joints(batch, len(skeleton), (40, 40), margin=-12)
     target = codec.encode(joints, torch.ones(batch, len(skeleton)))
@@ -134,7 +115,9 @@ def test_encode_refuses_shapes_that_would_broadcast():
 @BATCHES
 @SKELETONS
 @pytest.mark.parametrize("split_ratio", [1.0, 1.5, 2.0, 3.0])
-def test_decode_inverts_encode_within_half_a_bin(label, batch, skeleton, split_ratio):
+def test_decode_inverts_encode_within_half_a_bin(
+    label, batch, skeleton, split_ratio, random_joints, log_target
+):
     codec = SimCC(SIZE, split_ratio, label)
     joints = random_joints(batch, len(skeleton))
     pose = codec.decode(log_target(codec, joints))
@@ -167,7 +150,7 @@ def test_decode_is_float32_under_autocast():
 @BATCHES
 @SKELETONS
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_expectation_against_a_loop(batch, skeleton, temperature):
+def test_expectation_against_a_loop(batch, skeleton, temperature, random_logits):
     codec = SimCC((12, 16), 1.5)
     logits = random_logits(batch, len(skeleton), codec)
     got = codec.expectation(logits, temperature)
@@ -180,14 +163,14 @@ def test_expectation_against_a_loop(batch, skeleton, temperature):
                 assert got[b, k, a].item() == pytest.approx(mean / 1.5, abs=1e-4)
 
 
-def test_expectation_of_smoothed_labels_is_drawn_to_the_centre():
+def test_expectation_of_smoothed_labels_is_drawn_to_the_centre(log_target):
     codec = SimCC(SIZE)
     joints = torch.tensor([[[10.0, 100.0], [48.0, 100.0]]])
     error = codec.expectation(log_target(codec, joints))[..., 0] - joints[..., 0]
     assert error[0].tolist() == pytest.approx([8.6, 4.8], abs=0.05)
 
 
-def test_expectation_of_a_gaussian_is_its_mean_and_biased_at_the_border():
+def test_expectation_of_a_gaussian_is_its_mean_and_biased_at_the_border(log_target):
     codec = SimCC(SIZE, label="gaussian")
     joints = torch.tensor([[[0.0, 100.37], [3.0, 41.9]]])
     error = codec.expectation(log_target(codec, joints)) - joints
@@ -195,7 +178,7 @@ def test_expectation_of_a_gaussian_is_its_mean_and_biased_at_the_border():
     assert error[..., 1].abs().max() < 1e-4
 
 
-def test_expectation_keeps_sub_bins_under_autocast():
+def test_expectation_keeps_sub_bins_under_autocast(log_target):
     codec = SimCC(SIZE, label="gaussian")
     logits = log_target(codec, torch.tensor([[[150.185, 100.0]]]))
     logits = SimCCLogits(logits.x.float(), logits.y.float())
@@ -207,7 +190,7 @@ def test_expectation_keeps_sub_bins_under_autocast():
 
 
 @BATCHES
-def test_expectation_gradcheck(batch):
+def test_expectation_gradcheck(batch, random_logits):
     codec = SimCC((3, 4))
     x, y = random_logits(batch, 14, codec, torch.float64)
     assert torch.autograd.gradcheck(
@@ -217,7 +200,7 @@ def test_expectation_gradcheck(batch):
 
 
 @LABELS
-def test_real_joints_survive_the_round_trip(label):
+def test_real_joints_survive_the_round_trip(label, log_target):
     root = Path(os.environ.get("KDPOSE_REAL_DATA", "../shared/data"))
     path = root / "coco_mini/annotations/person_keypoints_val2017.json"
     if not path.is_file():

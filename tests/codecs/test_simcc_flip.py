@@ -12,28 +12,9 @@ SKELETONS = pytest.mark.parametrize("skeleton", [COCO, CROWDPOSE], ids=lambda s:
 LABELS = pytest.mark.parametrize("label", ["smooth", "gaussian"])
 
 
-def random_joints(batch, joints, size=SIZE, margin=0.0):
-    low = torch.tensor([margin, margin])
-    high = torch.tensor([size[0] - 1 - margin, size[1] - 1 - margin])
-    return low + torch.rand(batch, joints, 2, generator=torch.manual_seed(0)) * (high - low)
-
-
-def log_target(codec, joints):
-    """Logits of a model that predicts the target exactly; a network's are finite."""
-    target = codec.encode(joints, torch.ones(joints.shape[:-1]))
-    return SimCCLogits(*(q.double().clamp(min=1e-40).log() for q in (target.x, target.y)))
-
-
-def random_logits(batch, joints, codec, dtype=torch.float32):
-    generator = torch.manual_seed(1)
-    nx, ny = codec.bins
-    x = torch.randn(batch, joints, nx, generator=generator, dtype=dtype)
-    return SimCCLogits(x, torch.randn(batch, joints, ny, generator=generator, dtype=dtype))
-
-
 @SKELETONS
 @pytest.mark.parametrize("split_ratio", [1.0, 2.0, 3.0])
-def test_unflip_returns_every_mirrored_pixel(skeleton, split_ratio):
+def test_unflip_returns_every_mirrored_pixel(skeleton, split_ratio, random_joints, log_target):
     width, height = 12, 16
     codec = SimCC((width, height), split_ratio)
     for u in range(width):
@@ -46,7 +27,7 @@ def test_unflip_returns_every_mirrored_pixel(skeleton, split_ratio):
 
 
 @LABELS
-def test_unflip_at_two_bins_per_pixel_is_the_reference_shift(label):
+def test_unflip_at_two_bins_per_pixel_is_the_reference_shift(label, random_logits):
     codec = SimCC(SIZE, label=label)
     logits = random_logits(3, 17, codec)
     got = codec.unflip(logits, COCO.flip_order)
@@ -70,7 +51,7 @@ def test_unflip_between_bins_keeps_sub_pixel_places():
 
 @LABELS
 @pytest.mark.parametrize("split_ratio", [2.0, 3.0])
-def test_merge_of_an_exact_mirror_changes_nothing(label, split_ratio):
+def test_merge_of_an_exact_mirror_changes_nothing(label, split_ratio, random_joints, log_target):
     codec = SimCC(SIZE, split_ratio, label)
     joints = random_joints(3, 17, margin=20)
     mirrored = joints[:, list(COCO.flip_order)]
@@ -126,7 +107,7 @@ def slow_flip_test(codec, logits, mirrored, order):
 
 @LABELS
 @SKELETONS
-def test_flip_test_against_a_slow_reference(label, skeleton):
+def test_flip_test_against_a_slow_reference(label, skeleton, random_joints, log_target):
     codec = SimCC((24, 32), label=label)
     gen = torch.Generator().manual_seed(5)
     # Peaks of trained networks' sharpness over a floor, some at the border, some in disagreement.

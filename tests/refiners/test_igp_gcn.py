@@ -13,33 +13,6 @@ CHANNELS, STRIDES = (32, 64, 128, 256), (4, 8, 16, 32)
 SKELETONS = pytest.mark.parametrize("skeleton", [COCO, CROWDPOSE], ids=lambda s: s.name)
 
 
-def make(skeleton=CROWDPOSE, size=(48, 64), **changes):
-    """A net of few channels on a small crop."""
-    torch.manual_seed(0)
-    small = {"hidden": 8, "widths": (16, 12, 8), **changes}
-    return IGPGCN((6, 8, 10), (4, 8, 16), size, len(skeleton), skeleton.limbs, **small)
-
-
-def example(batch, joints, size=(48, 64), channels=(6, 8, 10), strides=(4, 8, 16)):
-    """A random pose inside the crop and random maps."""
-    torch.manual_seed(1)
-    pose = Pose(torch.rand(batch, joints, 2) * torch.tensor(size), torch.rand(batch, joints))
-    return pose, tuple(
-        torch.randn(batch, c, math.ceil(size[1] / s), math.ceil(size[0] / s))
-        for c, s in zip(channels, strides, strict=True)
-    )
-
-
-def randomised(model):
-    """Move parameters and running statistics off their special initial values."""
-    with torch.no_grad():
-        for name, value in model.state_dict().items():
-            if value.is_floating_point():
-                noise = 0.2 * torch.randn(value.shape)
-                value.copy_(1 + noise.abs() if "running_var" in name else value + noise)
-    return model
-
-
 def naive_sample(features, joints, stride):
     """Bilinear reading at index x / stride, clamped to the map, one joint at a time."""
     batch, channels, height, width = features.shape
@@ -122,7 +95,7 @@ class Written:
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("size", [(48, 64), (72, 88)], ids=["whole", "odd"])
-def test_equals_the_method_written_out(size, skeleton, batch, residual):
+def test_equals_the_method_written_out(size, skeleton, batch, residual, make, example, randomised):
     model = randomised(make(skeleton, size, residual=residual)).eval()
     pose, (fine, middle, coarse) = example(batch, len(skeleton), size)
     with torch.no_grad():
@@ -144,7 +117,7 @@ def test_parameter_count_at_hrnet_w32(skeleton, count):
     assert sum(p.numel() for p in model.head.parameters()) == convs + ups + gates
 
 
-def test_multiply_adds_at_hrnet_w32():
+def test_multiply_adds_at_hrnet_w32(example):
     model = IGPGCN(CHANNELS, STRIDES, (192, 256), 17, COCO.limbs, backend="dense").eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(*example(1, 17, (192, 256), CHANNELS, STRIDES))
@@ -180,7 +153,7 @@ def test_sampling_equals_bilinear_loops_in_value_and_gradient(batch):
     torch.testing.assert_close(*grads, rtol=0, atol=1e-5)
 
 
-def test_no_gradient_reaches_the_pose_through_the_sampling():
+def test_no_gradient_reaches_the_pose_through_the_sampling(make, example, randomised):
     model = randomised(make()).eval()
     pose, features = example(2, 14)
     joints = pose.joints.requires_grad_()
@@ -193,7 +166,7 @@ def test_no_gradient_reaches_the_pose_through_the_sampling():
 
 
 @SKELETONS
-def test_backends_agree_and_share_checkpoints(skeleton):
+def test_backends_agree_and_share_checkpoints(skeleton, make, example, randomised):
     pyg, dense = randomised(make(skeleton)), make(skeleton, backend="dense")
     dense.load_state_dict(pyg.state_dict(), strict=True)
     pose, features = example(3, len(skeleton))
@@ -207,7 +180,7 @@ def test_backends_agree_and_share_checkpoints(skeleton):
     torch.testing.assert_close(pyg(pose, features), dense(pose, features), rtol=1e-4, atol=1e-3)
 
 
-def test_residual_starts_at_the_initial_pose_and_can_leave_it():
+def test_residual_starts_at_the_initial_pose_and_can_leave_it(make, example):
     model = make(residual=True)
     pose, features = example(3, 14)
     refined = model(pose, features)
@@ -217,7 +190,7 @@ def test_residual_starts_at_the_initial_pose_and_can_leave_it():
     assert model.outputs[2].weight.grad.abs().max() > 0
 
 
-def test_absolute_output_of_zero_is_the_middle_of_the_crop():
+def test_absolute_output_of_zero_is_the_middle_of_the_crop(make, example):
     model = make()
     with torch.no_grad():
         for output in model.outputs:
@@ -235,7 +208,7 @@ def test_convolutions_start_with_the_variance_of_their_fan_out():
     )
 
 
-def test_the_score_enters_only_where_asked():
+def test_the_score_enters_only_where_asked(make, example, randomised):
     pose, features = example(2, 14)
     doubted = pose._replace(scores=pose.scores / 2)
     for with_score in (True, False):
@@ -244,7 +217,7 @@ def test_the_score_enters_only_where_asked():
         assert (change > 1e-4) == with_score
 
 
-def test_persons_do_not_mix_in_eval_mode():
+def test_persons_do_not_mix_in_eval_mode(make, example, randomised):
     model = randomised(make()).eval()
     pose, features = example(3, 14)
     together = model(pose, features)[2]
@@ -254,7 +227,7 @@ def test_persons_do_not_mix_in_eval_mode():
         torch.testing.assert_close(alone[0], together[b], rtol=1e-4, atol=1e-3)
 
 
-def test_maps_are_found_by_stride():
+def test_maps_are_found_by_stride(make, example):
     pose, features = example(2, 14)
     coarse_first = IGPGCN(
         (5, 10, 8, 6), (32, 16, 8, 4), (48, 64), 14, CROWDPOSE.limbs, 8, (16, 12, 8)
@@ -273,12 +246,12 @@ def test_rejects_missing_strides():
         IGPGCN((6, 8), (4, 8, 16), (48, 64), 14, CROWDPOSE.limbs)
 
 
-def test_rejects_widths_that_blocks_cannot_split():
+def test_rejects_widths_that_blocks_cannot_split(make):
     with pytest.raises(ValueError, match=r"multiples of 4, got 10, \(16, 12, 8\)"):
         make(hidden=10)
 
 
-def test_rejects_maps_that_do_not_double():
+def test_rejects_maps_that_do_not_double(make, example):
     pose, (fine, middle, coarse) = example(1, 14)
     model = make()
     with pytest.raises(ValueError, match=r"double in size, got \(4, 3\) followed by \(6, 6\)"):

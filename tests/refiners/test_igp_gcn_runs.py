@@ -1,46 +1,18 @@
 """The refiner in half precision, compiled, exported, and on joints that coincide."""
 
-import math
-
 import pytest
 import torch
 from torch import nn
 
-from kdpose.refiners.igp_gcn import IGPGCN
-from kdpose.skeletons.known import COCO, CROWDPOSE
+from kdpose.skeletons.known import COCO
 from kdpose.types import Pose
-
-
-def make(skeleton=CROWDPOSE, size=(48, 64), **changes):
-    """A net of few channels on a small crop."""
-    torch.manual_seed(0)
-    small = {"hidden": 8, "widths": (16, 12, 8), **changes}
-    return IGPGCN((6, 8, 10), (4, 8, 16), size, len(skeleton), skeleton.limbs, **small)
-
-
-def example(batch, joints, size=(48, 64), channels=(6, 8, 10), strides=(4, 8, 16)):
-    """A random pose inside the crop and random maps."""
-    torch.manual_seed(1)
-    pose = Pose(torch.rand(batch, joints, 2) * torch.tensor(size), torch.rand(batch, joints))
-    return pose, tuple(
-        torch.randn(batch, c, math.ceil(size[1] / s), math.ceil(size[0] / s))
-        for c, s in zip(channels, strides, strict=True)
-    )
-
-
-def randomised(model):
-    """Move parameters and running statistics off their special initial values."""
-    with torch.no_grad():
-        for name, value in model.state_dict().items():
-            if value.is_floating_point():
-                noise = 0.2 * torch.randn(value.shape)
-                value.copy_(1 + noise.abs() if "running_var" in name else value + noise)
-    return model
 
 
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_coincident_joints_give_finite_results_and_gradients(residual, batch):
+def test_coincident_joints_give_finite_results_and_gradients(
+    residual, batch, make, example, randomised
+):
     model = randomised(make(COCO, residual=residual))
     _, features = example(batch, 17)
     joints = torch.full((batch, 17, 2), 24.0, requires_grad=True)
@@ -50,7 +22,7 @@ def test_coincident_joints_give_finite_results_and_gradients(residual, batch):
         assert torch.isfinite(tensor).all()
 
 
-def test_the_graph_runs_in_float32_under_autocast():
+def test_the_graph_runs_in_float32_under_autocast(make, example, randomised):
     class Maps(nn.Module):
         def forward(self, *maps):
             return maps
@@ -66,7 +38,7 @@ def test_the_graph_runs_in_float32_under_autocast():
             torch.testing.assert_close(joints, exact, rtol=0, atol=1e-5)
 
 
-def test_trains_under_autocast():
+def test_trains_under_autocast(make, example):
     model = make()
     with torch.autocast("cpu", torch.bfloat16):
         refined = model(*example(1, 14))
@@ -77,7 +49,7 @@ def test_trains_under_autocast():
 
 
 @pytest.mark.slow
-def test_compiles_without_graph_breaks():
+def test_compiles_without_graph_breaks(make, example, randomised):
     model = randomised(make(backend="dense"))  # message passing is compiled in its own test
     pose, features = example(2, 14)
     compiled = torch.compile(model, backend="eager", fullgraph=True)
@@ -85,7 +57,7 @@ def test_compiles_without_graph_breaks():
 
 
 @pytest.mark.slow
-def test_a_block_trains_when_compiled():
+def test_a_block_trains_when_compiled(make, randomised):
     block = randomised(make(backend="dense")).pose_block
     nodes = torch.randn(3, 14, 8)
     compiled = torch.compile(block, backend="aot_eager", fullgraph=True)
@@ -96,7 +68,7 @@ def test_a_block_trains_when_compiled():
 
 
 @pytest.mark.slow
-def test_exports_with_any_batch():
+def test_exports_with_any_batch(make, example, randomised):
     model = randomised(make(backend="dense")).eval()
     batch = torch.export.Dim("batch")
     shapes = (Pose({0: batch}, {0: batch}), ({0: batch},) * 3)

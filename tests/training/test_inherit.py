@@ -11,54 +11,14 @@ from omegaconf import OmegaConf
 from kdpose.pose_net import RefinedPoseNet
 from kdpose.refiners.igp_gcn import IGPGCN
 from kdpose.skeletons.known import COCO, CROWDPOSE
-from kdpose.skeletons.skeleton import Skeleton
 from kdpose.training.teacher_check import start_from_teacher
-
-# CrowdPose's body under other names, in another order, without head and neck
-BODY = Skeleton(
-    "body",
-    tuple(f"{name[0]}-{name.split('_')[1].title()}" for name in reversed(CROWDPOSE.joints[:12])),
-    (),
-    (0.08,) * 12,
-)
-
-
-def recipe(skeleton):
-    return {
-        "_target_": "kdpose.pose_net.PoseNet",
-        "backbone": {
-            "_target_": "kdpose.backbones.timm_pyramid.TimmPyramid",
-            "name": "resnet10t",
-            "neck_channels": 16,
-            "model_args": {"channels": [16, 24, 32, 48], "stem_width": 8},
-        },
-        "head": {
-            "_target_": "kdpose.heads.simcc.SimCCHead",
-            "_partial_": True,
-            "init": "projection",
-        },
-        "codec": {
-            "_target_": "kdpose.codecs.simcc.SimCC",
-            "input_size": [48, 64],
-            "label": "gaussian",
-        },
-        "skeleton": {
-            "_target_": "kdpose.skeletons.skeleton.Skeleton.from_dict",
-            "values": skeleton.to_dict(),
-        },
-    }
-
-
-def build(skeleton):
-    torch.manual_seed(1)
-    return instantiate(recipe(skeleton), _convert_="all")
 
 
 def asks(inherit):
     return OmegaConf.create({"teacher": {"inherit": inherit}})
 
 
-def test_a_student_starts_with_what_its_teacher_has_of_its_shape(caplog):
+def test_a_student_starts_with_what_its_teacher_has_of_its_shape(caplog, recipe, build):
     teacher = build(CROWDPOSE)
     narrow = recipe(CROWDPOSE)
     narrow["backbone"]["model_args"]["channels"] = [16, 24, 32, 40]
@@ -78,7 +38,7 @@ def test_a_student_starts_with_what_its_teacher_has_of_its_shape(caplog):
     assert "teacher.inherit: " in caplog.text
 
 
-def test_a_student_of_other_joints_inherits_the_backbone_alone():
+def test_a_student_of_other_joints_inherits_the_backbone_alone(build):
     teacher, student = build(COCO), build(CROWDPOSE)
     torch.nn.init.zeros_(student.head.mlp_head_x.weight)
     start_from_teacher(asks(True), student, teacher)
@@ -87,12 +47,12 @@ def test_a_student_of_other_joints_inherits_the_backbone_alone():
     assert all(ours[name].equal(its[name]) for name in its)
 
 
-def test_what_cannot_be_inherited():
+def test_what_cannot_be_inherited(body, recipe, build):
     refined = RefinedPoseNet(build(CROWDPOSE), partial(IGPGCN, hidden=8, widths=(8, 8, 8)))
     with pytest.raises(ValueError, match="stage 2's student is stage1_ckpt's, and frozen"):
         start_from_teacher(asks(True), refined, build(CROWDPOSE))
     other = recipe(CROWDPOSE)
     other["backbone"] = {"_target_": "kdpose.backbones.hrnet.HRNet", "name": "hrnet_w18_small"}
-    other["skeleton"]["values"] = BODY.to_dict()
+    other["skeleton"]["values"] = body.to_dict()
     with pytest.raises(ValueError, match=r"teacher.inherit: none of the network's \d+ tensors"):
         start_from_teacher(asks(True), instantiate(other, _convert_="all"), build(CROWDPOSE))

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 
 from kdpose.cli import CONF
 from kdpose.data.datamodule import CocoKeypointDataModule
@@ -16,54 +15,20 @@ from kdpose.evaluation.shared_joints import SharedSplit
 from kdpose.losses.simcc_kl import simcc_kl
 from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.skeletons.shared import SkeletonBridge
-from kdpose.skeletons.skeleton import Skeleton
 from kdpose.training.stage import train
 from kdpose.training.teacher_check import TeacherCheck
 
-# CrowdPose's body under other names, in another order, without head and neck
-BODY = Skeleton(
-    "body",
-    tuple(f"{name[0]}-{name.split('_')[1].title()}" for name in reversed(CROWDPOSE.joints[:12])),
-    (),
-    (0.08,) * 12,
-)
 
+@pytest.fixture
+def save(recipe):
+    """Writes a network's checkpoint."""
 
-def recipe(skeleton):
-    return {
-        "_target_": "kdpose.pose_net.PoseNet",
-        "backbone": {
-            "_target_": "kdpose.backbones.timm_pyramid.TimmPyramid",
-            "name": "resnet10t",
-            "neck_channels": 16,
-            "model_args": {"channels": [16, 24, 32, 48], "stem_width": 8},
-        },
-        "head": {
-            "_target_": "kdpose.heads.simcc.SimCCHead",
-            "_partial_": True,
-            "init": "projection",
-        },
-        "codec": {
-            "_target_": "kdpose.codecs.simcc.SimCC",
-            "input_size": [48, 64],
-            "label": "gaussian",
-        },
-        "skeleton": {
-            "_target_": "kdpose.skeletons.skeleton.Skeleton.from_dict",
-            "values": skeleton.to_dict(),
-        },
-    }
+    def write(net, path):
+        weights = {f"net.{name}": value for name, value in net.state_dict().items()}
+        torch.save({"state_dict": weights, "kdpose": {"net": recipe(net.skeleton)}}, path)
+        return path
 
-
-def build(skeleton):
-    torch.manual_seed(1)
-    return instantiate(recipe(skeleton), _convert_="all")
-
-
-def save(net, path):
-    weights = {f"net.{name}": value for name, value in net.state_dict().items()}
-    torch.save({"state_dict": weights, "kdpose": {"net": recipe(net.skeleton)}}, path)
-    return path
+    return write
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +48,12 @@ def data(crowd):
 
 
 @pytest.fixture(scope="module")
-def good(data):
-    """A teacher of the twelve joints of BODY that has learned the validation persons by heart."""
+def good(data, body, build):
+    """A teacher of the twelve joints of body that has learned the validation persons by heart."""
     everyone = collate([data.datasets["val"][row] for row in range(len(data.datasets["val"]))])
-    bridge = SkeletonBridge.between(BODY, CROWDPOSE)
+    bridge = SkeletonBridge.between(body, CROWDPOSE)
     order = list(bridge.teacher_joints)
-    net = build(BODY)
+    net = build(body)
     optimizer = torch.optim.AdamW(net.parameters(), lr=4e-3)
     target = net.codec.encode(everyone.joints[:, order], everyone.visible[:, order])
     for _ in range(60):
@@ -99,7 +64,7 @@ def good(data):
 
 
 @pytest.fixture(scope="module")
-def constant():
+def constant(build):
     net = build(COCO)
     with torch.no_grad():
         net.head.final_layer.weight.zero_()
@@ -133,7 +98,7 @@ def test_a_constant_teacher_is_refused(data, constant, tmp_path):
         checked(data, constant, tmp_path / "teacher.json")
 
 
-def test_an_untrained_teacher_is_refused_with_both_figures(data, tmp_path):
+def test_an_untrained_teacher_is_refused_with_both_figures(data, tmp_path, build):
     wanted = (
         r"teacher best\.ckpt is no better than chance: AP 0\.\d{3}, mean OKS 0\.\d{3}, that of the "
         r"mean training pose 0\.\d{3}, on \d+ boxes of crowdpose_test; .*teacher\.force=true"
@@ -160,13 +125,15 @@ def test_what_was_measured_is_not_measured_again(data, good, constant, tmp_path)
         checked(data, constant, record, identity={"ckpt_sha256": "b"})
 
 
-def test_a_better_student_is_told_of(data, good, tmp_path, caplog):
+def test_a_better_student_is_told_of(data, good, tmp_path, caplog, build):
     """Before stage 2, and after training, by its results; and silence the other way round."""
     caplog.set_level(logging.WARNING)
     poor = build(CROWDPOSE).eval()
     checked(data, good, tmp_path / "one.json", student=poor)
     assert "teacher below student" not in caplog.text
-    check = checked(data, poor, tmp_path / "two.json", force=True, student=good_as_crowdpose(good))
+    check = checked(
+        data, poor, tmp_path / "two.json", force=True, student=good_as_crowdpose(good, build)
+    )
     assert "the student's before stage 2 is" in caplog.text
     caplog.clear()
     people = json.loads(check.split.annotations.read_bytes())["annotations"]
@@ -182,7 +149,7 @@ def test_a_better_student_is_told_of(data, good, tmp_path, caplog):
     assert not caplog.text
 
 
-def good_as_crowdpose(good):
+def good_as_crowdpose(good, build):
     """The good teacher's weights in CrowdPose's joints, head and neck left as they begin."""
     net = build(CROWDPOSE)
     bridge = SkeletonBridge.between(CROWDPOSE, good.skeleton)
@@ -214,7 +181,7 @@ def run(crowd, runs, stage, *overrides):
 
 
 @pytest.mark.slow
-def test_17_joints_teach_14_in_both_stages(crowd, tmp_path, capsys, caplog):
+def test_17_joints_teach_14_in_both_stages(crowd, tmp_path, capsys, caplog, build, save):
     """Untrained weights: refused as they are, and under force enough to take real steps."""
     teacher = save(build(COCO), tmp_path / "coco.ckpt")
     given = f"teacher.ckpt={teacher}"
@@ -268,7 +235,7 @@ def test_detected_boxes_are_matched_to_the_persons_they_show(data, good, crowd, 
     assert len(of["boxes_sha256"]) == 64
 
 
-def test_no_check_where_none_is_wanted(crowd, tmp_path):
+def test_no_check_where_none_is_wanted(crowd, tmp_path, build, save):
     given = f"teacher.ckpt={save(build(CROWDPOSE), tmp_path / 'teacher.ckpt')}"
     run(crowd, tmp_path, "stage1", given, "teacher.check=false")
     assert not (tmp_path / "synthetic_stage1" / "teacher.json").exists()
