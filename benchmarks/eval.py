@@ -127,7 +127,7 @@ def _compared(name: str, run: Evaluation, told: dict[str, Figures]) -> Callable[
 
 
 def _ours(
-    protocol: Any,  # noqa: ANN401
+    protocol: Any,
     path: Path,
     skeleton: Skeleton,
     results: Sequence[Mapping[str, Any]],

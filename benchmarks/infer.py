@@ -79,7 +79,7 @@ def _chosen(backbones: Sequence[str] | None) -> list[str]:
     return chosen
 
 
-def _backbone(name: str) -> Any:  # noqa: ANN401
+def _backbone(name: str) -> Any:
     """Built as a command line would, which runs around this."""
     return build_backbone(hydra.compose("train", [f"backbone={name}"]).backbone)
 
@@ -126,7 +126,8 @@ def _surroundings(student: PoseNet, refiner: Callable[..., nn.Module], gmacs: fl
         initial = student.codec.decode(logits)
     both = RefinedPoseNet(student, refiner).to(crops.device).eval()
     costs = {"student, flip test": 2.0, "refiner": complexity(both)["gmacs"] / gmacs - 1}
-    predictor = Predictor(Loaded(_Known(student, logits), {}), crops.device.type)  # type: ignore[arg-type]
+    known: Any = _Known(student, logits)  # all that a predictor asks of a network
+    predictor = Predictor(Loaded(known, {}), crops.device.type)
     image = np.random.default_rng(0).integers(0, 256, (*IMAGE, 3), dtype=np.uint8)
     boxes = [[40 + 60 * n, 60, 80, 300] for n in range(count)]
     runs: dict[str, Callable[[], Any]] = {

@@ -85,7 +85,7 @@ def _fresh(
     teacher: PoseNet,
     optimizer: Callable[..., Any],
     fused: bool = False,
-    **options: Any,  # noqa: ANN401
+    **options: Any,
 ) -> Module:
     """A module around copies of the nets."""
     build = partial(optimizer, fused=fused)
@@ -102,7 +102,7 @@ def _stage(
     yield from (_limit(stage, dtype, device, flops) for dtype in _precisions(device).values())
 
 
-def pose_net(**parts: Any) -> PoseNet:  # noqa: ANN401
+def pose_net(**parts: Any) -> PoseNet:
     """A network in eval mode, of random weights: time does not depend on them.
 
     Args:
@@ -162,7 +162,8 @@ def _noise(net: PoseNet, count: int, device: str) -> PoseBatch:
         person=torch.arange(count),
         box_score=torch.ones(count),
     )
-    return PoseBatch(*(None if x is None else x.to(device) for x in batch))  # type: ignore[arg-type]
+    moved: Any = (None if x is None else x.to(device) for x in batch)
+    return PoseBatch(*moved)
 
 
 class _Same(Dataset[PoseBatch]):
@@ -178,7 +179,7 @@ class _Same(Dataset[PoseBatch]):
         return self.batch
 
 
-def _whole(batch: Any) -> Any:  # noqa: ANN401
+def _whole(batch: Any) -> Any:
     return batch
 
 
@@ -189,7 +190,7 @@ def _run(
         trainer = L.Trainer(
             accelerator=batch.image.device.type,
             devices=1,
-            precision=precision,  # type: ignore[arg-type]
+            precision=precision,  # type: ignore[arg-type]  # a Literal of all words there
             max_epochs=1,
             limit_val_batches=0,
             logger=False,

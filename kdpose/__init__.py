@@ -34,7 +34,7 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
+def __getattr__(name: str) -> Any:
     """Import a public name on first use, because torch takes seconds to import."""
     if name == "__version__":
         return import_module("importlib.metadata").version("kdpose")

@@ -177,7 +177,7 @@ def _known_keys(config_name: str) -> list[str]:
     return _keys(OmegaConf.to_container(cfg, resolve=False))
 
 
-def _keys(node: Any, prefix: str = "") -> list[str]:  # noqa: ANN401
+def _keys(node: Any, prefix: str = "") -> list[str]:
     if not isinstance(node, dict):
         return []
     here = [f"{prefix}{name}" for name in node]

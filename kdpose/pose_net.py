@@ -38,27 +38,30 @@ class Codec(Protocol):
     input_size: tuple[int, int]
 
     @property
-    def bins(self) -> tuple[int, int]: ...  # noqa: D102
+    def bins(self) -> tuple[int, int]:
+        """Numbers of bins along x and y."""
 
     @property
-    def flip_shift(self) -> float: ...  # noqa: D102
+    def flip_shift(self) -> float:
+        """Bins by which the mirrored view's scores move."""
 
     @property
-    def score_threshold(self) -> float: ...  # noqa: D102
+    def score_threshold(self) -> float:
+        """Joints with a lower score are not found."""
 
-    def encode(self, joints: Tensor, visible: Tensor) -> Any:  # noqa: ANN401
+    def encode(self, joints: Tensor, visible: Tensor) -> Any:
         """The target for the codec's loss; its ``weight (B, K)`` is 1 for learned joints."""
 
-    def decode(self, scores: Any, /) -> Pose:  # noqa: ANN401
+    def decode(self, scores: Any, /) -> Pose:
         """Joints in crop pixels, as they are evaluated."""
 
-    def expectation(self, scores: Any, /, temperature: float = 1.0) -> Tensor:  # noqa: ANN401
+    def expectation(self, scores: Any, /, temperature: float = 1.0) -> Tensor:
         """Joints ``(B, K, 2)`` in crop pixels, as Eq. 2 and 3 compare them."""
 
-    def unflip(self, scores: Any, /, flip_order: Sequence[int]) -> Any:  # noqa: ANN401
+    def unflip(self, scores: Any, /, flip_order: Sequence[int]) -> Any:
         """The scores of a mirrored crop in the crop's own frame."""
 
-    def merge(self, scores: Any, mirrored: Any, /) -> Any:  # noqa: ANN401
+    def merge(self, scores: Any, mirrored: Any, /) -> Any:
         """The average of two views."""
 
 

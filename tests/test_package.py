@@ -17,7 +17,7 @@ def test_dir_shows_every_public_name_and_each_can_be_had():
 
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        kdpose.nothing  # noqa: B018
+        kdpose.nothing  # noqa: B018 raises
 
 
 def test_importing_it_imports_no_other_package():

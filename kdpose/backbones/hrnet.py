@@ -15,7 +15,7 @@ class _FinestFusion(nn.Module):
     trained through the finest fusion and serve as the coarser maps.
     """
 
-    def __init__(self, module: Any) -> None:  # noqa: ANN401
+    def __init__(self, module: Any) -> None:
         super().__init__()
         self.branches: nn.ModuleList = module.branches
         self.fuse_layers = nn.ModuleList([module.fuse_layers[0]])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
 
-def timm_model(name: str, pretrained: bool = False, **options: Any) -> Any:  # noqa: ANN401
+def timm_model(name: str, pretrained: bool = False, **options: Any) -> Any:
     """``timm.create_model``; what keeps its hub's weights away in one line.
 
     Raises:

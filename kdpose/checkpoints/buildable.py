@@ -67,7 +67,7 @@ _SCORES = 2**31  # weights of a head over bins
 _TARGET, _PARTIAL = "_target_", "_partial_"
 
 
-def build(description: Any, where: str) -> PoseNet | RefinedPoseNet:  # noqa: ANN401
+def build(description: Any, where: str) -> PoseNet | RefinedPoseNet:
     """The network that a description names, untrained and in memory alone.
 
     Args:
@@ -91,7 +91,7 @@ def build(description: Any, where: str) -> PoseNet | RefinedPoseNet:  # noqa: AN
     return net
 
 
-def _build(node: Any, kind: str, key: str) -> Any:  # noqa: ANN401
+def _build(node: Any, kind: str, key: str) -> Any:
     """Build the part of one kind that lies under a key."""
     place, name = _KINDS[kind], _name(node, kind, key)
     make = pkgutil.resolve_name(_TODAY.get(name, name))  # a name of the table, never the file's
@@ -113,7 +113,7 @@ def _build(node: Any, kind: str, key: str) -> Any:  # noqa: ANN401
     return functools.partial(make, **built) if place.later else make(**built)
 
 
-def _name(node: Any, kind: str, key: str) -> str:  # noqa: ANN401
+def _name(node: Any, kind: str, key: str) -> str:
     """The name in the table that a node asks for."""
     if not isinstance(node, dict) or not isinstance(node.get(_TARGET), str):
         raise ValueError(f"{key} must be a dict with a '{_TARGET}', got a {type(node).__name__}")

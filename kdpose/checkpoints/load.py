@@ -185,7 +185,7 @@ def load_teacher(
     return net
 
 
-def load_made_by_run(path: str | Path, key: str, **options: Any) -> Loaded:  # noqa: ANN401
+def load_made_by_run(path: str | Path, key: str, **options: Any) -> Loaded:
     """Load what an earlier experiment left; where it is missing, say which command makes it.
 
     Args:

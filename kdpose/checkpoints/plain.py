@@ -18,7 +18,7 @@ _TIMM_OWN = frozenset(
 )
 
 
-def check_plain(value: Any) -> None:  # noqa: ANN401
+def check_plain(value: Any) -> None:
     """Refuse all but dicts with string keys, lists, strings, finite numbers, booleans and None.
 
     Raises:
@@ -42,7 +42,7 @@ def check_plain(value: Any) -> None:  # noqa: ANN401
             _check_leaf(node, key)
 
 
-def _check_leaf(value: Any, key: str) -> None:  # noqa: ANN401
+def _check_leaf(value: Any, key: str) -> None:
     if type(value) not in (str, int, float, bool, type(None)):
         raise ValueError(
             f"{short(key)} is a {type(value).__name__}, and a description holds dicts, lists, "
@@ -67,7 +67,7 @@ def check_values(values: Mapping[str, Any], kind: str, key: str) -> None:
         _check_sizes(value, f"{key}.{name}", _SIDE if name == "input_size" else _LARGEST)
 
 
-def _check_sizes(value: Any, key: str, largest: int) -> None:  # noqa: ANN401
+def _check_sizes(value: Any, key: str, largest: int) -> None:
     children = value.values() if isinstance(value, dict) else value
     if isinstance(value, dict | list):
         for child in children:
@@ -90,7 +90,7 @@ def _check_model(values: Mapping[str, Any], key: str) -> None:
         _check_argument(value, f"{key}.model_args.{argument}")
 
 
-def _check_argument(value: Any, key: str) -> None:  # noqa: ANN401
+def _check_argument(value: Any, key: str) -> None:
     """Numbers, words and lists of them."""
     for one in value if isinstance(value, list) else [value]:
         if isinstance(one, list):
@@ -99,12 +99,12 @@ def _check_argument(value: Any, key: str) -> None:  # noqa: ANN401
             raise ValueError(f"{key} must be a number, a plain word or a list of them")
 
 
-def _is_word(value: Any, dots: bool = False) -> bool:  # noqa: ANN401
+def _is_word(value: Any, dots: bool = False) -> bool:
     pattern = r"[a-z0-9_]+(?:\.[a-z0-9_]+)?" if dots else r"[a-z][a-z0-9_]*"
     return isinstance(value, str) and re.fullmatch(pattern, value) is not None
 
 
-def _check_skeleton(values: Any, key: str) -> None:  # noqa: ANN401
+def _check_skeleton(values: Any, key: str) -> None:
     """What :meth:`Skeleton.to_dict` writes; names may hold any letters, and mean nothing."""
     if not isinstance(values, dict):
         raise ValueError(f"{key}.values must be a dict")
@@ -129,15 +129,15 @@ def _check_skeleton(values: Any, key: str) -> None:  # noqa: ANN401
         raise ValueError(f"{key}.values.{wrong[0]} is not what a skeleton has there")
 
 
-def _all(values: Any, *kinds: type) -> bool:  # noqa: ANN401
+def _all(values: Any, *kinds: type) -> bool:
     return isinstance(values, list) and all(type(value) in kinds for value in values)
 
 
-def _pairs(values: Any) -> bool:  # noqa: ANN401
+def _pairs(values: Any) -> bool:
     return _all(values, list) and all(len(value) == 2 for value in values)
 
 
-def _indices(values: Any, count: int) -> bool:  # noqa: ANN401
+def _indices(values: Any, count: int) -> bool:
     return _all(values, int) and all(0 <= value < count for value in values)
 
 

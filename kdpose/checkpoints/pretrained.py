@@ -18,7 +18,7 @@ _KEY = "pretrained_file"
 PRETRAINED = f"backbone.{_KEY}"  # where a backbone's file is configured
 
 
-def build_backbone(cfg: DictConfig, weights: bool = True) -> Any:  # noqa: ANN401
+def build_backbone(cfg: DictConfig, weights: bool = True) -> Any:
     """The backbone of a configuration, with the weights that it asks for.
 
     Args:

@@ -41,7 +41,7 @@ def check_resumable(path: str | Path) -> None:
             )
 
 
-def _strings(values: Any) -> Iterator[str]:  # noqa: ANN401
+def _strings(values: Any) -> Iterator[str]:
     """Every string in nested containers, keys too; what refers to itself is read once."""
     todo, seen = [values], set()
     while todo:

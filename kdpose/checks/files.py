@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kdpose.checks.findings import Example, Finding, first
+from kdpose.checks.findings import Example, Finding, Severity, first
 from kdpose.checks.split import Split
 from kdpose.data.sources.images import read_image
 
@@ -116,7 +116,7 @@ def sizes(split: Split, facts: Sequence[ImageFact]) -> Iterator[Finding]:
     exif = [fact for fact in turned if fact.rotated]
     swapped = [fact for fact in turned if not fact.rotated]
     other = [fact for fact in off if fact.size != said[fact.name][::-1]]
-    for kind, severity, found, message in (
+    kinds: tuple[tuple[str, Severity, list[ImageFact], str], ...] = (
         (
             "exif_rotation",
             "error",
@@ -135,7 +135,8 @@ def sizes(split: Split, facts: Sequence[ImageFact]) -> Iterator[Finding]:
             other,
             "images differ in size from the annotations, so joints are misplaced",
         ),
-    ):
+    )
+    for kind, severity, found, message in kinds:
         if found:
             shown = first(
                 Example(
@@ -143,7 +144,7 @@ def sizes(split: Split, facts: Sequence[ImageFact]) -> Iterator[Finding]:
                 )
                 for f in found
             )
-            yield Finding(kind, severity, len(found), message, shown)  # type: ignore[arg-type]
+            yield Finding(kind, severity, len(found), message, shown)
 
 
 def copies(facts: Sequence[ImageFact]) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
 """What a check found."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any, Literal
@@ -80,5 +80,4 @@ def worst(findings: Sequence[Finding]) -> Severity | None:
 
 def exit_code(findings: Sequence[Finding]) -> int:
     """0: notes and warnings at most; 1: errors; 2: unusable."""
-    grave: Callable[[str], int] = {"error": 1, "unusable": 2}.get  # type: ignore[assignment]
-    return grave(worst(findings) or "note") or 0
+    return {"error": 1, "unusable": 2}.get(worst(findings) or "note", 0)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kdpose.checks.findings import Example, Finding, first
+from kdpose.checks.findings import Example, Finding, Severity, first
 from kdpose.skeletons.files import annotated_skeleton
 from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.skeletons.skeleton import Skeleton, joint_key
@@ -79,9 +79,9 @@ def category_joints(data: Mapping[str, Any], skeleton: Skeleton) -> Iterator[Fin
                 f"joints of category '{category.get('name')}' differ from those of skeleton "
                 f"'{skeleton.name}', or their order does"
             )
-            severity = "error" if sorted(found) == sorted(wanted) else "warning"
+            severity: Severity = "error" if sorted(found) == sorted(wanted) else "warning"
             severity = severity if len(found) == len(wanted) else "unusable"
-            yield Finding("skeleton_mismatch", severity, len(off), message, first(off))  # type: ignore[arg-type]
+            yield Finding("skeleton_mismatch", severity, len(off), message, first(off))
 
 
 def checkpoint_joints(known: Skeleton, ckpt: str, skeleton: Skeleton) -> Iterator[Finding]:

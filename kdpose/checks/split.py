@@ -62,7 +62,7 @@ class Split:
         return Example(detail, name, self.persons[row].get("id"), int(row))
 
 
-def is_coco(data: Any) -> bool:  # noqa: ANN401
+def is_coco(data: Any) -> bool:
     """Whether a parsed JSON has the lists of a COCO file."""
     return isinstance(data, dict) and all(
         isinstance(data.get(key), list) for key in ("images", "annotations")
@@ -118,7 +118,7 @@ def _sorted_out(
     return good, bad
 
 
-def _lacks_image(image: Any) -> str | None:  # noqa: ANN401
+def _lacks_image(image: Any) -> str | None:
     if not isinstance(image, dict):
         return "is not an object"
     lacking = [key for key in ("id", "file_name", "width", "height") if image.get(key) is None]
@@ -128,7 +128,7 @@ def _lacks_image(image: Any) -> str | None:  # noqa: ANN401
     return None if _numbers(sizes) and min(sizes) > 0 else f"measures {sizes[0]} x {sizes[1]}"
 
 
-def _lacks_person(person: Any) -> str | None:  # noqa: ANN401
+def _lacks_person(person: Any) -> str | None:
     if not isinstance(person, dict):
         return "is not an object"
     if person.get("image_id") is None:
@@ -141,7 +141,7 @@ def _lacks_person(person: Any) -> str | None:  # noqa: ANN401
     return None
 
 
-def _numbers(values: Any) -> bool:  # noqa: ANN401
+def _numbers(values: Any) -> bool:
     try:
         return isfinite(sum(values))
     except TypeError:
@@ -169,5 +169,5 @@ def _form_findings(
         yield Finding("joint_count", "unusable", len(other), message, first(shown))
 
 
-def _named(entry: Any) -> str:  # noqa: ANN401
+def _named(entry: Any) -> str:
     return str(entry.get("id", entry))[:60] if isinstance(entry, dict) else str(entry)[:60]

@@ -55,7 +55,7 @@ class Persons:
         return Persons(**taken)
 
 
-def read_json(path: str | Path, key: str) -> Any:  # noqa: ANN401
+def read_json(path: str | Path, key: str) -> Any:
     """Read a JSON file; ``key`` is the config key that the path came from, for the error.
 
     Raises:

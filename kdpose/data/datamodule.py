@@ -195,7 +195,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
             pin_memory=device == "cuda",
         )
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> PoseBatch:  # noqa: ANN401
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> PoseBatch:
         """Cut the crops of a batch that came without."""
         if isinstance(batch, SourceBatch):
             return cut(batch, self.datasets["train"])
@@ -234,7 +234,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
         trainer = self.trainer
         return (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
 
-    def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:  # noqa: ANN401
+    def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
         return DataLoader(
             dataset,
             batch_size=self.share(),

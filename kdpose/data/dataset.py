@@ -205,7 +205,7 @@ def split(indices: Sequence[Index]) -> tuple[int, NDArray[np.int64]]:
     return pairs[0][0], np.array([row for _, row in pairs], dtype=np.int64)
 
 
-def collate(items: Any) -> Any:  # noqa: ANN401
+def collate(items: Any) -> Any:
     """Stack :class:`PoseBatch` items field by field, None where they have None.
 
     What a data set's ``__getitems__`` has made is a batch already and stays what it is.

@@ -184,7 +184,7 @@ def load_detections(
     )
 
 
-def _check_format(boxes: Any, where: str) -> None:  # noqa: ANN401
+def _check_format(boxes: Any, where: str) -> None:
     wanted = "must be a list of {image_id, category_id, bbox: [x, y, width, height], score}"
     if not isinstance(boxes, list) or not boxes:
         raise ValueError(f"{where} {wanted}, got {_shown(boxes)}")
@@ -198,7 +198,7 @@ def _check_format(boxes: Any, where: str) -> None:  # noqa: ANN401
             raise ValueError(f"{where} {wanted}, got {_shown(box)} as number {index}")
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401
+def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"a dict of {sorted(map(str, value))[:5]}"
     return "an empty list" if value == [] else f"a {type(value).__name__}"

@@ -6,7 +6,7 @@ or many at once: ``...`` stands for no dimension or for ``B``.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -166,7 +166,7 @@ def warp(
     Returns:
         ``(H, W, 3)`` uint8.
     """
-    crop: NDArray[np.uint8] = cv2.warpAffine(  # type: ignore[assignment]
+    crop: Any = cv2.warpAffine(  # its stubs allow any dtype
         image, matrix, output_size, dst=out, flags=cv2.INTER_LINEAR
     )
     return crop

@@ -76,7 +76,7 @@ def _cost(before: tuple[Array, Array], after: tuple[Array, Array], scored: Label
     return Cost(round(lost, 2), float(np.linalg.norm(after[0] - before[0], axis=-1).mean()))
 
 
-def as_form(form: str, model: Any) -> tuple[Callable[..., None], Any]:  # noqa: ANN401
+def as_form(form: str, model: Any) -> tuple[Callable[..., None], Any]:
     """A function that writes the ONNX graph in a format, and the graph in that library."""
     if form == "onnx":
         return save_onnx, model

@@ -24,7 +24,7 @@ _SCOPES = "pkg.torch.onnx.name_scopes"  # where the exporter stores the modules 
 class _Half(nn.Module):
     """A backbone that computes in float16 between float32 crops and float32 maps."""
 
-    def __init__(self, backbone: Any) -> None:  # noqa: ANN401
+    def __init__(self, backbone: Any) -> None:
         super().__init__()
         self.inner = backbone.half()
         self.channels: tuple[int, ...] = backbone.channels

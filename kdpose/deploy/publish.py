@@ -147,7 +147,7 @@ def _teacher(ckpt: Path) -> str:
     )
 
 
-def _calibrate(path: Path, content: dict[str, Any], picture: Path, **data: Any) -> None:  # noqa: ANN401
+def _calibrate(path: Path, content: dict[str, Any], picture: Path, **data: Any) -> None:
     """Calibrate a checkpoint's scores on its validation split, write it again and draw the curve.
 
     Args:

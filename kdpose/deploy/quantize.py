@@ -24,7 +24,7 @@ from kdpose.deploy.graph import INPUT
 os.environ.setdefault("NNCF_CI", "1")  # no usage reports
 # torch warns on every machine without a GPU when NNCF looks for a compiler
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-import nncf  # noqa: E402
+import nncf  # noqa: E402 so after the line above
 
 Crops = NDArray[np.uint8]
 _WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
@@ -120,7 +120,7 @@ class OpenVinoQuantizer:
                 ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
             )
 
-    def _in(self, op: Any, chosen: Collection[str]) -> bool:  # noqa: ANN401
+    def _in(self, op: Any, chosen: Collection[str]) -> bool:
         group = self.groups.get(op.get_friendly_name().removesuffix("/WithoutBiases"))
         if group is None or group not in chosen:
             return False
@@ -140,7 +140,7 @@ def _without_bars() -> Iterator[None]:
         shared.quiet = before
 
 
-def _constant(op: Any) -> bool:  # noqa: ANN401
+def _constant(op: Any) -> bool:
     return op.get_type_name() == "Constant"
 
 

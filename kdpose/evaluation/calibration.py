@@ -56,7 +56,7 @@ def scored_joints(
     images: str,
     *,
     flip: bool = True,
-    **options: Any,  # noqa: ANN401
+    **options: Any,
 ) -> ScoredJoints:
     """Predict a split's labelled persons in their ground-truth boxes.
 

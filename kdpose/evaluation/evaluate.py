@@ -72,7 +72,7 @@ def evaluate_net(
     flip: bool = True,
     crowd_cuts: tuple[float, float] = (0.2, 0.8),
     results_out: Path | None = None,
-    **options: Any,  # noqa: ANN401
+    **options: Any,
 ) -> dict[str, Any]:
     """Score a network on a COCO-format file; by default on its own validation split.
 
@@ -141,7 +141,7 @@ class _Task:
         persons = {k: _persons(source, truth, bridge.student) for k, source in sources.items()}
         return cls(loaded, truth, folder, sources, persons, bridge)
 
-    def results(self, flip: bool, **options: Any) -> dict[str, list[dict[str, Any]]]:  # noqa: ANN401
+    def results(self, flip: bool, **options: Any) -> dict[str, list[dict[str, Any]]]:
         """COCO results by box source; the network sees all persons in one pass."""
         net, everybody = self.loaded.net, concatenate(*self.persons.values())
         check_images(everybody, self.images, "images")
@@ -163,7 +163,7 @@ class _Task:
         self,
         results: Mapping[str, Sequence[Mapping[str, Any]]],
         flip: bool,
-        **rules: Any,  # noqa: ANN401
+        **rules: Any,
     ) -> dict[str, Any]:
         """What :func:`evaluate_net` returns for the results by box source."""
         net = self.loaded.net

@@ -76,7 +76,7 @@ def _figures(
     file: AnnotationFile,
     results: Sequence[Mapping[str, Any]],
     skeleton: Skeleton,
-    **rules: Any,  # noqa: ANN401
+    **rules: Any,
 ) -> dict[str, float | None]:
     """AP and AR; if the sigmas are defaults, also AP at half and double of them."""
     figures = keypoint_ap(file, results, sigmas=skeleton.sigmas, **rules)
@@ -91,7 +91,7 @@ def score_shared(
     annotations: Annotations,
     results: Sequence[Mapping[str, Any]],
     bridge: SkeletonBridge,
-    **rules: Any,  # noqa: ANN401
+    **rules: Any,
 ) -> dict[str, Any]:
     """AP of results of another skeleton, on the joints that the annotations have as well.
 

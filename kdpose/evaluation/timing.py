@@ -154,7 +154,7 @@ def _short(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def report(what: str, rows: Sequence[Row], clock: Clock, **about: Any) -> dict[str, Any]:  # noqa: ANN401
+def report(what: str, rows: Sequence[Row], clock: Clock, **about: Any) -> dict[str, Any]:
     """All that a figure depends on, as plain values."""
     return {
         "what": what,

@@ -48,7 +48,7 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
     return file.to_dict()
 
 
-def _keypoints(person: Any, joints: tuple[str, ...], source: Path) -> np.ndarray:  # noqa: ANN401
+def _keypoints(person: Any, joints: tuple[str, ...], source: Path) -> np.ndarray:
     keypoints = np.zeros((len(joints), 3))
     for point in person.iterfind("points"):
         label = str(point.get("label"))

@@ -76,7 +76,7 @@ def _drawn(poses: ImagePoses, threshold: float) -> NDArray[np.uint8]:
     return poses.draw(threshold, boxes=True)
 
 
-def build_page(demo: Demo, title: str) -> Any:  # noqa: ANN401
+def build_page(demo: Demo, title: str) -> Any:
     """The page as Gradio blocks; every control calls :meth:`Demo.answer`.
 
     Raises:
@@ -106,7 +106,7 @@ def build_page(demo: Demo, title: str) -> Any:  # noqa: ANN401
     return page
 
 
-def _inputs(demo: Demo, gradio: Any) -> list[Any]:  # noqa: ANN401
+def _inputs(demo: Demo, gradio: Any) -> list[Any]:
     """The controls for the arguments of :meth:`Demo.answer`."""
     picture = gradio.Image(label="picture", type="filepath", sources=["upload", "webcam"])
     detect = gradio.Checkbox(
@@ -119,7 +119,7 @@ def _inputs(demo: Demo, gradio: Any) -> list[Any]:  # noqa: ANN401
     return [picture, detect, threshold]
 
 
-def _answering(demo: Demo, gradio: Any) -> Callable[..., tuple[Any, Any, Any]]:  # noqa: ANN401
+def _answering(demo: Demo, gradio: Any) -> Callable[..., tuple[Any, Any, Any]]:
     """What the page's controls call."""
 
     def answer(path: str | None, detect: bool, threshold: float) -> tuple[Any, Any, Any]:

@@ -152,7 +152,7 @@ def _going_on_later() -> Iterator[None]:
 
 def _settings(cfg: DictConfig) -> dict[str, Any]:
     """What decides the results: a run of other settings is not continued."""
-    values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
     files = [Path(str(values[key])) for key in ("ckpt", "boxes")]
     changed = [file.stat().st_mtime for file in files if file.is_file()]
     return {k: v for k, v in values.items() if k not in _FREE} | {"changed": changed}

@@ -8,7 +8,7 @@ from typing import Any
 from kdpose.inference.shards import Count, Predict, Shard, write
 
 
-def _ray() -> Any:  # noqa: ANN401
+def _ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # messages for Ray's developers
     os.environ.setdefault(
@@ -80,13 +80,13 @@ def write_on_ray(
 
 
 def _written(
-    ray: Any,  # noqa: ANN401
+    ray: Any,
     shards: Sequence[Shard],
     build: Callable[[], Predict],
     workers: int | None,
     cpus: float,
     gpus: float | None,
-) -> Any:  # noqa: ANN401
+) -> Any:
     """Ray's data set of the counts, made as it is read."""
     workers, gpus = _room(ray.cluster_resources(), workers, cpus, gpus)
     pool = ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2)
@@ -112,14 +112,14 @@ def _room(
     return workers, gpus
 
 
-def _connect(ray: Any, address: str | None) -> None:  # noqa: ANN401
+def _connect(ray: Any, address: str | None) -> None:
     try:
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
     except (ConnectionError, ValueError) as error:
         raise ValueError(f"no Ray cluster (from ray.address, {address}): {error}") from None
 
 
-def _cause(error: Any) -> Exception:  # noqa: ANN401
+def _cause(error: Any) -> Exception:
     """The exception of a worker, without Ray's wrapper."""
     found = error
     while isinstance(getattr(found, "cause", None), Exception) and found.cause is not found:

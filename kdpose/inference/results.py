@@ -43,7 +43,7 @@ class ImageResults:
                 break
         return dict(lines[1:]) if lines and lines[0] == settings else {}
 
-    def _write(self, value: Any) -> None:  # noqa: ANN401
+    def _write(self, value: Any) -> None:
         self._file.write(json.dumps(value) + "\n")
         self._file.flush()
 

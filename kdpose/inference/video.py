@@ -30,7 +30,7 @@ def is_video(source: str) -> bool:
     return source.isdecimal() or Path(source).suffix.lower() in _SUFFIXES
 
 
-def _pyav() -> Any:  # noqa: ANN401
+def _pyav() -> Any:
     try:
         import av
     except ImportError:

@@ -50,7 +50,9 @@ class AnnotationFile:
     @classmethod
     def of(cls, annotations: "Annotations", key: str = "annotations") -> "AnnotationFile":
         """The same if it is parsed already, see :meth:`read` otherwise."""
-        return annotations if isinstance(annotations, cls) else cls.read(annotations, key)  # type: ignore[arg-type]
+        return (
+            annotations if isinstance(annotations, AnnotationFile) else cls.read(annotations, key)
+        )
 
     @cached_property
     def sha256(self) -> str:

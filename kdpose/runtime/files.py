@@ -79,7 +79,7 @@ def data_folder() -> Path:
     return Path(os.environ.get("KDPOSE_DATA") or "data").absolute()
 
 
-def shareable(dataset: Any) -> Any:  # noqa: ANN401
+def shareable(dataset: Any) -> Any:
     """A description of data without this machine's places, for a file that others get.
 
     Absolute paths below the folder of data sets become relative to it, those below the working

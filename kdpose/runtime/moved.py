@@ -37,7 +37,7 @@ def renamed(cfg: DictConfig) -> DictConfig:
     return cfg
 
 
-def _rename(node: Any, plain: Any) -> None:  # noqa: ANN401
+def _rename(node: Any, plain: Any) -> None:
     assert isinstance(node, DictConfig | ListConfig)
     for key, value in plain.items() if isinstance(plain, dict) else enumerate(plain):
         if isinstance(value, dict | list):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 
-def open_session(file: Path, where: str, threads: int) -> Any:  # noqa: ANN401
+def open_session(file: Path, where: str, threads: int) -> Any:
     """A session on the GPU where the runtime has one, else on the CPU.
 
     Args:

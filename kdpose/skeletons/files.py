@@ -81,7 +81,7 @@ def _skeleton(values: dict[str, Any]) -> Skeleton:
     )
 
 
-def _indices(joints: tuple[str, ...], names: Any, key: str) -> tuple[int, ...]:  # noqa: ANN401
+def _indices(joints: tuple[str, ...], names: Any, key: str) -> tuple[int, ...]:
     """Indices of the named joints."""
     for name in names:
         if str(name) not in joints:

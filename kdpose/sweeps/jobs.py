@@ -25,7 +25,7 @@ from kdpose.sweeps.locks import locked
 class SweepJobs(Callback):
     """Pass the swept keys to the jobs, wherever they run."""
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remove what all jobs share from their names (``hydra.job.override_dirname``)."""
         given = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
         shared = {o.key_or_group for o in given if not o.is_sweep_override()}
@@ -119,7 +119,7 @@ def write_table(sweep: Path) -> None:
     console.print(f"jobs: {counts}; table and figure in {sweep.absolute()}", soft_wrap=True)
 
 
-def _cell(value: Any, key: str) -> str:  # noqa: ANN401
+def _cell(value: Any, key: str) -> str:
     if value is None:
         return ""
     return f"{100 * value:.1f}" if key == "AP" else str(value).replace("|", "/").splitlines()[0]

@@ -84,7 +84,7 @@ def _markdown(rows: Sequence[dict[str, Any]], metric: str) -> str:
     return as_markdown([keys, *lines], left=0) + "\n"
 
 
-def _cell(value: Any, percent: bool) -> str:  # noqa: ANN401
+def _cell(value: Any, percent: bool) -> str:
     if value is None:
         return ""
     if percent:
@@ -170,7 +170,7 @@ def _slice(axes: Axes, trials: Sequence[FrozenTrial], best: FrozenTrial, key: st
     axes.set_xlabel(key)
 
 
-def _place(value: Any) -> Any:  # noqa: ANN401
+def _place(value: Any) -> Any:
     """Numbers on a continuous axis, choices as categories."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 

@@ -49,7 +49,7 @@ def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, tu
             raise ValueError(f"hparams_search.space: {key} must be {_expected()}, got {value}")
 
 
-def _distribution(key: str, kind: str, value: Any) -> BaseDistribution:  # noqa: ANN401
+def _distribution(key: str, kind: str, value: Any) -> BaseDistribution:
     try:
         if kind == "choice":
             return CategoricalDistribution(value)

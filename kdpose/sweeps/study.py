@@ -57,7 +57,7 @@ class SharedStudy:
                 load_if_exists=True,
             )
 
-    def lock(self) -> Any:  # noqa: ANN401
+    def lock(self) -> Any:
         """Keep other processes from taking or ending trials."""
         return locked(self.folder / "study.lock")
 

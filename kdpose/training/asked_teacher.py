@@ -74,7 +74,7 @@ class AskedTeacher:
         self,
         parts: Sequence[Mapping[str, str]],
         student: Skeleton,
-        **how: Any,  # noqa: ANN401
+        **how: Any,
     ) -> StoredTeacher:
         """The stored answers for training sets, made where they are not there yet.
 

@@ -30,8 +30,8 @@ class ProgressBar(RichProgressBar):
         self, trainer: L.Trainer, pl_module: L.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
         """Figures beside the bar."""
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if not trainer.training or trainer.global_step % every == 0:
+        timed: Any = trainer  # whose type does not know of the next line's attribute
+        if not trainer.training or trainer.global_step % timed.log_every_n_steps == 0:
             self._figures = super().get_metrics(trainer, pl_module)
         return self._figures
 
@@ -52,8 +52,8 @@ class EpochLines(L.Callback):
         """Start the clock."""
         self._begun, self._first = time.monotonic(), trainer.current_epoch
         steps = trainer.num_training_batches // trainer.accumulate_grad_batches
-        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        trainer.log_every_n_steps = max(1, int(min(every, steps)))  # type: ignore[attr-defined]
+        timed: Any = trainer  # whose type does not know of the next line's attribute
+        timed.log_every_n_steps = max(1, int(min(timed.log_every_n_steps, steps)))
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget the last epoch."""
@@ -63,8 +63,8 @@ class EpochLines(L.Callback):
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
-        outputs: Any,  # noqa: ANN401
-        batch: Any,  # noqa: ANN401
+        outputs: Any,
+        batch: Any,
         batch_idx: int,
     ) -> None:
         """Add the batch's loss, without waiting for the device."""
@@ -112,10 +112,11 @@ class PosePictures(L.Callback):
         due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
         if not due or trainer.sanity_checking or not trainer.is_global_zero:
             return
-        dataset = trainer.datamodule.datasets["val"]  # type: ignore[attr-defined]
+        run: Any = trainer  # whose type does not know of its data module
+        dataset, net = run.datamodule.datasets["val"], run.lightning_module.net
         batch = spread(dataset, self.persons)
         with torch.compiler.set_stance("force_eager"):  # not compiled for the sake of one batch
-            pose = pl_module.net.pose(batch.image.to(pl_module.device))  # type: ignore[union-attr, operator]
+            pose = net.pose(batch.image.to(pl_module.device))
         joints = pose.joints.float().cpu()
         show(trainer.loggers, batch, joints, dataset.skeleton, trainer.global_step)
         grid = pose_grid(batch.image, [joints], dataset.skeleton)

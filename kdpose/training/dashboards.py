@@ -27,7 +27,7 @@ from kdpose.types import PoseBatch
 _SHOWN = {"label": 1, "prediction": 2}  # a class each, so that a viewer can toggle them
 
 
-def wandb_logger(run_dir: str, offline: bool | None = None, **options: Any) -> WandbLogger:  # noqa: ANN401
+def wandb_logger(run_dir: str, offline: bool | None = None, **options: Any) -> WandbLogger:
     """Lightning's logger, which goes on with the run that the folder has begun and asks nothing.
 
     Args:
@@ -164,7 +164,7 @@ def end(
             logger.experiment.log_artifact(_artifact(Path(metrics["ckpt"]), facts))
 
 
-def _artifact(checkpoint: Path, facts: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def _artifact(checkpoint: Path, facts: Mapping[str, Any]) -> Any:
     """A checkpoint, the same wherever it is named: made by one run, used by another."""
     import wandb
 

@@ -74,7 +74,7 @@ def _pairs(net: nn.Module, crop: Tensor) -> dict[nn.Module, nn.Conv2d]:
     made: list[tuple[Tensor, nn.Conv2d]] = []
     read: list[tuple[nn.Module, Tensor]] = []
 
-    def after(conv: nn.Module, _: Any, output: Tensor) -> None:  # noqa: ANN401
+    def after(conv: nn.Module, _: Any, output: Tensor) -> None:
         assert isinstance(conv, nn.Conv2d)
         made.append((output, conv))
 

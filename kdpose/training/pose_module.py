@@ -114,7 +114,7 @@ class PoseModule(L.LightningModule):
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
         teacher: PoseNet | StoredTeacher | None = None,
-        **options: Any,  # noqa: ANN401
+        **options: Any,
     ) -> None:
         super().__init__()
         self.net = net
@@ -209,8 +209,8 @@ class PoseModule(L.LightningModule):
         predictions = self.results.compute()
         self.results.reset()
         threshold = self.net.codec.score_threshold
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        scores = score_validation(data, predictions, threshold)
+        trainer: Any = self.trainer  # whose type does not know of its data module
+        scores = score_validation(trainer.datamodule, predictions, threshold)
         logged = {f"val/{name}": value for name, value in scores.items() if value is not None}
         self.log_dict(logged, rank_zero_only=False)
         if "val/AP" in logged:
@@ -227,16 +227,17 @@ class PoseModule(L.LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
-    def _groups(self) -> Any:  # noqa: ANN401
+    def _groups(self) -> Any:
         """What is trained; the backbone apart where it has a learning rate of its own."""
         trained = {n: p for n, p in self.named_parameters() if p.requires_grad}
         if self.options.backbone_lr == 1:
             return list(trained.values())
-        own = self.options.optimizer.keywords["lr"]  # type: ignore[attr-defined]
+        optimizer: Any = self.options.optimizer  # a partial, as Hydra makes it
+        own = optimizer.keywords["lr"]
         body = [p for n, p in trained.items() if n.startswith("net.backbone.")]
         rest = [p for n, p in trained.items() if not n.startswith("net.backbone.")]
         return [{"params": rest}, {"params": body, "lr": self.options.backbone_lr * own}]
 
-    def lr_scheduler_step(self, scheduler: LRScheduler, metric: Any) -> None:  # noqa: ANN401
+    def lr_scheduler_step(self, scheduler: LRScheduler, metric: Any) -> None:
         """Step the schedule; plain, so that any scheduler will do."""
         scheduler.step()

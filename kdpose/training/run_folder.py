@@ -119,13 +119,13 @@ def _log_to(path: Path) -> None:
     root.addHandler(handler)
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(node, dict):
         return {k: v for name, x in node.items() for k, v in _flat(x, f"{prefix}{name}.").items()}
     return {prefix[:-1]: present_name(node) if isinstance(node, str) else node}
 
 
-def changes(before: Any, after: Any, but: tuple[str, ...] = ()) -> list[str]:  # noqa: ANN401
+def changes(before: Any, after: Any, but: tuple[str, ...] = ()) -> list[str]:
     """Keys whose values differ, as ``key: old -> new``; a moved class is not a difference.
 
     Nor is a key that only one of them has, and has switched off: kdpose gains and loses options.
@@ -147,11 +147,11 @@ def changes(before: Any, after: Any, but: tuple[str, ...] = ()) -> list[str]:  #
     ]
 
 
-def _differ(old: Any, new: Any, both: bool) -> bool:  # noqa: ANN401
+def _differ(old: Any, new: Any, both: bool) -> bool:
     return bool(old != new) and (both or not (old in (None, False) and new in (None, False)))
 
 
-def config_hash(cfg: Any) -> str:  # noqa: ANN401
+def config_hash(cfg: Any) -> str:
     """SHA-256 of what a configuration does, apart from where and how fast it runs."""
     flat = _flat(OmegaConf.to_container(cfg, resolve=True))
     kept = {key: flat[key] for key in sorted(flat) if not key.startswith(_FREE)}

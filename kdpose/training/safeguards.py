@@ -54,7 +54,7 @@ class CompiledNets(L.Callback):
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
-        batch: Any,  # noqa: ANN401
+        batch: Any,
         batch_idx: int,
     ) -> None:
         """Mark the start of a step for CUDA graphs.

@@ -62,7 +62,7 @@ def build_net(cfg: DictConfig, skeleton: Skeleton) -> tuple[Net, dict[str, Any]]
             "refiner": OmegaConf.to_container(cfg.refiner, resolve=True),
         }
         return RefinedPoseNet(stage1.net, instantiate(cfg.refiner, _convert_="all")), recipe
-    parts = {
+    parts: dict[str, Any] = {
         name: OmegaConf.to_container(cfg[name], resolve=True)
         for name in ("backbone", "head", "codec")
     }
@@ -73,7 +73,7 @@ def build_net(cfg: DictConfig, skeleton: Skeleton) -> tuple[Net, dict[str, Any]]
         skeleton,
     )
     for key in ("pretrained", "pretrained_file"):  # a checkpoint brings its weights
-        parts["backbone"].pop(key, None)  # type: ignore[union-attr, call-arg, arg-type]
+        parts["backbone"].pop(key, None)
     described = {
         "_target_": "kdpose.skeletons.skeleton.Skeleton.from_dict",
         "values": skeleton.to_dict(),

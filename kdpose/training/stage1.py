@@ -64,7 +64,7 @@ class DistillStage1Module(PoseModule):
         joint_mask: Literal["all", "labelled"] = "all",
         limb_weights: str = "uniform",
         temperature: float = 1.0,
-        **options: Any,  # noqa: ANN401
+        **options: Any,
     ) -> None:
         super().__init__(net, losses, optimizer, scheduler, teacher, **options)
         self.net: PoseNet = net

@@ -59,7 +59,11 @@ def test_what_is_measured_around_the_network(tiny_student, monkeypatch):
     crops, decoded = [], []
     net.register_forward_pre_hook(lambda _, inputs: crops.append(len(inputs[0])))
     decode = type(net.codec).decode
-    counted = lambda codec, scores: decoded.append(1) or decode(codec, scores)  # noqa: E731
+
+    def counted(codec, scores):
+        decoded.append(1)
+        return decode(codec, scores)
+
     monkeypatch.setattr(type(net.codec), "decode", counted)
     work = {
         "student, flip test": (16, True),  # both views of eight persons

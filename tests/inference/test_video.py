@@ -3,7 +3,7 @@ import pytest
 
 av = pytest.importorskip("av", reason="the extra kdpose[video] is not installed")
 
-from kdpose.inference.video import VideoReader, VideoWriter, is_video  # noqa: E402
+from kdpose.inference.video import VideoReader, VideoWriter, is_video  # noqa: E402 needs the extra
 
 
 def ramp(number, size=(64, 48)):

@@ -138,7 +138,7 @@ class Shards(StoredCrops):
         seed: int,
         on_device: bool,
         num_workers: int,
-        **options: Any,  # noqa: ANN401
+        **options: Any,
     ) -> StreamingDataLoader:
         """This device's part of a split's persons, in a new order each epoch.
 
@@ -178,15 +178,15 @@ def _item(spec: str) -> dict[str, Any]:
 class _NoPickle(Serializer):
     """Stands where litdata would unpickle."""
 
-    def serialize(self, item: Any) -> tuple[bytes, str | None]:  # noqa: ANN401
+    def serialize(self, item: Any) -> tuple[bytes, str | None]:
         """Refuse."""
         raise ValueError(f"shards hold no {type(item).__name__}")
 
-    def deserialize(self, data: bytes) -> Any:  # noqa: ANN401
+    def deserialize(self, data: bytes) -> Any:
         """Refuse."""
         raise ValueError("shards hold no pickles")
 
-    def can_serialize(self, data: Any) -> bool:  # noqa: ANN401
+    def can_serialize(self, data: Any) -> bool:
         """Nothing."""
         return False
 
@@ -214,7 +214,7 @@ class _Loader(StreamingDataLoader):
 class _Samples(StreamingDataset):
     """Samples with the epoch in which they are shown, counted from 0."""
 
-    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401
+    def __getitem__(self, index: Any) -> Any:
         return self.current_epoch - 1, super().__getitem__(index)
 
 
@@ -240,6 +240,6 @@ class _Crops:
         self._data = data
         self._batches = SourceDataset(data) if on_device else data
 
-    def __call__(self, items: Sequence[tuple[int, dict[str, Any]]]) -> Any:  # noqa: ANN401
+    def __call__(self, items: Sequence[tuple[int, dict[str, Any]]]) -> Any:
         self._data.pixels = Streamed([sample for _, sample in items])
         return self._batches.__getitems__([(epoch, int(sample["row"])) for epoch, sample in items])

@@ -20,7 +20,7 @@ _PERSONS = 6  # that are shown
 Rows = dict[str, dict[str, Any]]
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401
+def read_json(path: Path) -> Any:
     """The content of a file; None if missing, which the page then states."""
     return json.loads(path.read_text()) if path.is_file() else None
 
@@ -105,7 +105,7 @@ def files(exports: Mapping[str, Any] | None, speed: Mapping[str, Any] | None) ->
     ]
 
 
-def alone(network: str, speed: Mapping[str, Any] | None) -> Any:  # noqa: ANN401
+def alone(network: str, speed: Mapping[str, Any] | None) -> Any:
     """A network's speed at batch 1; None if not measured."""
     rows = (speed or {"rows": []})["rows"]
     return next((row for row in rows if row["name"] == f"{network}, batch 1"), None)
