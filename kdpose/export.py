@@ -9,7 +9,8 @@ from kdpose.runtime.files import check_checkpoint
 @entry_point("export")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
-    check_checkpoint(cfg.ckpt, "ckpt")
+    if cfg.ckpt:
+        check_checkpoint(cfg.ckpt, "ckpt")
     from kdpose.deploy.export import check_request, export, missing_packages
 
     check_request(cfg.format, cfg.precision)

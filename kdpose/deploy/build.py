@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from omegaconf import DictConfig
 
 from kdpose.deploy.card import SUFFIX
+from kdpose.deploy.crops import Array, Crops
 from kdpose.deploy.formats import save_onnx, save_openvino, save_pt2
 from kdpose.deploy.graph import export_program, to_onnx
-from kdpose.deploy.parity import Array, LabelledCrops, Network, average_precision, run
+from kdpose.deploy.parity import Network, drawn_joints, run
 from kdpose.deploy.quantize import OnnxQuantizer, OpenVinoQuantizer, group_order
 from kdpose.deploy.runner import open_model, openvino_core
 from kdpose.deploy.sensitivity import Cost, Quantized, Save, choose_int8
@@ -33,12 +34,10 @@ def in_integers(
     net: PoseNet | RefinedPoseNet,
     form: str,
     reference: Network,
-    calibration: NDArray[np.uint8],
-    scored: LabelledCrops,
-    *,
-    budget: float,
-    always_table: bool,
+    crops: Crops,
+    wanted: DictConfig,
     threads: int,
+    least: float,
 ) -> Quantized:
     """The network with as many layer groups in 8-bit integers as the budget allows.
 
@@ -46,34 +45,43 @@ def in_integers(
         net: to quantise.
         form: ``onnx`` or ``openvino``.
         reference: the network in PyTorch.
-        calibration: crops ``(N, 3, H, W)``, uint8, on which ranges are measured.
-        scored: labelled training crops, on which AP is measured.
-        budget: AP that may be lost on them, percent.
-        always_table: measure the groups one by one even if all can be integers.
+        crops: on the first of which ranges are measured, and on all of which the cost is.
+        wanted: the keys of ``calibration`` in ``conf/deploy/default.yaml``.
         threads: of the runtime.
+        least: score from which joints are drawn.
     """
     model, groups = to_onnx(export_program(net))
     save, source = as_form(form, model)
     quantizer = OnnxQuantizer if form == "onnx" else OpenVinoQuantizer
-    quantized = functools.lru_cache(maxsize=2)(quantizer(source, groups, calibration))
-    before = run(reference, scored)
+    quantized = functools.lru_cache(maxsize=2)(
+        quantizer(source, groups, crops.pixels[: wanted.persons])
+    )
+    before = run(reference, crops)
 
     def measure(chosen: tuple[str, ...]) -> Cost:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"int8{SUFFIX[form]}"
             save(quantized(chosen), path, {})
-            return _cost(before, run(open_model(str(path), threads)[1], scored), scored)
+            return _cost(before, run(open_model(str(path), threads)[1], crops), crops, least)
 
     order = group_order(groups.values())
-    choice = choose_int8(measure, order, budget, always_table)
+
+    def affordable(cost: Cost) -> bool:
+        return cost.within(wanted.ap, wanted.share)
+
+    choice = choose_int8(measure, order, affordable, wanted.table)
     final = quantized(choice.int8) if choice.int8 else source
     return Quantized(functools.partial(save, final), choice, order, measure)
 
 
-def _cost(before: tuple[Array, Array], after: tuple[Array, Array], scored: LabelledCrops) -> Cost:
-    """AP lost, in percent, and how far joints moved, in crop pixels."""
-    lost = average_precision(scored, *before) - average_precision(scored, *after)
-    return Cost(round(lost, 2), float(np.linalg.norm(after[0] - before[0], axis=-1).mean()))
+def _cost(
+    before: tuple[Array, Array], after: tuple[Array, Array], crops: Crops, least: float
+) -> Cost:
+    distance = np.linalg.norm(after[0] - before[0], axis=-1)
+    share = (distance / crops.extent[:, None])[drawn_joints(before[1], least)]
+    ap = [crops.average_precision(*poses) for poses in (before, after)]
+    lost = None if ap[0] is None or ap[1] is None else round(ap[0] - ap[1], 2)
+    return Cost(lost, float(distance.mean()), float(np.percentile(share, 95)))
 
 
 def as_form(form: str, model: Any) -> tuple[Callable[..., None], Any]:

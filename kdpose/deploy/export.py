@@ -12,23 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
-from rich import box
-from rich.table import Table
 
-from kdpose.checkpoints.load import Loaded, load_net
+from kdpose.checkpoints.load import Loaded, chosen, load_net
 from kdpose.cli import console
 from kdpose.deploy import runner
 from kdpose.deploy.card import SUFFIX, card, files_of
-from kdpose.deploy.parity import (
-    LabelledCrops,
-    Network,
-    Parity,
-    compare,
-    latency,
-    read_crops,
-    undecided,
-)
-from kdpose.deploy.sensitivity import Cost, Quantized, group_costs
+from kdpose.deploy.crops import Crops
+from kdpose.deploy.parity import Budgets, Network, Parity, compare, latency, undecided
+from kdpose.deploy.sensitivity import Quantized, group_costs
+from kdpose.deploy.sources import gate_crops, select
+from kdpose.deploy.tables import group_table, parity_table
+from kdpose.inference.predictor import least_score
 
 _PRECISIONS = ("fp32", "fp16", "int8")
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
@@ -55,26 +49,6 @@ def check_request(form: str, precision: str) -> None:
         raise ValueError("torch has no 8-bit convolution: take format=onnx or format=openvino")
 
 
-def split_crops(loaded: Loaded, split: str, cfg: DictConfig, persons: int) -> LabelledCrops:
-    """Crops of the files that the config names, else of the checkpoint's own split.
-
-    Raises:
-        ValueError: neither says where the split lies.
-    """
-    key = "gate" if split == "val" else "calibration"
-    own = loaded.description["dataset"]
-    files = own if split == "val" else own.get(split) or {}
-    where = [str(cfg[key][name] or files.get(name, "")) for name in ("annotations", "images")]
-    if "" in where:
-        raise ValueError(
-            f"the checkpoint does not say where its {split} split lies: set {key}.annotations=JSON "
-            f"and {key}.images=FOLDER"
-        )
-    protocol = cfg.gate.protocol or own.get("protocol", "coco")
-    size = loaded.net.codec.input_size
-    return read_crops(where[0], where[1], protocol, loaded.net.skeleton, size, persons, key)
-
-
 def torch_network(loaded: Loaded) -> Network:
     """The checkpoint's network in PyTorch, as evaluation runs it."""
 
@@ -94,25 +68,26 @@ def write(cfg: DictConfig, loaded: Loaded, reference: Network, path: Path) -> Qu
     """
     from kdpose.deploy.build import in_float, in_integers  # these need the optional packages
 
+    ckpt = chosen(cfg.ckpt)
     if cfg.precision != "int8":
         save = in_float(loaded.net, cfg.format, cfg.precision)
-        save(path, card(loaded, cfg.ckpt, cfg.precision, weights_license=cfg.license))
+        save(path, card(loaded, ckpt, cfg.precision, weights_license=cfg.license))
         return None
     wanted = cfg.calibration
-    scored = split_crops(loaded, "train", cfg, max(wanted.scored, wanted.persons))
+    crops = select(loaded, cfg, "calibration", max(wanted.scored, wanted.persons))
+    console.print(f"calibrating on {len(crops)} persons")
     quantized = in_integers(
         loaded.net,
         cfg.format,
         reference,
-        scored.pixels[: wanted.persons],
-        scored,
-        budget=wanted.ap,
-        always_table=wanted.table,
+        crops,
+        wanted,
         threads=cfg.threads,
+        least=least_score(loaded.net),
     )
     content = card(
         loaded,
-        cfg.ckpt,
+        ckpt,
         "int8",
         float_groups=quantized.float_groups,
         weights_license=cfg.license,
@@ -121,43 +96,11 @@ def write(cfg: DictConfig, loaded: Loaded, reference: Network, path: Path) -> Qu
     return quantized
 
 
-def group_table(costs: dict[str, Cost], in_float: Sequence[str]) -> Table:
-    """What each layer group costs alone in integers."""
-    title = "int8 on training crops, one layer group at a time"
-    table = Table(title=title, box=box.SIMPLE)
-    table.add_column("layer group")
-    for name in ("AP lost", "a joint moves by, px"):
-        table.add_column(name, justify="right")
-    table.add_column("kept in")
-    for group, cost in costs.items():
-        kept = "float32" if group in in_float else "int8"
-        table.add_row(group, f"{cost.ap:.2f}", f"{cost.px:.3f}", kept)
-    return table
-
-
-def parity_table(name: str, parity: Parity, times: dict[int, dict[str, float]]) -> Table:
-    """The file against PyTorch, one line each."""
-    table = Table(title=f"{name} on {parity.persons} persons", box=box.SIMPLE, show_header=False)
-    table.add_row(
-        "largest, mean distance of a joint", f"{parity.max_px:.4f}, {parity.mean_px:.4f} px"
-    )
-    table.add_row(
-        "near-tied joints in PyTorch",
-        f"{parity.ties} of {parity.joints}, by {parity.ties_px:.4f} px at most",
-    )
-    table.add_row("AP: PyTorch, file", f"{parity.ap_torch:.2f}, {parity.ap_file:.2f}")
-    for batch, t in times.items():
-        table.add_row(
-            f"latency at batch {batch}: PyTorch, file",
-            f"{t['torch_ms']:.2f}, {t['file_ms']:.2f} ms a crop: {t['speedup']:.2f}x "
-            f"[{t['speedup_min']:.2f}-{t['speedup_max']:.2f}]",
-        )
-    return table
-
-
 def judge(cfg: DictConfig, parity: Parity, quantized: Quantized | None) -> str | None:
     """Why the file must not be used, in one line, or None where it is within its budget."""
-    faults = parity.beyond(cfg.gate.px[cfg.precision], cfg.gate.ap[cfg.precision])
+    if quantized is not None and not quantized.choice.int8:
+        return "no layer group can be integers within calibration.ap and calibration.share"
+    faults = parity.beyond(Budgets(*(cfg.gate[key][cfg.precision] for key in Budgets._fields)))
     if not faults:
         return None
     line = f"gate failed: {' and '.join(faults)}"
@@ -168,8 +111,8 @@ def judge(cfg: DictConfig, parity: Parity, quantized: Quantized | None) -> str |
         costs = group_costs(quantized.measure, quantized.groups)
         console.print(group_table(costs, quantized.float_groups))
     worst = sorted(quantized.choice.int8, key=lambda group: -costs[group].px)[:3]
-    named = ", ".join(f"{g} {costs[g].ap:.2f} AP, {costs[g].px:.2f} px" for g in worst)
-    return f"{line}; costliest in int8: {named}; a lower calibration.ap keeps more in float"
+    named = ", ".join(f"{g} {costs[g].px:.2f} px" for g in worst)
+    return f"{line}; costliest in int8: {named}; a lower calibration.share keeps more in float"
 
 
 def _int8_facts(quantized: Quantized) -> dict[str, Any]:
@@ -192,9 +135,9 @@ def export(cfg: DictConfig) -> dict[str, Any]:
         where its ``fault`` is not None.
     """
     torch.set_num_threads(cfg.threads)
-    loaded = load_net(cfg.ckpt)
+    loaded = load_net(chosen(cfg.ckpt))
     reference = torch_network(loaded)
-    crops = split_crops(loaded, "val", cfg, cfg.gate.persons)
+    crops = gate_crops(loaded, cfg)
     out = Path(cfg.out)
     rejected = out / "rejected"  # until the gate has let it through
     rejected.mkdir(parents=True, exist_ok=True)
@@ -219,14 +162,16 @@ def _against_torch(
     cfg: DictConfig,
     loaded: Loaded,
     reference: Network,
-    crops: LabelledCrops,
+    crops: Crops,
     path: Path,
     quantized: Quantized | None,
 ) -> dict[str, Any]:
     """Compare the file with PyTorch, say so, and judge it."""
     console.print(f"comparing it with PyTorch on {len(crops.pixels)} persons")
     _, network = runner.open_model(str(path), cfg.threads)
-    parity = compare(reference, network, crops, undecided(loaded.net, crops))
+    parity = compare(
+        reference, network, crops, undecided(loaded.net, crops), least_score(loaded.net)
+    )
     times = {
         batch: latency(reference, network, crops.pixels[:batch], cfg.latency.rounds)
         for batch in cfg.latency.batch
@@ -238,7 +183,7 @@ def _against_torch(
     return {
         "passed": fault is None,
         "fault": fault,
-        "annotations": str(crops.annotations),
+        "source": str(crops.source),
         **asdict(parity),
         "ap_loss": parity.ap_loss,
         "threads": cfg.threads,

@@ -28,7 +28,14 @@ import nncf  # noqa: E402 so after the line above
 
 Crops = NDArray[np.uint8]
 _WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
-_BETWEEN = ("Add", "Relu", "MaxPool", "AveragePool", "Resize")  # keep a backbone in integers
+_BETWEEN = (
+    "Add",
+    "Clip",
+    "Relu",
+    "MaxPool",
+    "AveragePool",
+    "Resize",
+)  # keep a backbone in integers
 
 
 class _Reader(CalibrationDataReader):

@@ -1,4 +1,4 @@
-"""Choose the layer groups to quantise by measurement on training crops."""
+"""Choose the layer groups to quantise by measurement on the calibration's persons."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,22 @@ from rich.progress import track
 
 
 class Cost(NamedTuple):
-    """The cost of integers: AP lost, percent, and mean distance of joints, crop pixels."""
+    """The cost of integers on the calibration's persons.
 
-    ap: float
+    Attributes:
+        ap: lost, percent; None without labels.
+        px: mean distance of joints, crop pixels.
+        share: 95th percentile of the drawn joints' distances, in sizes of their persons.
+    """
+
+    ap: float | None
     px: float
+    share: float
+
+    def within(self, ap: float | None, share: float | None) -> bool:
+        """Whether it is no more than two budgets allow; None: anything is allowed."""
+        dear = ap is not None and self.ap is not None and self.ap > ap
+        return not dear and (share is None or self.share <= share)
 
 
 Save = Callable[[Path, dict[str, Any]], None]  # writes a network and its card
@@ -43,7 +55,7 @@ class Quantized:
         save: writes it.
         choice: the groups that became integers.
         groups: all layer groups.
-        measure: the cost of given groups on the training crops.
+        measure: the cost of given groups on the calibration's persons.
     """
 
     save: Save
@@ -58,9 +70,12 @@ class Quantized:
 
 
 def choose_int8(
-    measure: Measure, groups: Sequence[str], budget: float, always_table: bool = False
+    measure: Measure,
+    groups: Sequence[str],
+    affordable: Callable[[Cost], bool],
+    always_table: bool = False,
 ) -> Choice:
-    """Quantise all groups; while too much AP is lost, return the costliest one to float.
+    """Quantise all groups; while that costs too much, return the costliest one to float.
 
     The costliest group is the one that moves the joints most on its own, because AP on a few
     hundred persons is too noisy to compare groups.
@@ -68,19 +83,19 @@ def choose_int8(
     Args:
         measure: the cost of given groups in integers.
         groups: all layer groups.
-        budget: AP, percent, that may be lost.
+        affordable: whether a cost may be paid.
         always_table: measure the groups one by one even if all can be integers.
     """
     chosen = tuple(groups)
     cost = measure(chosen)
     alone: dict[str, Cost] = {}
-    if cost.ap > budget or always_table:
+    if not affordable(cost) or always_table:
         alone = group_costs(measure, groups)
     for worst in sorted(alone, key=lambda group: -alone[group].px):
-        if cost.ap <= budget:
+        if affordable(cost):
             break
         chosen = tuple(group for group in chosen if group != worst)
-        cost = measure(chosen) if chosen else Cost(0.0, 0.0)
+        cost = measure(chosen) if chosen else Cost(0.0, 0.0, 0.0)
     return Choice(chosen, cost, alone)
 
 

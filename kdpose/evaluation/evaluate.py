@@ -137,7 +137,7 @@ class _Task:
         truth = AnnotationFile.read(path)
         if not unlabelled and not truth.counts()[1]:
             raise ValueError(f"{path} has no labelled persons to score: set submission=FILE.zip")
-        sources, bridge = box_sources(boxes, truth), _bridge(loaded.net, truth)
+        sources, bridge = box_sources(boxes, truth), joint_bridge(loaded.net, truth)
         persons = {k: _persons(source, truth, bridge.student) for k, source in sources.items()}
         return cls(loaded, truth, folder, sources, persons, bridge)
 
@@ -192,7 +192,7 @@ class _Task:
         }
 
 
-def _bridge(
+def joint_bridge(
     net: PoseNet | RefinedPoseNet | GuestNet, annotations: AnnotationFile
 ) -> SkeletonBridge:
     """From the annotations' joints to the network's: by name where they differ.

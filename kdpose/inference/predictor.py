@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar, overload
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import nn
 
 from kdpose.checkpoints.guest_net import LoadedGuest
 from kdpose.checkpoints.load import Loaded, chosen, load_net
@@ -47,8 +48,7 @@ class Predictor:
         self.skeleton = loaded.net.skeleton
         self.flip = flip
         self.batch_size = batch_size
-        calibration = getattr(self.net, "calibration", None)  # a guest has none
-        self.least_score = 0.0 if calibration is None else _LEAST
+        self.least_score = least_score(self.net)
 
     def stage1(self) -> "Predictor":
         """The predictor without its refiner: the poses that stage 2 starts from.
@@ -211,6 +211,11 @@ def _scores(scores: ArrayLike | None, boxes: NDArray[np.float32]) -> NDArray[np.
     if trust.shape != (len(boxes),):
         raise ValueError(f"box_scores must be one per box, ({len(boxes)},), got {trust.shape}")
     return trust
+
+
+def least_score(net: nn.Module) -> float:
+    """The score from which joints are drawn by default: 0 where scores are no probabilities."""
+    return 0.0 if getattr(net, "calibration", None) is None else _LEAST  # a guest has none
 
 
 def load(path: str | Path | None = None, device: str = "auto", flip: bool = False) -> Predictor:

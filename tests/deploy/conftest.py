@@ -6,6 +6,7 @@ from hydra.utils import instantiate
 from torch import nn
 
 from kdpose.checkpoints.load import load_net
+from kdpose.deploy.crops import labelled_crops
 from kdpose.skeletons.known import CROWDPOSE
 
 SIZE = (48, 64)
@@ -104,3 +105,10 @@ def expected(loaded, crops):
     with torch.no_grad():
         pose = loaded.net.pose(torch.from_numpy(crops))
     return pose.joints.numpy(), pose.scores.numpy()
+
+
+@pytest.fixture(scope="session")
+def everyone(crowd, loaded):
+    """All persons of the crowds' test split, as crops of the network."""
+    file = f"{crowd}/annotations/crowdpose_test.json"
+    return labelled_crops(file, f"{crowd}/images", "crowdpose", loaded.net, 10_000, "gate")

@@ -45,7 +45,7 @@ QUICK = {
     "pack": ("data.num_workers=0",),
     "doctor": (),
     "sigmas": (),
-    "export": ("gate.persons=4", "latency.rounds=1", "latency.batch=[1]"),
+    "export": ("gate.persons=10", "latency.rounds=1", "latency.batch=[1]"),
     "publish": ("device=cpu", "budget=100"),
     "report": ("resamples=20",),
 }

@@ -117,7 +117,8 @@ def group_cells(report: Mapping[str, Any]) -> Cells:
     lines = [["layer group", "AP lost", "a joint moves by, px", "kept in"]]
     for group, cost in costs.items():
         kept = "float32" if group in report["float_groups"] else "int8"
-        lines.append([group, f"{cost['ap']:.2f}", f"{cost['px']:.3f}", kept])
+        lost = "-" if cost["ap"] is None else f"{cost['ap']:.2f}"
+        lines.append([group, lost, f"{cost['px']:.3f}", kept])
     return lines if costs else []
 
 

@@ -28,7 +28,7 @@ TINY = (
     "trainer.log_every_n_steps=1",
     "teacher.force=true",  # after so few steps no teacher is better than chance
     """pipeline.stages.stage2.overrides=['refiner.hidden=16','refiner.widths=[16,16,16]']""",
-    "export.gate.persons=8",
+    "export.gate.persons=10",
     "export.latency.rounds=1",
     "export.calibration.persons=4",
     "export.calibration.scored=8",
