@@ -66,9 +66,7 @@ def in_integers(
 
     order = group_order(groups.values())
 
-    def affordable(cost: Cost) -> bool:
-        return cost.within(wanted.ap, wanted.share)
-
+    affordable = functools.partial(Cost.within, ap=wanted.ap, share=wanted.share)
     choice = choose_int8(measure, order, affordable, wanted.table)
     final = quantized(choice.int8) if choice.int8 else source
     return Quantized(functools.partial(save, final), choice, order, measure)

@@ -110,8 +110,8 @@ def judge(cfg: DictConfig, parity: Parity, quantized: Quantized | None) -> str |
     if not costs:  # else they are shown already
         costs = group_costs(quantized.measure, quantized.groups)
         console.print(group_table(costs, quantized.float_groups))
-    worst = sorted(quantized.choice.int8, key=lambda group: -costs[group].px)[:3]
-    named = ", ".join(f"{g} {costs[g].px:.2f} px" for g in worst)
+    worst = sorted(quantized.choice.int8, key=lambda g: costs[g].distance, reverse=True)[:3]
+    named = ", ".join(f"{g} {costs[g].px:.2f} px ({costs[g].share:.1%})" for g in worst)
     return f"{line}; costliest in int8: {named}; a lower calibration.share keeps more in float"
 
 

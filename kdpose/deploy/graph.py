@@ -119,6 +119,8 @@ def layer_group(notes: Mapping[str, str]) -> str | None:
         return "refiner.image" if path[1:2] == ["head"] else "refiner.graph"
     if path[0] != "backbone" or len(path) == 1:
         return path[0]
+    if path[1] == "blocks":  # all but the stem of a MobileNet
+        return ".".join(path[:3])
     return "backbone.stem" if _STEM.match(path[1]) else f"backbone.{path[1]}"
 
 

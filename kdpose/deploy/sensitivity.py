@@ -22,6 +22,11 @@ class Cost(NamedTuple):
     px: float
     share: float
 
+    @property
+    def distance(self) -> tuple[float, float]:
+        """By which groups are ranked: that of the drawn joints, then that of all."""
+        return self.share, self.px
+
     def within(self, ap: float | None, share: float | None) -> bool:
         """Whether it is no more than two budgets allow; None: anything is allowed."""
         dear = ap is not None and self.ap is not None and self.ap > ap
@@ -77,8 +82,8 @@ def choose_int8(
 ) -> Choice:
     """Quantise all groups; while that costs too much, return the costliest one to float.
 
-    The costliest group is the one that moves the joints most on its own, because AP on a few
-    hundred persons is too noisy to compare groups.
+    The costliest group is the one that moves the drawn joints most on its own, because AP on a
+    few hundred persons is too noisy to compare groups.
 
     Args:
         measure: the cost of given groups in integers.
@@ -91,7 +96,7 @@ def choose_int8(
     alone: dict[str, Cost] = {}
     if not affordable(cost) or always_table:
         alone = group_costs(measure, groups)
-    for worst in sorted(alone, key=lambda group: -alone[group].px):
+    for worst in sorted(alone, key=lambda group: alone[group].distance, reverse=True):
         if affordable(cost):
             break
         chosen = tuple(group for group in chosen if group != worst)

@@ -14,13 +14,13 @@ def group_table(costs: dict[str, Cost], in_float: Sequence[str]) -> Table:
     title = "int8 on the calibration's persons, one layer group at a time"
     table = Table(title=title, box=box.SIMPLE)
     table.add_column("layer group")
-    for name in ("AP lost", "a joint moves by, px"):
+    for name in ("AP lost", "mean move, px", "5 % move by"):
         table.add_column(name, justify="right")
     table.add_column("kept in")
     for group, cost in costs.items():
         kept = "float32" if group in in_float else "int8"
         lost = "-" if cost.ap is None else f"{cost.ap:.2f}"
-        table.add_row(group, lost, f"{cost.px:.3f}", kept)
+        table.add_row(group, lost, f"{cost.px:.3f}", f"{cost.share:.1%}", kept)
     return table
 
 
