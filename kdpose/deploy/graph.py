@@ -85,20 +85,26 @@ def to_onnx(program: ExportedProgram) -> tuple[onnx.ModelProto, dict[str, str]]:
     assert exported is not None
     optimizer.fold_constants(exported.model, input_size_limit=_LIMIT, output_size_limit=_LIMIT)
     model = exported.model_proto
-    groups: dict[str, str] = {}
-    made: dict[str, str] = {}  # the group of each value, for activations, which carry no position
+    groups = node_groups(model)
     for node in model.graph.node:
-        notes = {entry.key: entry.value for entry in node.metadata_props}
-        group = layer_group(notes)
-        if group is None and node.op_type == "Clip":
-            group = made.get(node.input[0])
-        if group:
-            groups[node.name] = group
-            made |= dict.fromkeys(node.output, group)
         del node.metadata_props[:]
         node.doc_string = ""
     _name_batch(model)
     return model, groups
+
+
+def node_groups(model: onnx.ModelProto) -> dict[str, str]:
+    """The layer group by node; a ``Clip``, which carries no position, belongs to what it clips."""
+    groups: dict[str, str] = {}
+    made: dict[str, str] = {}  # by value
+    for node in model.graph.node:
+        group = layer_group({entry.key: entry.value for entry in node.metadata_props})
+        if group is None and node.op_type == "Clip":
+            group = made.get(node.input[0])
+        if group is not None:
+            groups[node.name] = group
+            made |= dict.fromkeys(node.output, group)
+    return groups
 
 
 def layer_group(notes: Mapping[str, str]) -> str | None:

@@ -5,8 +5,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx import helper
 
-from kdpose.deploy.graph import DeployedPoseNet, layer_group
+from kdpose.deploy.graph import DeployedPoseNet, layer_group, node_groups
 
 
 def scopes(*names):
@@ -21,6 +22,7 @@ def scopes(*names):
         (["", "net", "net.backbone.body.stage3.1.branches.0.2.conv1"], "stage3"),
         (["", "net", "net.student", "net.student.backbone.neck.layer_blocks.0"], "neck"),
         (["", "net", "net.student.backbone", "net.student.backbone.inner.body.layer1"], "layer1"),
+        (["", "net", "net.student.backbone.body.blocks.5.1.conv_dw"], "blocks.5"),
         (["", "net", "net.student.backbone"], ""),
     ],
 )
@@ -40,6 +42,18 @@ def test_parts_of_the_backbone(modules, group):
 )
 def test_head_refiner_and_what_belongs_to_no_group(modules, group):
     assert layer_group(scopes(*modules)) == group
+
+
+def test_an_activation_belongs_to_what_it_clips():
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["map"], name="conv"),
+        helper.make_node("Clip", ["map", "low", "high"], ["clipped"], name="n4"),
+        helper.make_node("Clip", ["image", "low", "high"], ["other"], name="n5"),
+    ]
+    for key, value in scopes("", "net", "net.backbone.body.conv1").items():
+        nodes[0].metadata_props.add(key=key, value=value)
+    model = helper.make_model(helper.make_graph(nodes, "g", [], []))
+    assert node_groups(model) == {"conv": "backbone.stem", "n4": "backbone.stem"}
 
 
 def test_nothing_noted_is_no_group():
