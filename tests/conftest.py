@@ -28,6 +28,12 @@ REPOSITORY = Path(__file__).parents[1]
 _SECRET = "a-value-of-the-environment"  # which no file may make kdpose print
 
 
+def pytest_collection_modifyitems(items):
+    """Put files with slow tests first, so that several workers end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def real_data():
     """Folder of the real photographs and annotations."""

@@ -99,7 +99,7 @@ def workers(launcher):
 
 @pytest.mark.slow
 def test_two_nodes_lose_a_worker_and_complete(crowd, tmp_path):
-    run, epochs = tmp_path / "lost", 40
+    run, epochs = tmp_path / "lost", 20
     node = (
         *TORCHRUN, "--nnodes=2", "--nproc-per-node=1", "--max-restarts=3", "--rdzv-backend=c10d",
         f"--rdzv-endpoint=127.0.0.1:{free_port()}", "--rdzv-id=lost",
