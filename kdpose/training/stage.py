@@ -18,7 +18,6 @@ from omegaconf import DictConfig, OmegaConf
 from kdpose.checkpoints.guest_net import GuestNet
 from kdpose.checkpoints.load import load_made_by_run, load_net
 from kdpose.checkpoints.pretrained import build_backbone
-from kdpose.checkpoints.tensors import start_from
 from kdpose.cli import command, console
 from kdpose.data.datamodule import CocoKeypointDataModule
 from kdpose.data.taught import StoredTeacher
@@ -34,12 +33,8 @@ from kdpose.training.callbacks import EpochLines
 from kdpose.training.pose_module import PoseModule
 from kdpose.training.preflight import check_data
 from kdpose.training.run_folder import finished, open_run
-from kdpose.training.teacher_check import (
-    build_teacher,
-    check_teacher,
-    inference_device,
-    start_from_teacher,
-)
+from kdpose.training.starts import begin
+from kdpose.training.teacher_check import build_teacher, check_teacher, inference_device
 
 _log = logging.getLogger(__name__)
 Net = PoseNet | RefinedPoseNet
@@ -148,12 +143,7 @@ def _built(
     skeleton = instantiate(cfg.dataset.skeleton, _convert_="all")
     net, recipe = build_net(cfg, skeleton)
     teacher = build_teacher(cfg)
-    if cfg.start is not None:
-        start_from(net, cfg.start)
     asked = teacher.net if isinstance(teacher, AskedTeacher) else None
-    network = asked or teacher
-    if isinstance(network, PoseNet):
-        start_from_teacher(cfg, net, network)
     losses = instantiate(cfg.loss, _convert_="all")
     if isinstance(teacher, AskedTeacher):
         teacher.check_losses(losses)
@@ -171,6 +161,7 @@ def _built(
         teacher_size=teacher.codec.input_size if isinstance(teacher, PoseNet) else None,
         **({} if stored is None else {"taught": stored.skeleton, "answers": stored.files}),
     )
+    begin(cfg, net, asked or (teacher if isinstance(teacher, PoseNet) else None), data)
     return module, data, asked
 
 

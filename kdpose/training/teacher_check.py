@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
 from kdpose.checkpoints.guest_net import TRAINING_KEYS, GuestNet
-from kdpose.checkpoints.tensors import inherit
 from kdpose.cli import console
 from kdpose.data.datamodule import CocoKeypointDataModule
 from kdpose.data.taught import StoredTeacher
@@ -44,7 +43,6 @@ class CheckOptions:
 
 
 _OPTIONS = frozenset(option.name for option in fields(CheckOptions))
-_INHERIT = "inherit"  # the key by which a student starts with its teacher's tensors
 
 
 class TeacherCheck:
@@ -159,23 +157,6 @@ def build_teacher(cfg: DictConfig) -> Teacher | None:
 def inference_device(cfg: DictConfig) -> str:
     """Where a run's teacher is asked and measured."""
     return "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
-
-
-def start_from_teacher(cfg: DictConfig, net: PoseNet | RefinedPoseNet, teacher: PoseNet) -> None:
-    """Give a student its teacher's tensors where ``teacher.inherit`` asks for it.
-
-    Between skeletons the backbone's alone: heads have rows of joints.
-
-    Raises:
-        ValueError: stage 2 is asked to, whose student is trained already, or no tensor is alike.
-    """
-    if not cfg.teacher.get(_INHERIT, False):
-        return
-    key = f"teacher.{_INHERIT}"
-    if isinstance(net, RefinedPoseNet):
-        raise ValueError(f"{key} is for stage 1: stage 2's student is stage1_ckpt's, and frozen")
-    part = "" if net.skeleton.joints == teacher.skeleton.joints else "backbone"  # "" is all
-    inherit(net.get_submodule(part), teacher.get_submodule(part), key)
 
 
 def check_teacher(

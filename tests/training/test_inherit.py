@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from kdpose.pose_net import RefinedPoseNet
 from kdpose.refiners.igp_gcn import IGPGCN
 from kdpose.skeletons.known import COCO, CROWDPOSE
-from kdpose.training.teacher_check import start_from_teacher
+from kdpose.training.starts import start_from_teacher
 
 
 def asks(inherit):
