@@ -9,7 +9,7 @@ import torch
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torchvision.io import write_jpeg
 from torchvision.transforms.functional import pad
 
@@ -33,7 +33,8 @@ from kdpose.runtime.moved import renamed
 from kdpose.runtime.ranks import rank
 from kdpose.training.stage import train
 
-_NOT_PASSED_ON = ("experiment=", "pipeline", "name=", "scheme=", "run_dir=")
+_NOT_PASSED_ON = ("experiment=", "pipeline", "name=", "scheme=", "run_dir=", "student.")
+_START = "pretrained_file"  # of teacher and student: what their backbones start from
 
 
 def run_pipeline(cfg: DictConfig, overrides: list[str]) -> float | None:
@@ -54,6 +55,7 @@ def run_pipeline(cfg: DictConfig, overrides: list[str]) -> float | None:
     common = [o for o in overrides if not o.lstrip("+").startswith(_NOT_PASSED_ON)]
     if not any(o.startswith("dataset=") for o in common):
         common.insert(0, f"dataset={HydraConfig.get().runtime.choices['dataset']}")
+    common = [o for o in common if not o.startswith(f"teacher.{_START}=")]
     teacher_given = any(o.startswith("teacher.ckpt=") for o in common)
     run_dir = Path(cfg.run_dir)
     rows: dict[str, dict[str, Any]] = {}
@@ -80,10 +82,16 @@ def _labels(cfg: DictConfig) -> list[str]:
     """The stages to run: those of the scheme, or all; the baseline only where it is asked for."""
     pipeline = cfg.pipeline
     if "schemes" not in pipeline:
-        return [str(x) for x in pipeline.stages if x != "baseline" or pipeline.baseline]
+        left_out = {"baseline": not pipeline.baseline, "teacher": _is_stored(cfg)}
+        return [str(label) for label in pipeline.stages if not left_out.get(label)]
     if cfg.scheme not in pipeline.schemes:
         raise ValueError(f"scheme must be one of {list(pipeline.schemes)}, got {cfg.scheme}")
     return [str(label) for label in pipeline.schemes[cfg.scheme]]
+
+
+def _is_stored(cfg: DictConfig) -> bool:
+    """Whether the teacher is no checkpoint: its stored answers teach, and none is trained."""
+    return cfg.teacher is not None and "ckpt" not in cfg.teacher
 
 
 def _stage_overrides(
@@ -92,19 +100,34 @@ def _stage_overrides(
     """What makes a stage: its experiment, what all share, the user's, and what it is, in order."""
     teacher, student = stage.get("teacher"), stage.get("student")
     if teacher is None:
-        common = [o for o in common if not o.startswith("teacher.")]
+        common = [o for o in common if not o.startswith(("teacher.", "teacher="))]
     identity = [f"{key}={stage[key]}" for key in ("name", "seed", "backbone") if key in stage]
-    if "losses" in stage:
-        identity.append(f"loss=[{','.join(stage.losses)}]")
+    stored = teacher is not None and _is_stored(cfg)
+    losses = stage.get("losses") or (stage.get("stored_losses") if stored else None)
+    if losses:
+        identity.append(f"loss=[{','.join(losses)}]")
+    if student is None:  # stage 2's network has its weights
+        role = cfg.get("teacher" if stage.experiment == "teacher" else "student")
+        start = role.get(_START) if OmegaConf.is_dict(role) else None
+        identity += [f"backbone.{_START}='{start}'"] if start else []
     if teacher is not None:
-        identity.append(f"teacher.ckpt='{ckpts[teacher]}'")
+        identity += _asked(cfg) if stored else [f"teacher.ckpt='{ckpts[teacher]}'"]
     if student is not None:
         identity.append(f"stage1_ckpt='{ckpts[student]}'")
     if student is not None and teacher is None:  # a refiner's experiment has a teacher by itself
         identity.append("~teacher")
-    start = [f"+experiment={stage.experiment}", "resume=auto"]
+    begin = [f"+experiment={stage.experiment}", "resume=auto"]
     identity.append(f"group='{cfg.group or cfg.name}'")
-    return [*start, *cfg.pipeline.overrides, *stage.overrides, *common, *identity]
+    return [*begin, *cfg.pipeline.overrides, *stage.overrides, *common, *identity]
+
+
+def _asked(cfg: DictConfig) -> list[str]:
+    """The overrides that give a stage the pipeline's own teacher, whose stored answers teach."""
+    keys = OmegaConf.to_container(cfg.teacher, resolve=True)
+    assert isinstance(keys, dict)
+    values = {k: v for k, v in keys.items() if k not in ("_target_", "skeleton", _START)}
+    kind = HydraConfig.get().runtime.choices["teacher"]
+    return [f"teacher={kind}", *(f"teacher.{k}={json.dumps(v)}" for k, v in values.items())]
 
 
 def _score_given(cfg: DictConfig) -> dict[str, Any]:
