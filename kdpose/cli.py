@@ -9,7 +9,7 @@ import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,9 @@ _NEWS = ("kdpose.checkpoints.tensors", "kdpose.data.taught")  # they log what a 
 _Job = Callable[[DictConfig], float | None] | Callable[[DictConfig], None]
 
 
-def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
+def entry_point(
+    config_name: str, short: Mapping[str, str] | None = None
+) -> Callable[[_Job], Callable[[], None]]:
     """Make a command line of a function: Hydra's, with errors that a user can fix in one line.
 
     Such an error ends the command with status 1; ``debug=true`` shows the traceback instead.
@@ -52,6 +54,7 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
 
     Args:
         config_name: of the primary configuration in ``conf``.
+        short: keys that a user may write for longer ones.
     """
 
     def decorate(function: _Job) -> Callable[[], None]:
@@ -63,6 +66,8 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
         def main() -> None:
             ended.clear()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors
+            for key, long in (short or {}).items():
+                sys.argv = [re.sub(f"^{key}=", f"{long}=", word) for word in sys.argv]
             try:
                 run()
             except (HydraException, ValueError, OSError) as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -16,7 +17,7 @@ from kdpose.losses.terms import LossTerm
 from kdpose.pose_net import RefinedPoseNet
 from kdpose.runtime.recipes import replacement
 from kdpose.skeletons.known import COCO, CROWDPOSE
-from kdpose.training.pipeline import _stage_overrides
+from kdpose.training.pipeline import _labels, _stage_overrides
 from kdpose.training.stage import build_net, train
 
 
@@ -47,13 +48,15 @@ def stages_of(plain):
     pipeline = plain["pipeline"]
     stages, schemes = pipeline["stages"], pipeline.get("schemes")
     assert {stage["experiment"] for stage in stages.values()} <= RECIPES
-    assert len(stages) == (10 if schemes else 4)
+    assert len(stages) == (10 if schemes else 4 if "teacher" in stages else 2)
     if schemes:  # a stage comes after those whose checkpoints it takes
         assert list(schemes) == [*range(7), "searched"]
     for labels in (schemes or {"all": list(stages)}).values():
         for place, label in enumerate(labels):
             sources = {stages[label][k] for k in ("teacher", "student") if k in stages[label]}
-            assert sources <= set(labels[:place])
+            assert sources <= {*labels[:place]} | (
+                {"teacher"} - {*stages}
+            )  # or it is no checkpoint
     return stages
 
 
@@ -93,7 +96,7 @@ def test_recipe_composes_on_every_data_set(recipe, dataset, tmp_path):
         assert plain["teacher"]["ckpt"] == f"{tmp_path}/{dataset}_teacher/best.ckpt"
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("pipeline", sorted({*PIPELINES} - {"bundled"}))
 def test_stages_of_a_pipeline_compose(pipeline):
     recipe = "full" if pipeline.startswith("two_stage") else "ablation"
     words = ["dataset=lspet", f"pipeline={pipeline}"]
@@ -111,6 +114,19 @@ def test_stages_of_a_pipeline_compose(pipeline):
             assert plain["teacher"]["ckpt"] == "teacher.ckpt"
         names.add(plain["name"])
     assert len(names) == len(ckpts)
+
+
+def test_stages_of_the_bundled_student_ask_its_teacher(monkeypatch):
+    with initialize_config_dir(CONF, version_base="1.3"):
+        cfg = compose("train", overrides=["+experiment=bundled_student"], return_hydra_config=True)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", cfg)
+    assert _labels(cfg) == ["stage1", "stage2"]
+    for stage in cfg.pipeline.stages.values():
+        found = composed(*_stage_overrides(cfg, stage, ["dataset=lspet"], {"stage1": "S"}))
+        assert found.teacher.file == "data/movenet_thunder.onnx"
+        assert "OnnxNet" in found.teacher._target_
+        assert "fea" not in found.loss
+    assert found.stage1_ckpt == "S"
 
 
 @pytest.mark.parametrize("name", OF_OLD)

@@ -25,7 +25,7 @@ def movenet(skeleton=COCO):
 
 
 def write(net, path):
-    """The convolutions by the names and in the order of MoveNet's file, with another head among them."""
+    """The convolutions by MoveNet's names and in its order, with another head among them."""
     body, nodes, values = net.backbone, [], []
 
     def add(conv, norm=None, name="body"):
@@ -93,7 +93,12 @@ def test_the_network_computes_what_the_file_does(original, file, crops):
     net.eval()
     with torch.no_grad():
         expected, found = original(crops).features[0], net(crops).features[0]
-    inner = (slice(None), slice(None), slice(4, -4), slice(2, -2))  # padded pixels differ: grey, mean
+    inner = (
+        slice(None),
+        slice(None),
+        slice(4, -4),
+        slice(2, -2),
+    )  # padded pixels differ
     assert expected.std() > 0.01
     torch.testing.assert_close(found[inner].mean(), expected[inner].mean(), rtol=0.05, atol=0.01)
     net.mean.copy_(original.mean)  # with the file's own pixels there is no such difference
@@ -101,7 +106,9 @@ def test_the_network_computes_what_the_file_does(original, file, crops):
     start_as_movenet(net, file, crops)
     with torch.no_grad():
         torch.testing.assert_close(net(crops).features[0], expected, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(net(crops).logits.x, original(crops).logits.x, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            net(crops).logits.x, original(crops).logits.x, rtol=1e-3, atol=1e-3
+        )
 
 
 def test_batch_norms_have_the_statistics_of_the_crops(file, crops):
@@ -120,7 +127,9 @@ def test_batch_norms_have_the_statistics_of_the_crops(file, crops):
     [
         (lambda: movenet(CROWDPOSE), "COCO's 17 joints"),
         (
-            lambda: PoseNet(TimmPyramid("resnet10t", neck_channels=8), SimCCHead, SimCC(SIZE), COCO),
+            lambda: PoseNet(
+                TimmPyramid("resnet10t", neck_channels=8), SimCCHead, SimCC(SIZE), COCO
+            ),
             "backbone=mobilenetv2_movenet head=simcc_maps",
         ),
     ],

@@ -183,6 +183,24 @@ def test_it_teaches_two_steps(kind, crowd, tmp_path, monkeypatch, capsys):
     assert max(taught[0]["keypoints"][2::3]) > 0.2
 
 
+@pytest.mark.slow
+def test_both_stages_learn_from_a_network_that_is_no_checkpoint(crowd, tmp_path, monkeypatch):
+    file = exported(HeatmapNet(), tmp_path / "teacher")
+    command = [
+        "kdpose.train", "+experiment=full", "dataset=synthetic", "teacher=onnx", file,
+        f"data_dir={crowd.parent}", f"dataset.root={crowd}", f"runs={tmp_path}",
+        "backbone=mobilenetv4_tiny", "head.init=projection", "codec.input_size=[48,64]",
+        "data.batch_size=4", "data.num_workers=0", "trainer=cpu", "trainer.max_epochs=1",
+        "trainer.limit_train_batches=2", "callbacks.pictures.persons=2", "teacher.force=true",
+        "teacher.check_persons=4", 'pipeline.stages.stage2.overrides=["refiner.hidden=8"]',
+    ]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", command)
+    main()
+    table = (tmp_path / "synthetic_full" / "table.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in table[1:]] == ["stage1", "stage2"]
+    assert len(list((tmp_path / "answers").glob("*.json"))) == 1  # asked once for both
+
+
 def loss_of(part, files, monkeypatch):
     """What all terms say of a student of always the same weights, on augmented crops."""
     persons = load_training([part], CROWDPOSE, files, COCO)

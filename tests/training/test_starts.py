@@ -32,7 +32,9 @@ def test_a_random_start_is_said(overrides, warns, caplog):
 
 @pytest.mark.parametrize("recipe", ["full", "ablation"])
 def test_teacher_and_student_have_a_start_each(recipe):
-    cfg = composed(f"+experiment={recipe}", "teacher.pretrained_file=T", "student.pretrained_file=S")
+    cfg = composed(
+        f"+experiment={recipe}", "teacher.pretrained_file=T", "student.pretrained_file=S"
+    )
     ckpts = dict.fromkeys(cfg.pipeline.stages, "C")
     starts = {
         label: [o for o in _stage_overrides(cfg, stage, [], ckpts) if "pretrained_file" in o]

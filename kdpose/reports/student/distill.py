@@ -50,7 +50,7 @@ def check_names(cfg: DictConfig, teacher_given: bool) -> None:
         FileNotFoundError: the teacher's file is not there.
         ValueError: there is no validation split, or it is the training split.
     """
-    for name in (cfg.student, cfg.teacher_backbone):
+    for name in (cfg.student.backbone, cfg.teacher_backbone):
         compose("train", overrides=[f"backbone={name}"])
     if teacher_given and not Path(cfg.teacher.ckpt).is_file():
         raise FileNotFoundError(
@@ -136,7 +136,7 @@ def lineage(cfg: DictConfig, models: dict[str, dict[str, Any]], run_dir: Path) -
     teacher, student = (Path(models[label]["ckpt"]) for label in ("teacher", "stage2"))
     return {
         "name": cfg.name,
-        "student": cfg.student,
+        "student": cfg.student.backbone,
         "dataset": cfg.dataset.name,
         "command": shlex.join(["kdpose", "distill", *sys.argv[1:]]),
         "config_sha256": config_hash(cfg),
