@@ -36,8 +36,11 @@ def start_as_movenet(net: nn.Module, path: str | Path, crops: Tensor, key: str =
         ValueError: it is no MoveNet Lightning, or the network is another.
     """
     where = f"{Path(path).absolute()} (from {key})"
-    fits = isinstance(net, PoseNet) and isinstance(net.backbone, MoveNetPyramid)
-    if not fits or not isinstance(net.head, SimCCMapsHead):
+    if (
+        not isinstance(net, PoseNet)
+        or not isinstance(net.backbone, MoveNetPyramid)
+        or not isinstance(net.head, SimCCMapsHead)
+    ):
         raise ValueError(f"{where}: an ONNX file is a start for {_MODULES} alone")
     file = list(_convolutions(path, where))
     own = [*_in_order(net.backbone), *_in_order(net.head.maps)]
@@ -107,7 +110,7 @@ def _renormalised(net: PoseNet, weight: Tensor, bias: Tensor) -> tuple[Tensor, T
     return weight * std[:, None, None], bias + (weight * mean[:, None, None]).sum((1, 2, 3))
 
 
-def _set(norm: Any, mean: Tensor, var: Tensor, bias: Tensor) -> None:  # noqa: ANN401  # timm's
+def _set(norm: Any, mean: Tensor, var: Tensor, bias: Tensor) -> None:  # timm's
     """A batch norm of these statistics that only adds a bias."""
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(var)
@@ -118,7 +121,7 @@ def _set(norm: Any, mean: Tensor, var: Tensor, bias: Tensor) -> None:  # noqa: A
 def _put_back(net: PoseNet, crops: Tensor) -> None:
     """Give every batch norm its input's statistics, in one pass, and keep the function."""
 
-    def measure(norm: Any, args: tuple[Tensor, ...]) -> None:  # noqa: ANN401  # timm's
+    def measure(norm: Any, args: tuple[Tensor, ...]) -> None:  # timm's
         var, mean = torch.var_mean(args[0], (0, 2, 3), correction=0)
         _set(norm, mean, var.clamp(min=1e-6), norm.bias)
 

@@ -125,7 +125,7 @@ def _asked(cfg: DictConfig) -> list[str]:
     """The overrides that give a stage the pipeline's own teacher, whose stored answers teach."""
     keys = OmegaConf.to_container(cfg.teacher, resolve=True)
     assert isinstance(keys, dict)
-    values = {k: v for k, v in keys.items() if k not in ("_target_", "skeleton", _START)}
+    values = {str(k): v for k, v in keys.items() if k not in ("_target_", "skeleton", _START)}
     kind = HydraConfig.get().runtime.choices["teacher"]
     return [f"teacher={kind}", *(f"teacher.{k}={json.dumps(v)}" for k, v in values.items())]
 
