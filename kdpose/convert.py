@@ -1,4 +1,7 @@
-"""Write COCO-keypoints files: ``kdpose convert from=yolo source=labels out=A.json``."""
+"""Write COCO-keypoints files: ``kdpose convert from=yolo source=labels out=A.json``.
+
+``from=images`` writes the boxes of the persons that a detector finds, for a teacher to label.
+"""
 
 import json
 from pathlib import Path
@@ -11,10 +14,17 @@ from kdpose.cli import console, entry_point
 @entry_point("convert")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
+    out = Path(cfg.out)
+    if cfg["from"] == "images":
+        from kdpose.skeletons.files import named_skeleton
+        from kdpose.training.photographs import find_boxes, write_boxes
+
+        skeleton = named_skeleton(cfg.skeleton or "coco")
+        write_boxes(out, find_boxes(cfg.source, skeleton, cfg.images, cfg.detector, cfg.device))
+        return
     from kdpose.formats.readers import read
 
     data = read(cfg["from"], cfg.source, cfg.images, cfg.skeleton)
-    out = Path(cfg.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(data))
     joints = data["categories"][0]["keypoints"]

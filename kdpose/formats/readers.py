@@ -30,6 +30,6 @@ def read(form: str, source: str, images: str | None, skeleton: str | None) -> di
         ValueError: the format is unknown, or its reader refuses the source.
     """
     if form not in READERS:
-        raise ValueError(f"from must be one of {', '.join(READERS)}, got {form}")
+        raise ValueError(f"from must be one of {', '.join(READERS)}, images, got {form}")
     joints = named_skeleton(skeleton) if skeleton else None
     return READERS[form](Path(source), Path(images) if images else None, joints)

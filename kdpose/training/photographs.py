@@ -1,0 +1,126 @@
+"""Person boxes of photographs without annotations, on which a teacher can then answer."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.progress import track
+
+from kdpose.cli import console
+from kdpose.data.annotations import read_json
+from kdpose.data.sources.images import UnreadableImage, open_image
+from kdpose.formats.coco_file import category
+from kdpose.inference.detector import choose_detector, load_detector
+from kdpose.inference.images import ImageFile, find_images
+from kdpose.metrics.people import BOX_TO_BODY
+from kdpose.runtime.devices import pick_device
+from kdpose.skeletons.skeleton import Skeleton
+
+
+class FoundBoxes(NamedTuple):
+    """A COCO-keypoints file of persons with boxes and without joints, and its counts.
+
+    Attributes:
+        content: of the file.
+        empty: images in which nobody was found.
+        broken: a line for each file that cannot be read, which the content leaves out.
+    """
+
+    content: dict[str, Any]
+    empty: int
+    broken: list[str]
+
+
+def find_boxes(
+    source: str,
+    skeleton: Skeleton,
+    images: str | None = None,
+    detector: Mapping[str, Any] | None = None,
+    device: str = "auto",
+) -> FoundBoxes:
+    """Find the persons of photographs with a detector.
+
+    Boxes are in stored pixels, as training reads them: EXIF orientation is not applied.
+
+    Args:
+        source: a folder, a glob, an image, or an annotation file, whose persons are ignored.
+        skeleton: joints that a teacher will answer; the file's category.
+        images: folder that the names in the file are relative to; None: the first image's, or of
+            an annotation file where :func:`find_images` looks.
+        detector: arguments of :func:`choose_detector`.
+        device: of torchvision's detectors.
+
+    Raises:
+        FileNotFoundError: nothing is at the source.
+        ValueError: it has no image, or nobody was found.
+    """
+    pictures = find_images(source, images)
+    names = _names(source, images, pictures)
+    find = load_detector(choose_detector(**(detector or {})), pick_device(device))
+    listed: list[dict[str, Any]] = []
+    persons: list[dict[str, Any]] = []
+    broken: list[str] = []
+    for picture in track(pictures, "finding persons", console=console, transient=True):
+        try:
+            pixels = open_image(picture.path, upright=False)
+        except (FileNotFoundError, UnreadableImage) as error:
+            broken.append(str(error))
+            continue
+        number, (width, height) = picture.image_id, pixels.size
+        name = names[number]
+        listed.append({"id": number, "file_name": name, "width": width, "height": height})
+        boxes, scores = find(pixels)
+        for box, score in zip(boxes.tolist(), scores.tolist(), strict=True):
+            persons.append({"id": len(persons) + 1, "image_id": number, **_person(box, score)})
+    if not persons:
+        raise ValueError(
+            f"no person was found in the {len(pictures)} images of {source} (from source): lower "
+            "detector.threshold or take another detector.name"
+        )
+    content = {"images": listed, "annotations": persons, "categories": [category(skeleton)]}
+    empty = len(listed) - len({person["image_id"] for person in persons})
+    return FoundBoxes(content, empty, broken)
+
+
+def _person(box: list[float], score: float) -> dict[str, Any]:
+    """What the file has of a person with a box ``x, y, width, height``."""
+    return {
+        "category_id": 1,
+        "iscrowd": 0,
+        "bbox": [round(value, 2) for value in box],
+        "area": round(BOX_TO_BODY * box[2] * box[3], 2),
+        "score": round(score, 4),
+    }
+
+
+def _names(source: str, images: str | None, pictures: list[ImageFile]) -> dict[int, str]:
+    """``file_name`` of each image, by id."""
+    if source.lower().endswith(".json"):
+        return {int(i["id"]): str(i["file_name"]) for i in read_json(source, "source")["images"]}
+    root = Path(images).absolute() if images else pictures[0].path.absolute().parent
+    paths = {picture.image_id: picture.path.absolute() for picture in pictures}
+    return {
+        number: str(path.relative_to(root) if path.is_relative_to(root) else path)
+        for number, path in paths.items()
+    }
+
+
+def write_boxes(out: Path, found: FoundBoxes) -> None:
+    """Write the file and print what it has.
+
+    Args:
+        out: the JSON.
+        found: by :func:`find_boxes`.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(found.content))
+    for line in found.broken:
+        console.print(f"[yellow]skipped:[/] {line}", soft_wrap=True)
+    skipped = f", {len(found.broken)} skipped" if found.broken else ""
+    console.print(
+        f"boxes of {len(found.content['annotations'])} persons in {len(found.content['images'])} "
+        f"images ({found.empty} without any{skipped}), written to {out.absolute()}",
+        soft_wrap=True,
+        highlight=False,
+    )
