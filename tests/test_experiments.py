@@ -129,6 +129,18 @@ def test_stages_of_the_bundled_student_ask_its_teacher(monkeypatch):
     assert found.stage1_ckpt == "S"
 
 
+def test_stages_under_stored_poses_compare_no_features():
+    common = ["dataset=lspet", "teacher.cache=true"]
+    cfg = composed("+experiment=full", *common)
+    ckpts = {"stage1": "s.ckpt", "teacher": "t.ckpt"}
+    for label in ("baseline", "stage1", "stage2"):
+        plain = composed(*_stage_overrides(cfg, cfg.pipeline.stages[label], common, ckpts))
+        assert (plain.teacher is not None) == (label != "baseline")
+        if label == "stage1":
+            assert (plain.teacher.ckpt, plain.teacher.cache) == ("t.ckpt", True)
+            assert "fea" not in plain.loss
+
+
 @pytest.mark.parametrize("name", OF_OLD)
 def test_an_earlier_name_is_replaced_by_words_that_compose(name, tmp_path):
     words = replacement(name)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
+from kdpose.checkpoints.guest_net import LoadedGuest
 from kdpose.checkpoints.load import Loaded, chosen, load_net
 from kdpose.cli import console
 from kdpose.deploy import runner
@@ -49,7 +50,7 @@ def check_request(form: str, precision: str) -> None:
         raise ValueError("torch has no 8-bit convolution: take format=onnx or format=openvino")
 
 
-def torch_network(loaded: Loaded) -> Network:
+def torch_network(loaded: Loaded | LoadedGuest) -> Network:
     """The checkpoint's network in PyTorch, as evaluation runs it."""
 
     def network(crops: NDArray[np.uint8]) -> Sequence[NDArray[np.float32]]:

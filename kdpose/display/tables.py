@@ -52,7 +52,11 @@ def table_header(shown: list[str], costs: bool = True) -> list[str]:
 def table_cells(row: dict[str, Any], shown: list[str], costs: bool = True) -> list[str]:
     """The metrics of one model as text."""
     figures = ["n/a" if row.get(n) is None else f"{100 * row[n]:.1f}" for n in shown]
-    return figures + ([f"{row['params'] / 1e6:.2f}", f"{row['gmacs']:.3f}"] if costs else [])
+    if not costs:
+        return figures
+    if "params" not in row:  # of a network of another project
+        return [*figures, "n/a", "n/a"]
+    return [*figures, f"{row['params'] / 1e6:.2f}", f"{row['gmacs']:.3f}"]
 
 
 def caption(record: dict[str, Any]) -> str:

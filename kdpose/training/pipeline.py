@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torchvision.io import write_jpeg
 from torchvision.transforms.functional import pad
 
-from kdpose.checkpoints.load import load_net
+from kdpose.checkpoints.guest_net import GuestNet, LoadedGuest
+from kdpose.checkpoints.load import Loaded
 from kdpose.cli import console
 from kdpose.data.annotations import load_persons
 from kdpose.data.dataset import PoseDataset, spread
+from kdpose.data.transforms import PADDING
 from kdpose.display.drawing import labelled, pose_grid
 from kdpose.display.tables import (
     METRICS,
@@ -27,10 +28,9 @@ from kdpose.display.tables import (
     table_header,
     write_csv,
 )
-from kdpose.evaluation.cost import complexity
-from kdpose.evaluation.evaluate import evaluate_net
 from kdpose.runtime.moved import renamed
 from kdpose.runtime.ranks import rank
+from kdpose.training.given_teacher import Rows, guest, is_foreign, open_models, score_given
 from kdpose.training.stage import train
 
 _NOT_PASSED_ON = ("experiment=", "pipeline", "name=", "scheme=", "run_dir=", "student.")
@@ -61,11 +61,13 @@ def run_pipeline(cfg: DictConfig, overrides: list[str]) -> float | None:
     rows: dict[str, dict[str, Any]] = {}
     ckpts: dict[str, str] = {}
     labels = _labels(cfg)
+    foreign = score_given(cfg) if is_foreign(cfg) and rank() == 0 else None
+    rows |= {} if foreign is None else {"teacher": foreign}
     for number, label in enumerate(labels, start=1):
         console.print(f"stage {number} of {len(labels)}: {label}", highlight=False)
         stage = cfg.pipeline.stages[label]
         if label == "teacher" and teacher_given:
-            rows[label] = _score_given(cfg) if rank() == 0 else {}
+            rows[label] = (score_given(cfg) or {}) if rank() == 0 else {}
             ckpts[label] = str(cfg.teacher.ckpt)
             continue
         composed = renamed(compose("train", overrides=_stage_overrides(cfg, stage, common, ckpts)))
@@ -73,7 +75,7 @@ def run_pipeline(cfg: DictConfig, overrides: list[str]) -> float | None:
         ckpts[label] = str(Path(composed.run_dir) / "best.ckpt")
     if rank() == 0:
         _write_table(run_dir, cfg.name, rows)
-        _write_picture(run_dir / "poses.jpg", rows)
+        _write_picture(run_dir / "poses.jpg", open_models(rows, guest(cfg)), rows)
     console.print(f"table and pictures in {run_dir.absolute()}")
     return next(reversed(rows.values()))["AP"]
 
@@ -82,16 +84,11 @@ def _labels(cfg: DictConfig) -> list[str]:
     """The stages to run: those of the scheme, or all; the baseline only where it is asked for."""
     pipeline = cfg.pipeline
     if "schemes" not in pipeline:
-        left_out = {"baseline": not pipeline.baseline, "teacher": _is_stored(cfg)}
+        left_out = {"baseline": not pipeline.baseline, "teacher": is_foreign(cfg)}
         return [str(label) for label in pipeline.stages if not left_out.get(label)]
     if cfg.scheme not in pipeline.schemes:
         raise ValueError(f"scheme must be one of {list(pipeline.schemes)}, got {cfg.scheme}")
     return [str(label) for label in pipeline.schemes[cfg.scheme]]
-
-
-def _is_stored(cfg: DictConfig) -> bool:
-    """Whether the teacher is no checkpoint: its stored answers teach, and none is trained."""
-    return cfg.teacher is not None and "ckpt" not in cfg.teacher
 
 
 def _stage_overrides(
@@ -102,8 +99,9 @@ def _stage_overrides(
     if teacher is None:
         common = [o for o in common if not o.startswith(("teacher.", "teacher="))]
     identity = [f"{key}={stage[key]}" for key in ("name", "seed", "backbone") if key in stage]
-    stored = teacher is not None and _is_stored(cfg)
-    losses = stage.get("losses") or (stage.get("stored_losses") if stored else None)
+    foreign = teacher is not None and is_foreign(cfg)
+    by_poses = foreign or (teacher is not None and bool(cfg.teacher.get("cache")))
+    losses = stage.get("losses") or (stage.get("stored_losses") if by_poses else None)
     if losses:
         identity.append(f"loss=[{','.join(losses)}]")
     if student is None:  # stage 2's network has its weights
@@ -111,7 +109,7 @@ def _stage_overrides(
         start = role.get(_START) if OmegaConf.is_dict(role) else None
         identity += [f"backbone.{_START}='{start}'"] if start else []
     if teacher is not None:
-        identity += _asked(cfg) if stored else [f"teacher.ckpt='{ckpts[teacher]}'"]
+        identity += _asked(cfg) if foreign else [f"teacher.ckpt='{ckpts[teacher]}'"]
     if student is not None:
         identity.append(f"stage1_ckpt='{ckpts[student]}'")
     if student is not None and teacher is None:  # a refiner's experiment has a teacher by itself
@@ -128,26 +126,6 @@ def _asked(cfg: DictConfig) -> list[str]:
     values = {str(k): v for k, v in keys.items() if k not in ("_target_", "skeleton", _START)}
     kind = HydraConfig.get().runtime.choices["teacher"]
     return [f"teacher={kind}", *(f"teacher.{k}={json.dumps(v)}" for k, v in values.items())]
-
-
-def _score_given(cfg: DictConfig) -> dict[str, Any]:
-    """Score the teacher that the user brought on this pipeline's validation split."""
-    ckpt = str(cfg.teacher.ckpt)
-    options = {key: cfg.teacher[key] for key in ("skeleton", "input_size", "label")}
-    loaded = load_net(ckpt, "teacher.ckpt", **options)
-    given = {"ckpt": ckpt, "options": options}
-    joints = instantiate(cfg.dataset.skeleton, _convert_="all").joints
-    if loaded.net.skeleton.joints != joints:  # its AP on the shared joints: the run's teacher.json
-        return {**complexity(loaded.net), **given}
-    val = cfg.dataset.val
-    metrics = evaluate_net(
-        loaded,
-        annotations=val.annotations,
-        images=val.images,
-        protocol=cfg.dataset.protocol,
-        flip=cfg.module.flip_test,
-    )
-    return {**metrics, **given}
 
 
 def _write_table(run_dir: Path, name: str, rows: dict[str, dict[str, Any]]) -> None:
@@ -168,15 +146,18 @@ def _write_table(run_dir: Path, name: str, rows: dict[str, dict[str, Any]]) -> N
 
 
 @torch.inference_mode()
-def _write_picture(path: Path, rows: dict[str, dict[str, Any]], persons: int = 8) -> None:
+def _write_picture(
+    path: Path, models: Mapping[str, Loaded | LoadedGuest], rows: Rows, persons: int = 8
+) -> None:
     """The same persons under each model, one row a model, so that columns compare."""
-    models = [load_net(row["ckpt"], **row.get("options", {})) for row in rows.values()]
-    last = next(reversed(rows.values()))
-    images = models[-1].description["dataset"]["images"]
-    everyone = load_persons(last["annotations"], models[-1].net.skeleton)
+    last = next(reversed(models.values()))
+    images, skeleton = last.description["dataset"]["images"], last.net.skeleton
+    everyone = load_persons(next(reversed(rows.values()))["annotations"], skeleton)
     grids = []
-    for label, net in zip(rows, (model.net for model in models), strict=True):
-        dataset = PoseDataset(everyone, images, models[-1].net.skeleton, net.codec.input_size)
+    for label, model in models.items():
+        net = model.net
+        padding = net.padding if isinstance(net, GuestNet) else PADDING
+        dataset = PoseDataset(everyone, images, skeleton, net.codec.input_size, padding=padding)
         crops = spread(dataset, persons).image
         grid = pose_grid(crops, [net.pose(crops).joints], net.skeleton, columns=persons)
         grids.append(labelled(grid, label))

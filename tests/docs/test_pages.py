@@ -54,6 +54,11 @@ LONG = (
     ("train", "", "trains for minutes to days"),
     ("distill", "", "trains for hours; tests/test_distill.py runs it small"),
     ("benchmark", "", "measures for minutes"),
+    (
+        "convert",
+        "from=images",
+        "finds nobody in drawn crowds; tests/training runs it on photographs",
+    ),
     ("demo", "", "shows its page until it is stopped"),
     ("predict", "boxes=detector", "downloads a detector's weights"),
     ("predict", "source=0", "needs a camera"),

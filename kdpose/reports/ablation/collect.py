@@ -59,10 +59,13 @@ class Run:
 
     @property
     def made_from(self) -> list[str]:
-        """Names of the runs whose checkpoints this run used."""
-        teacher = self.config.teacher.ckpt if self.config.teacher is not None else None
+        """Names of the runs whose checkpoints this run used, and of a teacher that is none."""
+        teacher = self.config.teacher or {}
         student = self.config.stage1_ckpt if self.config.refiner is not None else None
-        return [Path(ckpt).parent.name for ckpt in (teacher, student) if ckpt]
+        runs = [Path(ckpt).parent.name for ckpt in (teacher.get("ckpt"), student) if ckpt]
+        foreign = teacher.get("file") or teacher.get("model") or []
+        files = [foreign] if isinstance(foreign, str) else foreign
+        return [*(Path(str(file)).name for file in files), *runs]
 
     @property
     def lineage(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 import platform
 import shlex
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from kdpose.checkpoints.load import load_net
+from kdpose.checkpoints.guest_net import LoadedGuest
+from kdpose.checkpoints.load import Loaded
 from kdpose.checks import doctor
 from kdpose.checks.findings import exit_code
+from kdpose.checks.inspect import places
 from kdpose.cli import console
 from kdpose.deploy.export import check_request, export, missing_packages
 from kdpose.deploy.speed import cases
@@ -23,10 +26,14 @@ from kdpose.evaluation import timing
 from kdpose.reports.student.page import write_page
 from kdpose.runtime.provenance import code_version, sha256
 from kdpose.runtime.ranks import rank
+from kdpose.skeletons.files import named_skeleton
+from kdpose.training.given_teacher import Rows, guest, is_foreign, open_models, teacher_files
+from kdpose.training.photographs import find_boxes, write_boxes
 from kdpose.training.pipeline import run_pipeline
 from kdpose.training.run_folder import config_hash
 
 _OWN = ("student=", "teacher_backbone=", "open=", "doctor=", "export.", "speed.")  # not a stage's
+_TIMED = {"teacher": "teacher", "stage2": "student"}
 _LIBRARIES = ("torch", "lightning", "timm", "numpy", "onnx", "onnxruntime", "openvino", "nncf")
 
 
@@ -52,17 +59,40 @@ def check_names(cfg: DictConfig, teacher_given: bool) -> None:
     """
     for name in (cfg.student.backbone, cfg.teacher_backbone):
         compose("train", overrides=[f"backbone={name}"])
-    if teacher_given and not Path(cfg.teacher.ckpt).is_file():
-        raise FileNotFoundError(
-            f"no checkpoint at {Path(cfg.teacher.ckpt).absolute()} (from teacher.ckpt)"
-        )
-    seen, unseen = (Path(cfg.dataset[split].annotations).absolute() for split in ("train", "val"))
+    if teacher_given:
+        teacher_files(cfg)
+    named = {name: Path(of["annotations"]).absolute() for name, of in places(cfg.dataset).items()}
+    seen, unseen = next(iter(named.values())), named["val"]
     alone = seen.is_file() and not unseen.is_file() and cfg.dataset.prepare is None
     if alone or seen == unseen:
         raise ValueError(
             f"{seen} needs a second file beside it for validation (dataset.val.annotations="
             f"{unseen}): move about a tenth of its images, with all their annotations, into one"
         )
+
+
+def find_missing_boxes(cfg: DictConfig, run_dir: Path) -> list[str]:
+    """Let the detector find the persons of training photographs without annotations.
+
+    Writes ``boxes.json``, and names it in ``dataset.train.annotations`` where that is null. The
+    skeleton is that of the validation split.
+
+    Returns:
+        Overrides that do the same for a stage.
+    """
+    train = cfg.dataset.train
+    if OmegaConf.is_list(train) or train.annotations is not None:
+        return []
+    path = run_dir / "boxes.json"
+    if rank() == 0 and not (cfg.resume and path.is_file()):
+        skeleton = named_skeleton(cfg.dataset.val.annotations)
+        write_boxes(path, find_boxes(str(train.images), skeleton))
+    train.annotations = str(path)
+    found = [f"dataset.train.annotations='{path}'"]
+    if not is_foreign(cfg):  # a checkpoint, too, answers once for persons without labels
+        cfg.teacher.cache = True
+        found.append("teacher.cache=true")
+    return found
 
 
 def look_over(cfg: DictConfig, data: list[str], run_dir: Path) -> None:
@@ -113,17 +143,14 @@ def write_files(
 
 
 def measure_speed(
-    cfg: DictConfig, models: dict[str, dict[str, Any]], files: list[Path], run_dir: Path
+    cfg: DictConfig, models: Mapping[str, Loaded | LoadedGuest], files: list[Path], run_dir: Path
 ) -> None:
     """Time teacher, student and its files in turn; writes ``speed.json``."""
-    teacher, student = (
-        load_net(models[label]["ckpt"], **models[label].get("options", {}))
-        for label in ("teacher", "stage2")
-    )
+    shown = {_TIMED[label]: model for label, model in models.items() if label in _TIMED}
     threads, batches = cfg.speed.threads, list(cfg.speed.batch)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    timed = cases(teacher, student, files, batches, threads)
+    timed = cases(shown, files, batches, threads)
     rows = timing.measure(timed, cfg.speed.repeats, "wall", "persons/s")
     figures = timing.report("distill", rows, "wall", repeats=cfg.speed.repeats)
     torch.set_num_threads(before)
@@ -131,9 +158,10 @@ def measure_speed(
     _write(run_dir / "speed.json", figures)
 
 
-def lineage(cfg: DictConfig, models: dict[str, dict[str, Any]], run_dir: Path) -> dict[str, Any]:
+def lineage(cfg: DictConfig, rows: Rows, run_dir: Path) -> dict[str, Any]:
     """What the student was made of and by what; ``distill.json``."""
-    teacher, student = (Path(models[label]["ckpt"]) for label in ("teacher", "stage2"))
+    student, taught = Path(rows["stage2"]["ckpt"]), rows.get("teacher", {})
+    files = [str(taught["ckpt"])] if "ckpt" in taught else teacher_files(cfg)
     return {
         "name": cfg.name,
         "student": cfg.student.backbone,
@@ -144,13 +172,16 @@ def lineage(cfg: DictConfig, models: dict[str, dict[str, Any]], run_dir: Path) -
         "versions": {"python": platform.python_version(), **_versions()},
         "data": {
             split: {
-                "annotations": str(Path(paths.annotations).absolute()),
-                "sha256": sha256(paths.annotations),
-                "images": str(Path(paths.images).absolute()),
+                "annotations": str(Path(paths["annotations"]).absolute()),
+                "sha256": sha256(paths["annotations"]),
+                "images": str(Path(paths["images"]).absolute()),
             }
-            for split, paths in (("train", cfg.dataset.train), ("val", cfg.dataset.val))
+            for split, paths in places(cfg.dataset).items()
         },
-        "teacher": {"ckpt": str(teacher.absolute()), "sha256": sha256(teacher)},
+        "teacher": {
+            "name": taught.get("guest") or ", ".join(str(Path(f).absolute()) for f in files),
+            "sha256": [sha256(file) for file in files],
+        },
         "checkpoint_sha256": sha256(student),
         "checkpoint_bytes": student.stat().st_size,
         "exported": str((run_dir / "exported").absolute()),
@@ -189,7 +220,8 @@ def distill(cfg: DictConfig) -> float | None:
     if not any(o.startswith("dataset=") for o in overrides):
         overrides.append(f"dataset={hydra_cfg.runtime.choices['dataset']}")
     wanted = wanted_files(cfg)
-    check_names(cfg, any(o.startswith("teacher.ckpt=") for o in overrides))
+    overrides += find_missing_boxes(cfg, run_dir)
+    check_names(cfg, is_foreign(cfg) or any(o.startswith("teacher.ckpt=") for o in overrides))
     data = [o for o in overrides if o.startswith(("dataset=", "dataset.", "data_dir="))]
     if rank() == 0:
         look_over(cfg, data, run_dir)
@@ -198,12 +230,13 @@ def distill(cfg: DictConfig) -> float | None:
     if rank() > 0:  # what follows is one process's work
         return ap
     OmegaConf.save(cfg, run_dir / "config.yaml", resolve=True)
-    models = json.loads((run_dir / "table.json").read_text())
-    reports = write_files(cfg, wanted, models["stage2"]["ckpt"], run_dir)
+    rows = json.loads((run_dir / "table.json").read_text())
+    teacher = guest(cfg, cfg.speed.threads)
+    reports = write_files(cfg, wanted, rows["stage2"]["ckpt"], run_dir)
     passed = [Path(report["path"]) for report in reports if report["passed"]]
-    measure_speed(cfg, models, passed, run_dir)
-    _write(run_dir / "distill.json", lineage(cfg, models, run_dir))
-    page = write_page(run_dir)
+    measure_speed(cfg, open_models(rows, teacher), passed, run_dir)
+    _write(run_dir / "distill.json", lineage(cfg, rows, run_dir))
+    page = write_page(run_dir, teacher)
     console.print(f"report: {page.absolute()}", soft_wrap=True)
     rejected = [report["file"] for report in reports if not report["passed"]]
     if rejected:

@@ -7,11 +7,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from kdpose.checkpoints.guest_net import LoadedGuest
 from kdpose.display.tables import METRICS, caption, table_cells, table_header
 from kdpose.reports.ablation.collect import Run
 from kdpose.reports.ablation.tables import Cells, lineage_table, percent
 from kdpose.reports.student.curves import Curve, in_words, line_chart
 from kdpose.reports.student.poses import file_as_address, pictures
+from kdpose.training.given_teacher import open_models
 
 NAMES = {"teacher": "teacher", "baseline": "student alone", "stage1": "stage 1"}
 NAMES |= {"stage2": "stage 2, refined"}
@@ -26,10 +28,10 @@ def read_json(path: Path) -> Any:
 
 
 def stage_runs(rows: Rows) -> list[Run]:
-    """The runs of the rows' checkpoints; a teacher given by the user has none."""
+    """The runs of the rows' checkpoints; a teacher that the user brings has none."""
     runs = []
     for label, row in rows.items():
-        folder = Path(row["ckpt"]).parent
+        folder = Path(row.get("ckpt", "")).parent
         if "training" in row and (folder / "config.yaml").is_file():
             config = OmegaConf.load(folder / "config.yaml")
             assert isinstance(config, DictConfig)
@@ -126,7 +128,7 @@ def speed_cells(speed: Mapping[str, Any] | None) -> Cells:
     """Milliseconds per person and the ratio to the teacher, header first; [] if not measured."""
     lines = [["network", "ms a person", "persons a second", "times the teacher", "lowest–highest"]]
     for row in (speed or {"rows": []})["rows"]:
-        ratio = ["1", ""]
+        ratio = ["1" if row["name"].startswith("teacher") else "n/a", ""]
         if row["ratio"] is not None:
             spread = f"{row['ratio_min']:.2f}–{row['ratio_max']:.2f}"
             ratio = [f"{row['ratio']:.2f}", spread]
@@ -134,13 +136,18 @@ def speed_cells(speed: Mapping[str, Any] | None) -> Cells:
     return lines if len(lines) > 1 else []
 
 
-def read(run_dir: Path) -> dict[str, Any]:
-    """The content of the page by part; parts with missing files are None or empty."""
+def read(run_dir: Path, teacher: LoadedGuest | None = None) -> dict[str, Any]:
+    """The content of the page by part; parts with missing files are None or empty.
+
+    Args:
+        run_dir: of the distillation.
+        teacher: a network of another project, to show its poses.
+    """
     rows: Rows = read_json(run_dir / "table.json")
     runs = stage_runs(rows)
     exports, speed = (read_json(run_dir / f"{name}.json") for name in ("exports", "speed"))
     check = read_json(Path(rows["stage1"]["ckpt"]).parent / "teacher.json")
-    shown = pictures(rows, _PERSONS)
+    shown = pictures(open_models(rows, teacher), _PERSONS)
     return {
         "about": read_json(run_dir / "distill.json"),
         "headline": headline(rows, check),

@@ -4,11 +4,16 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from kdpose.checkpoints.guest_net import LoadedGuest
 from kdpose.reports.student.facts import read
 
 
-def write_page(run_dir: Path) -> Path:
+def write_page(run_dir: Path, teacher: LoadedGuest | None = None) -> Path:
     """Write ``report.html`` from the files in a distillation's folder.
+
+    Args:
+        run_dir: the folder.
+        teacher: a network of another project, whose poses are shown as well.
 
     Raises:
         FileNotFoundError: the stages are unfinished.
@@ -23,7 +28,7 @@ def write_page(run_dir: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("page.html").render(read(run_dir))
+    page = environment.get_template("page.html").render(read(run_dir, teacher))
     path = run_dir / "report.html"
     path.write_text(page, encoding="utf-8")
     return path

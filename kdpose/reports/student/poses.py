@@ -3,15 +3,16 @@
 import base64
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torchvision.io import encode_jpeg
 
-from kdpose.checkpoints.load import load_net
+from kdpose.checkpoints.guest_net import GuestNet, LoadedGuest
+from kdpose.checkpoints.load import Loaded
 from kdpose.data.annotations import load_persons
 from kdpose.data.dataset import PoseDataset, spread
+from kdpose.data.transforms import PADDING
 from kdpose.display.drawing import draw_poses
 from kdpose.skeletons.skeleton import Skeleton
 
@@ -19,27 +20,26 @@ _HEIGHT = 256  # pixels to which a crop is enlarged for drawing
 
 
 @torch.inference_mode()
-def pictures(models: Mapping[str, Mapping[str, Any]], persons: int) -> list[dict[str, str]]:
+def pictures(models: Mapping[str, Loaded | LoadedGuest], persons: int) -> list[dict[str, str]]:
     """Fixed validation persons: the labels, then the poses of each model.
 
     Args:
-        models: by label; ``ckpt`` and optionally ``options`` of :func:`load_net`. The last is
-            a student of kdpose, whose validation split is shown.
+        models: by label. The last is a student of kdpose, whose validation split is shown.
         persons: their number.
 
     Returns:
         For each person the pictures as ``data:`` URLs, by label.
     """
-    nets = {k: load_net(m["ckpt"], **m.get("options", {})) for k, m in models.items()}
-    student = list(nets.values())[-1]
+    student = list(models.values())[-1]
     split, skeleton = student.description["dataset"], student.net.skeleton
     everyone = load_persons(split["annotations"], skeleton)
     shown: list[dict[str, str]] = []
-    for label, loaded in nets.items():
+    for label, loaded in models.items():
         net = loaded.net
-        batch = spread(
-            PoseDataset(everyone, split["images"], skeleton, net.codec.input_size), persons
-        )
+        padding = net.padding if isinstance(net, GuestNet) else PADDING
+        size = net.codec.input_size
+        dataset = PoseDataset(everyone, split["images"], skeleton, size, padding=padding)
+        batch = spread(dataset, persons)
         if not shown:
             labels = _drawn(batch.image, batch.joints, batch.visible > 0, skeleton)
             shown = [{"labels": picture} for picture in labels]

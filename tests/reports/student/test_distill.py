@@ -10,8 +10,10 @@ import pytest
 import kdpose.distill
 from kdpose.checkpoints.load import load_net
 from kdpose.deploy.runner import open_model
+from kdpose.inference.multipose import FILE
 from kdpose.pose_net import RefinedPoseNet
 from kdpose.reports.student.page import write_page
+from kdpose.runtime.provenance import sha256
 
 SECTIONS = ("files", "results", "training", "pictures", "data", "teacher", "gate", "speed")
 SECTIONS += ("lineage", "use")
@@ -126,7 +128,7 @@ def test_every_figure_of_the_page_is_in_its_files(made):
     fp32 = read(folder, "exports.json")["files"][0]
     assert f"{fp32['bytes'] / 1e6:.2f} MB" in page
     about = read(folder, "distill.json")
-    for sha in (about["data"]["train"]["sha256"], about["teacher"]["sha256"]):
+    for sha in (about["data"]["train"]["sha256"], *about["teacher"]["sha256"]):
         assert sha in page
     assert about["config_sha256"] in page
 
@@ -156,6 +158,36 @@ def test_a_part_without_data_says_so(made, tmp_path):
     page = write_page(bare).read_text()
     for said in ("there is no doctor.json", "there is no speed.json", "No file was exported"):
         assert said in page
+
+
+@pytest.mark.slow
+def test_a_foreign_teacher_on_photographs_without_boxes(real_data, own, tmp_path, capsys):
+    """Only the validation split is labelled; the detector and an ONNX file do the rest."""
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for photo in sorted((real_data / "coco_mini/train2017").iterdir())[:6]:
+        shutil.copy(photo, photographs)
+    where = [word for word in own[0] if "dataset.train" not in word]
+    words = ["dataset.train.annotations=null", f"dataset.train.images={photographs}"]
+    words += ["teacher=onnx", f"teacher.file={FILE}", "teacher.input_size=[192,256]"]
+    words += ["name=photographs", "trainer.max_epochs=1", "export.files=[]"]
+    assert command(*where, *TINY, *words) == 0
+    folder = own[1] / "photographs"
+    boxes = read(folder, "boxes.json")
+    assert (len(boxes["images"]), len(boxes["categories"][0]["keypoints"])) == (6, 17)
+    assert f"boxes of {len(boxes['annotations'])} persons in 6 images" in (
+        " ".join(capsys.readouterr().out.split())
+    )
+    rows = read(folder, "table.json")
+    assert list(rows) == ["teacher", "stage1", "stage2"]
+    assert rows["teacher"]["AP"] > 0.1
+    assert rows["teacher"]["guest"] == f"{FILE} (from teacher.file)"
+    about = read(folder, "distill.json")
+    assert about["teacher"]["sha256"] == [sha256(FILE)]
+    assert about["data"]["train"]["annotations"] == str(folder / "boxes.json")
+    page = (folder / "report.html").read_text()
+    assert f"{100 * rows['teacher']['AP']:.1f}" in page
+    assert page.count("pose: teacher") > 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
