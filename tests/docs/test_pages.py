@@ -57,7 +57,7 @@ LONG = (
     (
         "convert",
         "from=images",
-        "finds nobody in drawn crowds; tests/training runs it on photographs",
+        "tests/training runs it on photographs",
     ),
     ("demo", "", "shows its page until it is stopped"),
     ("predict", "boxes=detector", "downloads a detector's weights"),
