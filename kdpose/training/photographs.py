@@ -1,10 +1,12 @@
 """Person boxes of photographs without annotations, on which a teacher can then answer."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.progress import track
 
 from kdpose.cli import console
@@ -45,9 +47,8 @@ def find_boxes(
 
     Args:
         source: a folder, a glob, an image, or an annotation file, whose persons are ignored.
-        skeleton: joints that a teacher will answer; the file's category.
-        images: folder that the names in the file are relative to; None: the first image's, or of
-            an annotation file where :func:`find_images` looks.
+        skeleton: the file's category, whose joints a teacher will answer.
+        images: folder of the images, see :func:`find_images`; names are relative to it.
         detector: arguments of :func:`choose_detector`.
         device: of torchvision's detectors.
 
@@ -70,28 +71,28 @@ def find_boxes(
         number, (width, height) = picture.image_id, pixels.size
         name = names[number]
         listed.append({"id": number, "file_name": name, "width": width, "height": height})
-        boxes, scores = find(pixels)
-        for box, score in zip(boxes.tolist(), scores.tolist(), strict=True):
-            persons.append({"id": len(persons) + 1, "image_id": number, **_person(box, score)})
+        persons += [{"image_id": number, **person} for person in _persons(*find(pixels))]
     if not persons:
         raise ValueError(
             f"no person was found in the {len(pictures)} images of {source} (from source): lower "
             "detector.threshold or take another detector.name"
         )
-    content = {"images": listed, "annotations": persons, "categories": [category(skeleton)]}
+    people = [{"id": row, **person} for row, person in enumerate(persons, start=1)]
     empty = len(listed) - len({person["image_id"] for person in persons})
+    content = {"images": listed, "annotations": people, "categories": [category(skeleton)]}
     return FoundBoxes(content, empty, broken)
 
 
-def _person(box: list[float], score: float) -> dict[str, Any]:
-    """What the file has of a person with a box ``x, y, width, height``."""
-    return {
-        "category_id": 1,
-        "iscrowd": 0,
-        "bbox": [round(value, 2) for value in box],
-        "area": round(BOX_TO_BODY * box[2] * box[3], 2),
-        "score": round(score, 4),
-    }
+def _persons(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> Iterator[dict[str, Any]]:
+    """What the file has of persons with boxes ``(P, 4)`` and their scores ``(P,)``."""
+    for box, score in zip(boxes.tolist(), scores.tolist(), strict=True):
+        yield {
+            "category_id": 1,
+            "iscrowd": 0,
+            "bbox": [round(value, 2) for value in box],
+            "area": round(BOX_TO_BODY * box[2] * box[3], 2),
+            "score": round(score, 4),
+        }
 
 
 def _names(source: str, images: str | None, pictures: list[ImageFile]) -> dict[int, str]:

@@ -1,8 +1,7 @@
 """The README and every page of docs/ hold what they promise.
 
-A page's blocks are taken in their order, in a folder of their own: files are written, Python is
-run, and so is every command that ends within seconds; of the others the configuration is composed.
-A command that is neither fails its page.
+A page's blocks are taken in order, in a folder of their own: files are written, Python and quick
+commands are run, other commands are composed alone. A command that is neither fails its page.
 """
 
 import io
@@ -54,11 +53,7 @@ LONG = (
     ("train", "", "trains for minutes to days"),
     ("distill", "", "trains for hours; tests/test_distill.py runs it small"),
     ("benchmark", "", "measures for minutes"),
-    (
-        "convert",
-        "from=images",
-        "tests/training runs it on photographs",
-    ),
+    ("convert", "from=images", "tests/training runs it on photographs"),
     ("demo", "", "shows its page until it is stopped"),
     ("predict", "boxes=detector", "downloads a detector's weights"),
     ("predict", "source=0", "needs a camera"),

@@ -238,10 +238,15 @@ def distill(cfg: DictConfig) -> float | None:
     _write(run_dir / "distill.json", lineage(cfg, rows, run_dir))
     page = write_page(run_dir, teacher)
     console.print(f"report: {page.absolute()}", soft_wrap=True)
+    _refuse(reports, page)
+    return ap
+
+
+def _refuse(reports: list[dict[str, Any]], page: Path) -> None:
+    """Raise where a file did not pass its gate."""
     rejected = [report["file"] for report in reports if not report["passed"]]
     if rejected:
         raise ValueError(
             f"{len(rejected)} of {len(reports)} files did not pass their gate: "
             f"{', '.join(rejected)}; {page.absolute()} says why"
         )
-    return ap
