@@ -12,6 +12,7 @@ from kdpose.evaluation.cost import complexity
 from kdpose.evaluation.evaluate import evaluate_net
 from kdpose.runtime.files import check_file
 
+START = "pretrained_file"  # of teacher and student: what their backbones start from
 Rows = Mapping[str, Mapping[str, Any]]
 
 
@@ -45,6 +46,7 @@ def guest(cfg: DictConfig, threads: int | None = None) -> LoadedGuest | None:
         return None
     plain = OmegaConf.to_container(cfg.teacher, resolve=True)
     assert isinstance(plain, dict)
+    plain.pop(START, None)
     if threads is not None and "threads" in plain:
         plain["threads"] = threads
     return open_guest({str(key): value for key, value in plain.items()})

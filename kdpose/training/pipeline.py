@@ -30,11 +30,10 @@ from kdpose.display.tables import (
 )
 from kdpose.runtime.moved import renamed
 from kdpose.runtime.ranks import rank
-from kdpose.training.given_teacher import Rows, guest, is_foreign, open_models, score_given
+from kdpose.training.given_teacher import START, Rows, guest, is_foreign, open_models, score_given
 from kdpose.training.stage import train
 
 _NOT_PASSED_ON = ("experiment=", "pipeline", "name=", "scheme=", "run_dir=", "student.")
-_START = "pretrained_file"  # of teacher and student: what their backbones start from
 
 
 def run_pipeline(cfg: DictConfig, overrides: list[str]) -> float | None:
@@ -55,7 +54,7 @@ def run_pipeline(cfg: DictConfig, overrides: list[str]) -> float | None:
     common = [o for o in overrides if not o.lstrip("+").startswith(_NOT_PASSED_ON)]
     if not any(o.startswith("dataset=") for o in common):
         common.insert(0, f"dataset={HydraConfig.get().runtime.choices['dataset']}")
-    common = [o for o in common if not o.startswith(f"teacher.{_START}=")]
+    common = [o for o in common if not o.startswith(f"teacher.{START}=")]
     teacher_given = any(o.startswith("teacher.ckpt=") for o in common)
     run_dir = Path(cfg.run_dir)
     rows: dict[str, dict[str, Any]] = {}
@@ -106,8 +105,8 @@ def _stage_overrides(
         identity.append(f"loss=[{','.join(losses)}]")
     if student is None:  # stage 2's network has its weights
         role = cfg.get("teacher" if stage.experiment == "teacher" else "student")
-        start = role.get(_START) if OmegaConf.is_dict(role) else None
-        identity += [f"backbone.{_START}='{start}'"] if start else []
+        start = role.get(START) if OmegaConf.is_dict(role) else None
+        identity += [f"backbone.{START}='{start}'"] if start else []
     if teacher is not None:
         identity += _asked(cfg) if foreign else [f"teacher.ckpt='{ckpts[teacher]}'"]
     if student is not None:
@@ -123,7 +122,7 @@ def _asked(cfg: DictConfig) -> list[str]:
     """The overrides that give a stage the pipeline's own teacher, whose stored answers teach."""
     keys = OmegaConf.to_container(cfg.teacher, resolve=True)
     assert isinstance(keys, dict)
-    values = {str(k): v for k, v in keys.items() if k not in ("_target_", "skeleton", _START)}
+    values = {str(k): v for k, v in keys.items() if k not in ("_target_", "skeleton", START)}
     kind = HydraConfig.get().runtime.choices["teacher"]
     return [f"teacher={kind}", *(f"teacher.{k}={json.dumps(v)}" for k, v in values.items())]
 
