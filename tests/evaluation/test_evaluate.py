@@ -1,4 +1,4 @@
-"""Evaluation of a network on its boxes; figures: tests/metrics, files of results: test_scoring."""
+"""Evaluation of a network on its boxes; figures: tests/metrics, files of results: test_score."""
 
 import json
 import shutil
