@@ -64,6 +64,10 @@ class GuestNet(nn.Module):
         """Names and shapes of inner maps of stride 4, where they are known."""
         return []
 
+    def feature(self, image: Tensor) -> Tensor | None:
+        """The map ``(B, C, h, w)`` that Eq. 1 compares, of crops as in :meth:`look`, if any."""
+        return None
+
     def pose(self, image: Tensor, flip: bool = False) -> Pose:
         """Joints in crop pixels and scores, at most 1.
 

@@ -87,6 +87,17 @@ class HuggingFaceNet(GuestNet):
         )
         return Pose(cells * last_pixel / last_cell, scores)
 
+    def feature(self, image: Tensor) -> Tensor | None:
+        """The last map ``(B, C, h, w)``, which the network's head reads."""
+        head, seen = getattr(self.net, "head", None), []
+        if not isinstance(head, nn.Module):
+            return None
+        hook = head.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        self._maps(image)
+        hook.remove()
+        last: Tensor = seen[0].float()
+        return last if last.ndim == 4 else None
+
     @torch.no_grad()
     def _maps(self, image: Tensor) -> Tensor:
         """Heatmaps ``(B, K, h, w)``."""

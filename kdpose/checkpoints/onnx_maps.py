@@ -29,6 +29,31 @@ def feature_maps(file: Path, input_size: tuple[int, int]) -> list[str]:
     return [f"{name} {shapes[name]}" for name in found[-_SHOWN:]]
 
 
+def with_output(file: Path, name: str, where: str, input_size: tuple[int, int]) -> bytes:
+    """The file's content with one of its inner tensors as a further output.
+
+    Args:
+        file: the ONNX file.
+        name: of the tensor.
+        where: names the file in errors.
+        input_size: W, H, for the list of tensors that would do.
+
+    Raises:
+        ValueError: onnx is missing, or there is no such tensor; the message lists some.
+    """
+    try:
+        onnx = importlib.import_module("onnx")
+    except ImportError:
+        raise ValueError("teacher.feature needs onnx: pip install 'kdpose[export]'") from None
+    model = onnx.load(file)
+    if name not in {output for node in model.graph.node for output in node.output}:
+        maps = ", ".join(feature_maps(file, input_size)) or "none"
+        raise ValueError(f"{where} has no tensor {name} (teacher.feature); of stride 4: {maps}")
+    model.graph.output.append(onnx.ValueInfoProto(name=name))
+    content: bytes = model.SerializeToString()
+    return content
+
+
 def _of_stride_four(shapes: dict[str, tuple[int, ...]], size: tuple[int, int]) -> Iterator[str]:
     for name, shape in shapes.items():
         if len(shape) == 4:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from kdpose.checkpoints.guest_net import GuestCodec, GuestNet, file_hash
-from kdpose.checkpoints.onnx_maps import feature_maps
+from kdpose.checkpoints.onnx_maps import feature_maps, with_output
 from kdpose.checkpoints.onnx_outputs import (
     Found,
     Kind,
@@ -58,6 +59,7 @@ class OnnxNet(GuestNet):
         sure: the score of a joint that it has no doubt of: softmax over SimCC's bins gives less
             than 1.
         threads: of the runtime; 0: all cores.
+        feature: the inner tensor that Eq. 1 compares, a map of channels.
 
     Raises:
         FileNotFoundError: the file is not there.
@@ -79,6 +81,7 @@ class OnnxNet(GuestNet):
         std: Sequence[float] | None = None,
         sure: float = 1.0,
         threads: int = 0,
+        feature: str | None = None,
     ) -> None:
         super().__init__()
         self.file, self.skeleton, self.sure = Path(file).absolute(), skeleton, sure
@@ -88,6 +91,7 @@ class OnnxNet(GuestNet):
         self.bgr = channels == "bgr"
         self._normalise(mean, std, output)
         self._names = [value.name for value in self.session.get_outputs()]
+        self.feature_name: str | None = None
         found = self._trial()
         kind = output or recognise(found, len(skeleton))
         if output not in (None, *get_args(Kind)):
@@ -97,6 +101,8 @@ class OnnxNet(GuestNet):
         self._normalise(mean, std, kind)
         self.padding = padding or (1.1 if self.nhwc and kind == "keypoints" else 1.25)
         self._read_output(self._trial(), kind, order, unit)
+        if feature is not None:
+            self._open_feature(feature, threads)
         _log.info("%s: %s", self.where, self)
 
     def __str__(self) -> str:
@@ -122,6 +128,33 @@ class OnnxNet(GuestNet):
     def feature_maps(self) -> list[str]:
         """Names and shapes of inner maps of stride 4."""
         return feature_maps(self.file, self.codec.input_size)
+
+    def feature(self, image: Tensor) -> Tensor | None:
+        """The inner map ``(B, C, h, w)`` of crops, where ``feature`` names one."""
+        if self.feature_name is None:
+            return None
+        found = self._run(image.permute(0, 2, 3, 1).cpu().numpy(), [self.feature_name])
+        values = torch.from_numpy(found[self.feature_name]).to(image.device).float()
+        return values.permute(0, 3, 1, 2) if self.feature_last else values
+
+    def _open_feature(self, name: str, threads: int) -> None:
+        """Read an inner tensor as well; channels first or last, as its sides tell.
+
+        Raises:
+            ValueError: there is no such tensor, or it is no map of channels.
+        """
+        width, height = self.codec.input_size
+        content = with_output(self.file, name, self.where, self.codec.input_size)
+        self.session = open_session(self.file, self.where, threads, content)
+        shape = self._run(np.zeros((1, height, width, 3), np.uint8), [name])[name].shape
+        sides = [shape[2:], shape[1:3]]  # of channels first, and last
+        fits = [len(shape) == 4 and s[0] * width == s[1] * height for s in sides]
+        if not any(fits):
+            raise ValueError(
+                f"{self.where}: {name} (teacher.feature) has shape {shape}, which is no map of a "
+                f"{width}x{height} crop; of stride 4: {', '.join(self.feature_maps()) or 'none'}"
+            )
+        self.feature_name, self.feature_last = name, not fits[0]
 
     def _read_input(self, input_size: Sequence[int] | None) -> None:
         inputs = self.session.get_inputs()
@@ -170,8 +203,9 @@ class OnnxNet(GuestNet):
         noise = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
         return self._run(noise)
 
-    def _run(self, crops: NDArray[np.uint8]) -> dict[str, Any]:
+    def _run(self, crops: NDArray[np.uint8], names: Sequence[str] | None = None) -> dict[str, Any]:
         """Outputs by name of crops ``(B, H, W, 3)``, in batches that the file takes."""
+        wanted = names or self._names
         pixels: Any = crops[..., ::-1] if self.bgr else crops
         if self.pixel_type == np.float32:
             pixels = (pixels - self.mean) / self.std
@@ -184,10 +218,10 @@ class OnnxNet(GuestNet):
             part = pixels[start : start + step]
             lacking = step - len(part)
             fed = np.concatenate([part, np.repeat(part[-1:], lacking, 0)]) if lacking else part
-            found = self.session.run(None, {self.input: fed})
-            parts.append([np.asarray(value)[: len(part)] for value in found])
+            found = self.session.run(wanted, {self.input: fed})
+            parts.append([np.atleast_1d(value)[: len(part)] for value in found])
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        return dict(zip(self._names, columns, strict=True))
+        return dict(zip(wanted, columns, strict=True))
 
     def _misfit(self, found: Mapping[str, Any]) -> str:
         seen = ", ".join(f"{name} {value.shape}" for name, value in found.items())

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdpose.checkpoints.guest_feature import GuestFeature
 from kdpose.data.annotations import Persons, concatenate, load_persons, read_json
 from kdpose.skeletons.files import annotated_skeleton
 from kdpose.skeletons.shared import SkeletonBridge
@@ -28,10 +29,12 @@ class StoredTeacher:
     Attributes:
         file: one results file, or one for each training set.
         skeleton: whose joints they have.
+        feature: the maps of the network that gave the answers, for Eq. 1; None: not at hand.
     """
 
     file: str | Sequence[str]
     skeleton: Skeleton
+    feature: GuestFeature | None = None
 
     @property
     def files(self) -> list[str]:

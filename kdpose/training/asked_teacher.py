@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kdpose.checkpoints.guest_feature import GuestFeature
 from kdpose.checkpoints.guest_net import GuestNet, weights_hash
 from kdpose.cli import console
 from kdpose.data.annotations import Persons
@@ -54,20 +55,19 @@ class AskedTeacher:
         """Of the network, for messages and file names."""
         return self.net.name if isinstance(self.net, GuestNet) else Path(self.options["ckpt"]).stem
 
-    def check_losses(self, losses: Mapping[str, LossTerm]) -> None:
-        """Refuse losses that need more than stored poses, before anything is asked.
+    def feature(self, losses: Mapping[str, LossTerm]) -> GuestFeature | None:
+        """The maps that Eq. 1 compares; None where no loss needs them.
 
         Raises:
-            ValueError: a loss compares feature maps; the message lists those that the network has.
+            ValueError: a loss needs them and the network has none to give.
         """
         if not any("teacher_feature" in term.needs for term in losses.values()):
-            return
-        maps = self.net.feature_maps() if isinstance(self.net, GuestNet) else []
-        listed = f"; its maps of stride 4, {', '.join(maps)}, are not read" if maps else ""
-        live = "" if isinstance(self.net, GuestNet) else ", or teacher.cache=false"
+            return None
+        if isinstance(self.net, GuestNet):
+            return GuestFeature(self.net)
         raise ValueError(
             f"Eq. 1 compares feature maps at every step, and teacher {self.name} teaches by stored "
-            f"poses{listed}: take loss without feature_mse{live}"
+            "poses: take teacher.cache=false, or loss without feature_mse"
         )
 
     def ask(

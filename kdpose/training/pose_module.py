@@ -122,6 +122,7 @@ class PoseModule(L.LightningModule):
         self.losses = dict(losses)
         self.needs = frozenset[str]().union(*(term.needs for term in self.losses.values()))
         self.stored = isinstance(teacher, StoredTeacher)
+        self.feature = teacher.feature if isinstance(teacher, StoredTeacher) else None
         self.teacher = self._frozen(teacher)
         self.results = PoseResults(net.codec.input_size)
         self.finite = FiniteLosses()
@@ -134,7 +135,7 @@ class PoseModule(L.LightningModule):
                 f"the losses {sorted(self.losses)} need {taught}: give a teacher "
                 "(teacher=checkpoint teacher.ckpt=PATH) or take losses without one"
             )
-        if isinstance(teacher, StoredTeacher) and "teacher_feature" in self.needs:
+        if self.stored and self.feature is None and "teacher_feature" in self.needs:
             raise ValueError(
                 "stored answers have no feature map for Eq. 1: take loss without feature_mse"
             )
@@ -154,8 +155,9 @@ class PoseModule(L.LightningModule):
 
     def on_fit_start(self) -> None:
         """Bring the teacher to the device that the student was moved to."""
-        if self.teacher is not None:
-            self.teacher.to(self.device)
+        for net in (self.teacher, self.feature):
+            if net is not None:
+                net.to(self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description; a file without optimizer state keeps what inference needs."""

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,8 @@ def _built(
     asked = teacher.net if isinstance(teacher, AskedTeacher) else None
     losses = instantiate(cfg.loss, _convert_="all")
     if isinstance(teacher, AskedTeacher):
-        teacher.check_losses(losses)
-        teacher = _answered(cfg, teacher, skeleton)
+        feature = teacher.feature(losses)
+        teacher = replace(_answered(cfg, teacher, skeleton), feature=feature)
     module = instantiate(cfg.module, _partial_=True, _convert_="all")(
         net=net,
         teacher=teacher,

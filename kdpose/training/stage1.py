@@ -75,6 +75,8 @@ class DistillStage1Module(PoseModule):
         self.register_buffer("limbs", limbs, persistent=False)
         weight = torch.tensor(net.skeleton.limb_weights(limb_weights))
         self.register_buffer("limb_weight", weight, persistent=False)
+        if self.feature is not None:
+            self.align = nn.Conv2d(net.backbone.channels[0], self.feature.channels, kernel_size=1)
         if self.teacher is None:
             return
         if "student_feature" in self.needs:
@@ -121,7 +123,13 @@ class DistillStage1Module(PoseModule):
         assert batch.taught is not None
         weight, codec = taught_weight(batch), self.net.codec
         taught: SimCCTarget = codec.encode(batch.taught, 2 * (weight > 0).float())
+        maps: dict[str, Any] = {}
+        if self.feature is not None:
+            aligned = self.align(output.features[0])
+            feature = self.feature(batch.image, aligned.shape[-2:])
+            maps = {"student_feature": aligned, "teacher_feature": feature}
         return {
+            **maps,
             "student_pose": codec.expectation(output.logits, self.temperature),
             "teacher_pose": batch.taught,
             "joint_mask": (taught.weight > 0).float()

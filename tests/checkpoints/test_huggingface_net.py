@@ -64,6 +64,16 @@ def test_poses_are_those_of_transformers_own_decoding(tmp_path, experts):
         assert seen.any()
 
 
+def test_its_feature_is_the_last_hidden_map(tmp_path):
+    model = vitpose(tmp_path / "v")
+    net = HuggingFaceNet(str(tmp_path / "v"))
+    pixels = (crops().float() - net.mean) / net.std
+    with torch.no_grad():
+        tokens = model.backbone(pixels).feature_maps[-1]
+    expected = tokens.transpose(1, 2).reshape(2, 16, H // 16, W // 16)
+    torch.testing.assert_close(net.feature(crops()), expected)
+
+
 def test_its_own_normalisation_is_taken(tmp_path):
     vitpose(tmp_path / "v")
     said = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}

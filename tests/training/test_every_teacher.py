@@ -1,5 +1,6 @@
 """Every kind of teacher, as its file, teaches a student two steps by ``kdpose train``."""
 
+import csv
 import json
 import sys
 from functools import partial
@@ -278,6 +279,19 @@ def test_a_checkpoint_teaches_by_stored_answers(crowd, tmp_path, tiny_checkpoint
     assert len(list((tmp_path / "runs" / "answers").glob("student-*.json"))) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["heatmap", "huggingface"])
+def test_eq_1_compares_the_teachers_own_maps(kind, crowd, tmp_path, monkeypatch):
+    words = TEACHERS[kind](tmp_path / "teacher")
+    if kind == "heatmap":
+        net = OnnxNet(words[1].partition("=")[2])
+        words.append(f"teacher.feature={net.feature_maps()[-1].split()[0]}")
+    run = train(monkeypatch, crowd, tmp_path / "runs", *words, "loss=[simcc_kl,feature_mse]")
+    columns, *rows = csv.reader(next(run.glob("csv/*/metrics.csv")).open())
+    losses = [row[columns.index("train/loss_fea")] for row in rows]
+    assert any(float(loss) > 0 for loss in losses if loss)
+
+
 def test_eq_1_is_refused_before_the_teacher_is_asked(crowd, tmp_path, monkeypatch, capsys):
     words = ["teacher=onnx", exported(HeatmapNet(), tmp_path / "teacher"), "loss=[feature_mse]"]
     with pytest.raises(SystemExit):
@@ -291,6 +305,6 @@ def test_eq_1_is_refused_before_the_teacher_is_asked(crowd, tmp_path, monkeypatc
 def test_eq_1_and_stored_answers_of_a_checkpoint_exclude_each_other(tiny_checkpoints):
     net = load_net(tiny_checkpoints["student"]).net
     teacher = AskedTeacher(net, "answers", {"ckpt": "W48.pth"})
-    teacher.check_losses({"pos": LossTerm(pose_l1)})
-    with pytest.raises(ValueError, match=r"W48 teaches by stored poses.*or teacher.cache=false"):
-        teacher.check_losses({"fea": LossTerm(feature_mse)})
+    assert teacher.feature({"pos": LossTerm(pose_l1)}) is None
+    with pytest.raises(ValueError, match=r"W48 teaches by stored poses: take teacher.cache=false"):
+        teacher.feature({"fea": LossTerm(feature_mse)})
