@@ -198,7 +198,7 @@ def test_both_stages_learn_from_a_network_that_is_no_checkpoint(crowd, tmp_path,
     monkeypatch.setattr(sys, "argv", command)
     main()
     table = (tmp_path / "synthetic_full" / "table.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in table[1:]] == ["stage1", "stage2"]
+    assert [row.split(",")[0] for row in table[1:]] == ["teacher", "stage1", "stage2"]
     assert len(list((tmp_path / "answers").glob("*.json"))) == 1  # asked once for both
 
 
