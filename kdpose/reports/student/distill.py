@@ -23,7 +23,9 @@ from kdpose.cli import console
 from kdpose.deploy.export import check_request, export, missing_packages
 from kdpose.deploy.speed import cases
 from kdpose.evaluation import timing
+from kdpose.reports.student.facts import read_json, weigh
 from kdpose.reports.student.page import write_page
+from kdpose.reports.student.refinement import in_words
 from kdpose.runtime.provenance import code_version, sha256
 from kdpose.runtime.ranks import rank
 from kdpose.skeletons.files import named_skeleton
@@ -33,7 +35,7 @@ from kdpose.training.pipeline import run_pipeline
 from kdpose.training.run_folder import config_hash
 
 _OWN = ("student=", "teacher_backbone=", "open=", "doctor=", "export.", "speed.")  # not a stage's
-_TIMED = {"teacher": "teacher", "stage2": "student"}
+_TIMED = {"teacher": "teacher", "stage1": "stage 1", "stage2": "student"}
 _LIBRARIES = ("torch", "lightning", "timm", "numpy", "onnx", "onnxruntime", "openvino", "nncf")
 
 
@@ -123,22 +125,35 @@ def look_over(cfg: DictConfig, data: list[str], run_dir: Path) -> None:
 
 
 def write_files(
-    cfg: DictConfig, wanted: list[tuple[str, str]], ckpt: str, run_dir: Path
+    cfg: DictConfig, wanted: list[tuple[str, str]], rows: Rows, run_dir: Path
 ) -> list[dict[str, Any]]:
-    """Export the student to ``exported/``; writes ``exports.json``, what the gate said of each."""
+    """Export the student to ``exported/`` and its stage 1 to ``exported/stage1/``.
+
+    Writes ``exports.json``, what the gate said of each; returns that of the student's.
+    """
     left_out = missing_packages() if wanted else None
-    reports = []
     if left_out:
         console.print(f"nothing is exported: {left_out}", markup=False)
-    else:
-        out = run_dir / "exported"
-        ways = {key: value for key, value in cfg.export.items() if key != "files"}
-        for form, precision in wanted:
-            what = [f"ckpt='{ckpt}'", f"out='{out}'", f"format={form}", f"precision={precision}"]
-            options = OmegaConf.merge(compose("export", overrides=what), ways)
-            assert isinstance(options, DictConfig)
-            reports.append(export(options))
-    _write(run_dir / "exports.json", {"files": reports, "left_out": left_out})
+        wanted = []
+    out = run_dir / "exported"
+    refined = _exported(cfg, wanted, rows["stage2"]["ckpt"], out)
+    plain = _exported(cfg, wanted, rows["stage1"]["ckpt"], out / "stage1")
+    reports = {"files": refined, "stage1": plain, "left_out": left_out}
+    _write(run_dir / "exports.json", reports)
+    return refined
+
+
+def _exported(
+    cfg: DictConfig, wanted: list[tuple[str, str]], ckpt: str, out: Path
+) -> list[dict[str, Any]]:
+    """What the gate said of each file of a checkpoint."""
+    reports = []
+    ways = {key: value for key, value in cfg.export.items() if key != "files"}
+    for form, precision in wanted:
+        what = [f"ckpt='{ckpt}'", f"out='{out}'", f"format={form}", f"precision={precision}"]
+        options = OmegaConf.merge(compose("export", overrides=what), ways)
+        assert isinstance(options, DictConfig)
+        reports.append(export(options))
     return reports
 
 
@@ -232,14 +247,23 @@ def distill(cfg: DictConfig) -> float | None:
     OmegaConf.save(cfg, run_dir / "config.yaml", resolve=True)
     rows = json.loads((run_dir / "table.json").read_text())
     teacher = guest(cfg, cfg.speed.threads)
-    reports = write_files(cfg, wanted, rows["stage2"]["ckpt"], run_dir)
+    reports = write_files(cfg, wanted, rows, run_dir)
     passed = [Path(report["path"]) for report in reports if report["passed"]]
     measure_speed(cfg, open_models(rows, teacher), passed, run_dir)
     _write(run_dir / "distill.json", lineage(cfg, rows, run_dir))
+    _weigh(rows, run_dir)
     page = write_page(run_dir, teacher)
     console.print(f"report: {page.absolute()}", soft_wrap=True)
     _refuse(reports, page)
     return ap
+
+
+def _weigh(rows: dict[str, dict[str, Any]], run_dir: Path) -> None:
+    """Print what the refinement gains and costs; writes ``refinement.json``."""
+    found = weigh(rows, read_json(run_dir / "speed.json"))
+    if found is not None:
+        console.print(in_words(found), highlight=False, soft_wrap=True)
+    _write(run_dir / "refinement.json", found or {})
 
 
 def _refuse(reports: list[dict[str, Any]], page: Path) -> None:

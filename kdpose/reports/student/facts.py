@@ -8,11 +8,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from kdpose.checkpoints.guest_net import LoadedGuest
+from kdpose.checkpoints.load import load_net
 from kdpose.display.tables import METRICS, caption, table_cells, table_header
 from kdpose.reports.ablation.collect import Run
+from kdpose.reports.ablation.measure import read_split
 from kdpose.reports.ablation.tables import Cells, lineage_table, percent
 from kdpose.reports.student.curves import Curve, in_words, line_chart
 from kdpose.reports.student.poses import file_as_address, pictures
+from kdpose.reports.student.refinement import compare
+from kdpose.reports.student.refinement import in_words as in_sentence
 from kdpose.training.given_teacher import open_models
 
 NAMES = {"teacher": "teacher", "baseline": "student alone", "stage1": "stage 1"}
@@ -37,6 +41,14 @@ def stage_runs(rows: Rows) -> list[Run]:
             assert isinstance(config, DictConfig)
             runs.append(Run(folder, label, config, row))
     return runs
+
+
+def weigh(rows: Rows, speed: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Gain and cost of the refinement, see :func:`compare`."""
+    runs = {run.name: run for run in stage_runs(rows)}
+    skeleton = load_net(rows["stage2"]["ckpt"]).net.skeleton
+    split = read_split(runs["stage2"], skeleton)
+    return compare(runs["stage1"], runs["stage2"], split, speed)
 
 
 def results(rows: Rows) -> dict[str, Any]:
@@ -147,6 +159,7 @@ def read(run_dir: Path, teacher: LoadedGuest | None = None) -> dict[str, Any]:
     runs = stage_runs(rows)
     exports, speed = (read_json(run_dir / f"{name}.json") for name in ("exports", "speed"))
     check = read_json(Path(rows["stage1"]["ckpt"]).parent / "teacher.json")
+    found = read_json(run_dir / "refinement.json")
     shown = pictures(open_models(rows, teacher), _PERSONS)
     return {
         "about": read_json(run_dir / "distill.json"),
@@ -159,6 +172,8 @@ def read(run_dir: Path, teacher: LoadedGuest | None = None) -> dict[str, Any]:
         "sheet": file_as_address(run_dir / "doctor.jpg"),
         "teacher": check,
         "files": files(exports, speed),
+        "plain_files": (exports or {}).get("stage1", []),
+        "refinement": in_sentence(found) if found else None,
         "left_out": exports["left_out"] if exports else None,
         "student_speed": alone("student, PyTorch", speed),
         "speed": speed,

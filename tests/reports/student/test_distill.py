@@ -107,6 +107,23 @@ def test_a_rejected_file_loses_nothing_else_and_fails_the_command(made):
 
 
 @pytest.mark.slow
+def test_stage_1_is_exported_and_the_refinement_weighed(made):
+    folder, _ = made
+    exports, found = read(folder, "exports.json"), read(folder, "refinement.json")
+    plain = exports["stage1"][0]
+    assert Path(plain["path"]).parent == folder / "exported" / "stage1"
+    assert plain["bytes"] < exports["files"][0]["bytes"]
+    rows = read(folder, "table.json")
+    assert found["gain"] == pytest.approx(rows["stage2"]["AP"] - rows["stage1"]["AP"], abs=1e-4)
+    assert found["low"] <= found["gain"] <= found["high"]
+    assert found["times"] > 0
+    assert found["pays"] == (found["low"] > 0)
+    page = (folder / "report.html").read_text()
+    assert "The refinement takes" in page
+    assert ("use stage 1" in page) == (not found["pays"])
+
+
+@pytest.mark.slow
 def test_the_student_is_of_the_backbone_that_was_named(made):
     folder, _ = made
     rows = read(folder, "table.json")
