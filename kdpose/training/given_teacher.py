@@ -65,7 +65,7 @@ def score_given(cfg: DictConfig) -> dict[str, Any] | None:
     if is_foreign(cfg):
         if loaded is None:
             return None
-        given = {"guest": loaded.net.where}  # type: ignore[union-attr]
+        given = {"guest": loaded.net.where}
     else:
         options = {key: cfg.teacher[key] for key in ("skeleton", "input_size", "label")}
         given = {"ckpt": str(cfg.teacher.ckpt), "options": options}
