@@ -51,16 +51,20 @@ def start_as_movenet(net: nn.Module, path: str | Path, crops: Tensor, key: str =
             f"{len(net.skeleton)} joints: take movenet_lightning.onnx and COCO's 17 joints"
         )
     with torch.no_grad():
-        for number, ((conv, norm), (weight, bias)) in enumerate(zip(own, file, strict=True)):
-            if number == 0:
-                weight, bias = _renormalised(net, weight, bias)
-            conv.weight.copy_(weight)
-            if norm is not None:
-                _set(norm, torch.zeros_like(bias), torch.ones_like(bias), bias)
-            elif conv.bias is not None:
-                conv.bias.copy_(bias)
+        file[0] = _renormalised(net, *file[0])
+        for (conv, norm), (weight, bias) in zip(own, file, strict=True):
+            _fill(conv, norm, weight, bias)
         _put_back(net, crops)
     _log.info("%s: MoveNet Lightning, %d convolutions from %s", key, len(own), path)
+
+
+def _fill(conv: nn.Conv2d, norm: Any, weight: Tensor, bias: Tensor) -> None:
+    """Give a convolution and the batch norm behind it, if any, a folded convolution's function."""
+    conv.weight.copy_(weight)
+    if norm is not None:
+        _set(norm, torch.zeros_like(bias), torch.ones_like(bias), bias)
+    elif conv.bias is not None:
+        conv.bias.copy_(bias)
 
 
 def _convolutions(path: str | Path, where: str) -> Iterator[tuple[Tensor, Tensor]]:

@@ -34,6 +34,9 @@ class FoundBoxes(NamedTuple):
     broken: list[str]
 
 
+_MORE = "lower detector.threshold or take another detector.name"
+
+
 def find_boxes(
     source: str,
     skeleton: Skeleton,
@@ -59,9 +62,7 @@ def find_boxes(
     pictures = find_images(source, images)
     names = _names(source, images, pictures)
     find = load_detector(choose_detector(**(detector or {})), pick_device(device))
-    listed: list[dict[str, Any]] = []
-    persons: list[dict[str, Any]] = []
-    broken: list[str] = []
+    listed, persons, broken = list[dict[str, Any]](), list[dict[str, Any]](), list[str]()
     for picture in track(pictures, "finding persons", console=console, transient=True):
         try:
             pixels = open_image(picture.path, upright=False)
@@ -69,14 +70,21 @@ def find_boxes(
             broken.append(str(error))
             continue
         number, (width, height) = picture.image_id, pixels.size
-        name = names[number]
-        listed.append({"id": number, "file_name": name, "width": width, "height": height})
+        size = {"width": width, "height": height}
+        listed.append({"id": number, "file_name": names[number], **size})
         persons += [{"image_id": number, **person} for person in _persons(*find(pixels))]
     if not persons:
-        raise ValueError(
-            f"no person was found in the {len(pictures)} images of {source} (from source): lower "
-            "detector.threshold or take another detector.name"
-        )
+        where = f"the {len(pictures)} images of {source} (from source)"
+        raise ValueError(f"no person was found in {where}: {_MORE}")
+    return _as_file(listed, persons, broken, skeleton)
+
+
+def _as_file(
+    listed: list[dict[str, Any]],
+    persons: list[dict[str, Any]],
+    broken: list[str],
+    skeleton: Skeleton,
+) -> FoundBoxes:
     people = [{"id": row, **person} for row, person in enumerate(persons, start=1)]
     empty = len(listed) - len({person["image_id"] for person in persons})
     content = {"images": listed, "annotations": people, "categories": [category(skeleton)]}

@@ -56,10 +56,9 @@ def run_pipeline(cfg: DictConfig, overrides: list[str]) -> float | None:
         common.insert(0, f"dataset={HydraConfig.get().runtime.choices['dataset']}")
     common = [o for o in common if not o.startswith(f"teacher.{START}=")]
     teacher_given = any(o.startswith("teacher.ckpt=") for o in common)
-    run_dir = Path(cfg.run_dir)
     rows: dict[str, dict[str, Any]] = {}
     ckpts: dict[str, str] = {}
-    labels = _labels(cfg)
+    labels, run_dir = _labels(cfg), Path(cfg.run_dir)
     foreign = score_given(cfg) if is_foreign(cfg) and rank() == 0 else None
     rows |= {} if foreign is None else {"teacher": foreign}
     for number, label in enumerate(labels, start=1):

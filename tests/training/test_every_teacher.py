@@ -202,7 +202,7 @@ def test_both_stages_learn_from_a_network_that_is_no_checkpoint(crowd, tmp_path,
     assert len(list((tmp_path / "answers").glob("*.json"))) == 1  # asked once for both
 
 
-def loss_of(part, files, monkeypatch):
+def loss_of(part, files, step):
     """What all terms say of a student of always the same weights, on augmented crops."""
     persons = load_training([part], CROWDPOSE, files, COCO)
     data = PoseDataset(
@@ -215,31 +215,19 @@ def loss_of(part, files, monkeypatch):
         "cst": LossTerm(limb_length_l1, 0.1),
     }
     torch.manual_seed(0)
-    student = PoseNet(
-        TimmPyramid("resnet10t", neck_channels=8),
-        SimCCHead,
-        SimCC((W, H), label="gaussian"),
-        CROWDPOSE,
-    )
+    backbone, codec = TimmPyramid("resnet10t", neck_channels=8), SimCC((W, H), label="gaussian")
+    student = PoseNet(backbone, SimCCHead, codec, CROWDPOSE)
     optimizer = partial(torch.optim.Adam, lr=1e-3)
     stored = StoredTeacher(files, COCO)
     module = DistillStage1Module(student, losses, optimizer, multi_step, stored)
-
-    class Trainer:
-        max_epochs = 1
-
-    monkeypatch.setattr(type(module), "trainer", Trainer())
-    for name in ("log", "log_dict"):
-        monkeypatch.setattr(module, name, lambda *_, **__: None)
-    return module.training_step(data.__getitems__([(0, row) for row in range(len(data))]), 0)
+    return step(module, data.__getitems__([(0, row) for row in range(len(data))]))[0]
 
 
 @pytest.mark.slow
-def test_answers_and_a_file_of_the_same_poses_teach_the_same(crowd, tmp_path, monkeypatch):
-    part = {
-        "annotations": str(crowd / "annotations/crowdpose_trainval.json"),
-        "images": str(crowd / "images"),
-    }
+def test_answers_and_a_file_of_the_same_poses_teach_the_same(
+    crowd, splits, tmp_path, monkeypatch, step
+):
+    part = splits(crowd)["train"]
     net = HeatmapNet()
     nn.init.normal_(net.net.head.final_layer.weight, std=1)
     file = exported(net, tmp_path / "teacher")
@@ -255,7 +243,7 @@ def test_answers_and_a_file_of_the_same_poses_teach_the_same(crowd, tmp_path, mo
     predict()
 
     one, other = (
-        loss_of(part, files, monkeypatch)
+        loss_of(part, files, step)
         for files in (answers.files, [str(tmp_path / "out/predictions.json")])
     )
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
