@@ -32,7 +32,8 @@ class Codec(Protocol):
         input_size: network input ``(W, H)``, pixels.
         bins: number of scores along x and y that the head must return.
         flip_shift: bins by which :meth:`unflip` moves.
-        score_threshold: joint scores up to this do not enter a person's score.
+        score_threshold: joint scores up to this, before any calibration, do not enter a person's
+            score.
     """
 
     input_size: tuple[int, int]
@@ -152,6 +153,12 @@ class PoseNet(nn.Module):
         slope, offset = self.calibration
         return pose._replace(scores=(slope * pose.scores.clamp(min=1e-6).log() + offset).sigmoid())
 
+    @property
+    def score_threshold(self) -> float:
+        """Joint scores up to this do not enter a person's score: the codec's, calibrated alike."""
+        limit = torch.tensor(self.codec.score_threshold, dtype=torch.float64)
+        return self.calibrated(Pose(limit, limit)).scores.item()
+
 
 class RefinedPoseNet(nn.Module):
     """A frozen student and the refiner that moves its joints (paper III-B).
@@ -179,6 +186,11 @@ class RefinedPoseNet(nn.Module):
     def calibration(self) -> Sequence[float] | None:
         """The student's: its scores are those of the refined pose."""
         return self.student.calibration
+
+    @property
+    def score_threshold(self) -> float:
+        """The student's."""
+        return self.student.score_threshold
 
     def train(self, mode: bool = True) -> Self:
         """Switch the refiner alone: the student keeps the batch statistics of stage 1."""

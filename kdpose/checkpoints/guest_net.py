@@ -56,6 +56,11 @@ class GuestNet(nn.Module):
         """Joints in crop pixels and scores of crops ``(B, 3, H, W)``, uint8 RGB."""
         raise NotImplementedError
 
+    @property
+    def score_threshold(self) -> float:
+        """Joint scores up to this do not enter a person's score."""
+        return self.codec.score_threshold
+
     def fingerprint(self) -> str:
         """A hash of its weights."""
         return weights_hash(self)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kdpose.checkpoints.load import KEY, load_net
 from kdpose.checkpoints.tensors import read_checkpoint
+from kdpose.deploy.low_rank import with_low_rank
 from kdpose.display.tables import METRICS, as_markdown, caption, table_cells, table_header
 from kdpose.evaluation.calibration import (
     calibrate,
@@ -26,8 +27,12 @@ from kdpose.runtime.provenance import code_version, sha256
 _log = logging.getLogger(__name__)
 
 
-def in_half_precision(ckpt: str | Path) -> dict[str, Any]:
+def in_half_precision(ckpt: str | Path, rank: int | None = None) -> dict[str, Any]:
     """What inference needs of a checkpoint, floats in half precision, no place of this machine.
+
+    Args:
+        ckpt: the checkpoint.
+        rank: of SimCC's matrices, see :func:`with_low_rank`; None: as they are.
 
     Raises:
         FileNotFoundError: the file is not there.
@@ -36,6 +41,7 @@ def in_half_precision(ckpt: str | Path) -> dict[str, Any]:
     content = read_checkpoint(ckpt, "ckpt")
     if KEY not in content:
         raise ValueError(f"{Path(ckpt).absolute()} (from ckpt) is not a checkpoint of kdpose")
+    content = content if rank is None else with_low_rank(content, rank)
     weights = {
         name: value.half() if value.is_floating_point() else value
         for name, value in content["state_dict"].items()
@@ -183,7 +189,7 @@ def publish(cfg: DictConfig) -> str:
         ValueError: half precision loses more AP than ``budget``.
     """
     ckpt, out = Path(cfg.ckpt), Path(cfg.out)
-    content = in_half_precision(ckpt)
+    content = in_half_precision(ckpt, cfg.rank)
     out.mkdir(parents=True, exist_ok=True)
     waiting = out / "rejected.ckpt"  # until it scores as it should
     torch.save(content, waiting)
@@ -194,7 +200,8 @@ def publish(cfg: DictConfig) -> str:
     lost = 100 * (before["AP"] - after["AP"])
     if lost > cfg.budget:
         raise ValueError(
-            f"{waiting.absolute()} loses {lost:.2f} AP in half precision, budget is {cfg.budget}"
+            f"{waiting.absolute()} loses {lost:.2f} AP in half precision"
+            f"{'' if cfg.rank is None else f' and rank {cfg.rank}'}, budget is {cfg.budget}"
         )
     if cfg.calibrate:
         _calibrate(waiting, content, out / "calibration.png", **options)

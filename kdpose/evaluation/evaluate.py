@@ -154,7 +154,7 @@ class _Task:
         for name, part in self.persons.items():
             rows = poses[start : start + len(part)]
             results[name] = to_results(
-                rows, net.skeleton.sigmas, threshold=net.codec.score_threshold, nms=_NMS
+                rows, net.skeleton.sigmas, threshold=net.score_threshold, nms=_NMS
             )
             start += len(part)
         return results
@@ -186,7 +186,7 @@ class _Task:
             "boxes": boxes,
             "flip": flip,
             "flip_shift_bins": codec.flip_shift if flip else None,
-            "score_threshold": codec.score_threshold,
+            "score_threshold": self.loaded.net.score_threshold,
             "oks_nms": _NMS,
             "input_size": list(codec.input_size),
         }

@@ -102,7 +102,7 @@ class SharedSplit:
         guess = box[..., :2] + mean_pose(known.joints, known.visible, known.box) * box[..., 2:]
         return {
             "AP": self.ap(
-                to_results(found, net.skeleton.sigmas, threshold=net.codec.score_threshold), joints
+                to_results(found, net.skeleton.sigmas, threshold=net.score_threshold), joints
             ),
             "persons": len(self.boxes),
             "images": len(np.unique(self.boxes.image_id)),

@@ -3,9 +3,9 @@
 import math
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
+from kdpose.heads.axes import axis_layer, interpolation, lines, start_as_sums
 from kdpose.types import SimCCLogits
 
 
@@ -33,9 +33,10 @@ class SimCCHead(nn.Module):
         feature_size: ``(w, h)`` of the feature map, cells.
         bins: ``(nx, ny)`` SimCC bins.
         init: ``official`` or ``projection``.
+        rank: of the linear layers' matrices, see :class:`LowRankLinear`; None: whole matrices.
 
     Raises:
-        ValueError: ``init`` is unknown.
+        ValueError: ``init`` is unknown, or the rank too low to start as a projection.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class SimCCHead(nn.Module):
         feature_size: tuple[int, int],
         bins: tuple[int, int],
         init: Literal["official", "projection"] = "official",
+        rank: int | None = None,
     ) -> None:
         super().__init__()
         if init not in ("official", "projection"):
@@ -52,13 +54,16 @@ class SimCCHead(nn.Module):
         self.feature_size = (feature_size[0], feature_size[1])
         cells = feature_size[0] * feature_size[1]
         self.final_layer = nn.Conv2d(in_channels, num_joints, kernel_size=1)
-        self.mlp_head_x = nn.Linear(cells, bins[0])
-        self.mlp_head_y = nn.Linear(cells, bins[1])
+        self.mlp_head_x = axis_layer(cells, bins[0], rank)
+        self.mlp_head_y = axis_layer(cells, bins[1], rank)
         if init == "official":
             nn.init.normal_(self.final_layer.weight, std=0.001)
             nn.init.zeros_(self.final_layer.get_parameter("bias"))
         else:
-            self._start_as_projection()
+            width, height = self.feature_size  # cell 0 is centred on pixel 0 in HRNet's strided
+            x, y = interpolation(bins[0], width), interpolation(bins[1], height)  # convolutions
+            start_as_sums(self.mlp_head_x, x / math.sqrt(height), lines(width, height, 0))
+            start_as_sums(self.mlp_head_y, y / math.sqrt(width), lines(width, height, 1))
 
     def forward(self, feature: Tensor) -> SimCCLogits:
         """Score the bins.
@@ -79,23 +84,3 @@ class SimCCHead(nn.Module):
             )
         maps = self.final_layer(feature).flatten(2)
         return SimCCLogits(self.mlp_head_x(maps), self.mlp_head_y(maps))
-
-    @torch.no_grad()
-    def _start_as_projection(self) -> None:
-        width, height = self.feature_size
-        columns = _interpolation(self.mlp_head_x.out_features, width)[:, None, :]
-        rows = _interpolation(self.mlp_head_y.out_features, height)[:, :, None]
-        self.mlp_head_x.weight.copy_(columns.expand(-1, height, -1).flatten(1) / math.sqrt(height))
-        self.mlp_head_y.weight.copy_(rows.expand(-1, -1, width).flatten(1) / math.sqrt(width))
-        self.mlp_head_x.bias.zero_()
-        self.mlp_head_y.bias.zero_()
-
-
-def _interpolation(bins: int, cells: int) -> Tensor:
-    """Weights ``(bins, cells)`` that read a row of cells at the bins' places.
-
-    Bin b lies at cell b * cells / bins: cell 0 is centred on pixel 0 in HRNet's strided
-    convolutions, so there is no half-cell term. Past the last cell its value is repeated.
-    """
-    place = (torch.arange(bins) * (cells / bins)).clamp(max=cells - 1)
-    return (1 - (place[:, None] - torch.arange(cells)).abs()).clamp(min=0)

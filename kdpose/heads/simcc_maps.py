@@ -1,9 +1,9 @@
 """SimCC on top of a heatmap network's own maps, so that such a network can be the start."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kdpose.heads.axes import axis_layer, interpolation, lines, start_as_sums
 from kdpose.types import SimCCLogits
 
 _LIFT = 2.0  # added to heatmap logits: what lies below is background
@@ -25,6 +25,10 @@ class SimCCMapsHead(nn.Module):
         hidden: channels between the two parts of the heatmap head.
         cell_center: crop pixel that cell 0 stands for, in cells of 4 pixels: MoveNet's joints lie
             at 4 i + 1.75.
+        rank: of the linear layers' matrices, see :class:`LowRankLinear`; None: whole matrices.
+
+    Raises:
+        ValueError: the rank is lower than the map's sides.
     """
 
     def __init__(
@@ -35,6 +39,7 @@ class SimCCMapsHead(nn.Module):
         bins: tuple[int, int],
         hidden: int = 96,
         cell_center: float = 1.75 / 4,
+        rank: int | None = None,
     ) -> None:
         super().__init__()
         width, height = feature_size
@@ -44,23 +49,13 @@ class SimCCMapsHead(nn.Module):
             nn.ReLU(),
             nn.Conv2d(hidden, num_joints, 1),
         )
-        self.mlp_head_x = nn.Linear(width * height, bins[0])
-        self.mlp_head_y = nn.Linear(width * height, bins[1])
-        with torch.no_grad():
-            columns = _interpolation(bins[0], width, cell_center)[:, None, :]
-            rows = _interpolation(bins[1], height, cell_center)[:, :, None]
-            self.mlp_head_x.weight.copy_(columns.expand(-1, height, -1).flatten(1))
-            self.mlp_head_y.weight.copy_(rows.expand(-1, -1, width).flatten(1))
-            self.mlp_head_x.bias.zero_()
-            self.mlp_head_y.bias.zero_()
+        self.mlp_head_x = axis_layer(width * height, bins[0], rank)
+        self.mlp_head_y = axis_layer(width * height, bins[1], rank)
+        for axis, (layer, side) in enumerate(((self.mlp_head_x, width), (self.mlp_head_y, height))):
+            table = interpolation(bins[axis], side, cell_center)
+            start_as_sums(layer, table, lines(width, height, axis))
 
     def forward(self, feature: Tensor) -> SimCCLogits:
         """Score the bins ``(B, K, nx)`` and ``(B, K, ny)`` of a feature map ``(B, C, h, w)``."""
         maps = F.leaky_relu(self.maps(feature) + _LIFT, 0.01).flatten(2)
         return SimCCLogits(self.mlp_head_x(maps), self.mlp_head_y(maps))
-
-
-def _interpolation(bins: int, cells: int, center: float) -> Tensor:
-    """Weights ``(bins, cells)`` that read a row of cells at the bins' places."""
-    place = (torch.arange(bins) * (cells / bins) - center).clamp(0, cells - 1)
-    return (1 - (place[:, None] - torch.arange(cells)).abs()).clamp(min=0)

@@ -148,9 +148,9 @@ def _write_picture(
     path: Path, models: Mapping[str, Loaded | LoadedGuest], rows: Rows, persons: int = 8
 ) -> None:
     """The same persons under each model, one row a model, so that columns compare."""
-    last = next(reversed(models.values()))
+    last = models[list(models)[-1]]
     images, skeleton = last.description["dataset"]["images"], last.net.skeleton
-    everyone = load_persons(next(reversed(rows.values()))["annotations"], skeleton)
+    everyone = load_persons(rows[list(rows)[-1]]["annotations"], skeleton)
     grids = []
     for label, model in models.items():
         net = model.net

@@ -210,7 +210,7 @@ class PoseModule(L.LightningModule):
         """Score the split's poses by OKS; subsets without ground truth log nothing."""
         predictions = self.results.compute()
         self.results.reset()
-        threshold = self.net.codec.score_threshold
+        threshold = self.net.score_threshold
         trainer: Any = self.trainer  # whose type does not know of its data module
         scores = score_validation(trainer.datamodule, predictions, threshold)
         logged = {f"val/{name}": value for name, value in scores.items() if value is not None}
