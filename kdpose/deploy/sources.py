@@ -12,7 +12,7 @@ from kdpose.cli import console
 from kdpose.deploy.crops import Crops, Net, labelled_crops, unlabelled_crops
 from kdpose.inference.detector import choose_detector, load_detector
 
-BUNDLED = Path(__file__).parent / "bundled"  # rendered persons, see the README there
+BUNDLED = Path(__file__).parent / "bundled"  # persons that come along, see the README there
 FEWEST = 10  # persons of a gate: with fewer, one person's joints alone decide its percentiles
 Key = Literal["gate", "calibration"]
 
@@ -64,7 +64,7 @@ def select(loaded: Loaded, cfg: DictConfig, key: Key, persons: int) -> Crops:
         )
         if key == "calibration" or len(crops) >= FEWEST:
             return crops
-    console.print(f"{key}: rendered persons that come with kdpose; {key}.images names photographs")
+    console.print(f"{key}: persons that come with kdpose; {key}.images names photographs")
     return bundled_crops(loaded.net, key, persons)
 
 
@@ -78,8 +78,7 @@ def _own(loaded: Loaded, key: Key) -> Mapping[str, Any]:
 
 
 def bundled_crops(net: Net, key: Key, persons: int) -> Crops:
-    """The rendered persons; without labels if they share too few joints with the network."""
+    """Photographed for the gate, rendered for calibration; without labels for another body."""
     file = BUNDLED / f"{key}.json"
-    return labelled_crops(
-        file, BUNDLED / "images", "crowdpose", net, persons, key, other_bodies=True
-    )
+    protocol = "coco" if key == "gate" else "crowdpose"
+    return labelled_crops(file, BUNDLED / "images", protocol, net, persons, key, other_bodies=True)
