@@ -9,7 +9,7 @@ import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,19 @@ console = Console(quiet=rank() > 0)
 
 
 _NEWS = ("kdpose.checkpoints.tensors", "kdpose.data.taught")  # they log what a training starts from
+_SHORT = {"distill": {"student": "student.backbone"}}  # keys that a user may write for longer ones
 _Job = Callable[[DictConfig], float | None] | Callable[[DictConfig], None]
 
 
-def entry_point(
-    config_name: str, short: Mapping[str, str] | None = None
-) -> Callable[[_Job], Callable[[], None]]:
+def spelt_out(config_name: str, words: Sequence[str]) -> list[str]:
+    """A command's words with short keys as the configuration names them."""
+    found = list(words)
+    for key, whole in _SHORT.get(config_name, {}).items():
+        found = [re.sub(f"^{key}=", f"{whole}=", word) for word in found]
+    return found
+
+
+def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
     """Make a command line of a function: Hydra's, with errors that a user can fix in one line.
 
     Such an error ends the command with status 1; ``debug=true`` shows the traceback instead.
@@ -54,7 +61,6 @@ def entry_point(
 
     Args:
         config_name: of the primary configuration in ``conf``.
-        short: keys that a user may write for longer ones.
     """
 
     def decorate(function: _Job) -> Callable[[], None]:
@@ -66,8 +72,7 @@ def entry_point(
         def main() -> None:
             ended.clear()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors
-            for key, long in (short or {}).items():
-                sys.argv = [re.sub(f"^{key}=", f"{long}=", word) for word in sys.argv]
+            sys.argv = spelt_out(config_name, sys.argv)
             try:
                 run()
             except (HydraException, ValueError, OSError) as error:

@@ -10,7 +10,7 @@ from kdpose.cli import entry_point
 from kdpose.runtime.files import check_checkpoint
 
 
-@entry_point("distill", short={"student": "student.backbone"})
+@entry_point("distill")
 def main(cfg: DictConfig) -> float | None:
     """Entry point; returns the AP of the refined student."""
     if any(word.startswith("teacher.ckpt=") for word in HydraConfig.get().overrides.task):

@@ -21,7 +21,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from kdpose.cli import CONF
+from kdpose.cli import CONF, spelt_out
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -109,7 +109,8 @@ def own_command(words):
 
 def composed(module, words):
     """The configuration of each job that the words ask for."""
-    overrides = [word for word in words if word not in ("-m", "--multirun")]
+    keys = [word for word in words if word not in ("-m", "--multirun")]
+    overrides = spelt_out(module, keys)
     parsed = OverridesParser.create().parse_overrides(overrides)
     choices = [
         [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]

@@ -3,13 +3,15 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import lightning as L
 import numpy as np
 import pytest
 import torch
-from torch import multiprocessing as mp
 from torch import nn
 
 from kdpose.backbones.timm_pyramid import TimmPyramid
@@ -156,8 +158,9 @@ def runs(crowd, tmp_path_factory):
     """What one process and each of two saw, by stage."""
     folder = tmp_path_factory.mktemp("ranks")
     odd_split(crowd, folder / "val.json")
-    args = (free_port(), crowd, folder)
-    mp.start_processes(worker, args, nprocs=WORLD, start_method="fork")
+    words = [sys.executable, __file__, str(free_port()), str(crowd), str(folder)]
+    ranks = [subprocess.Popen([*words, str(number)]) for number in range(WORLD)]
+    assert [process.wait() for process in ranks] == [0] * WORLD
     shared = [torch.load(folder / f"{n}.pt", weights_only=False) for n in range(WORLD)]
     alone = {stage: fit(1, stage, crowd, folder / "val.json") for stage in (1, 2)}
     return {stage: (alone[stage], [part[stage] for part in shared]) for stage in (1, 2)}
@@ -217,3 +220,8 @@ def test_rank_is_what_the_launcher_says(monkeypatch, environment, number, says):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert (rank(), speaks()) == (number, says)
+
+
+if __name__ == "__main__":  # one of the processes
+    port, root, folder, number = sys.argv[1:]
+    worker(int(number), int(port), Path(root), Path(folder))
