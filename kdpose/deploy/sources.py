@@ -9,10 +9,10 @@ from omegaconf import DictConfig
 
 from kdpose.checkpoints.load import Loaded
 from kdpose.cli import console
+from kdpose.data.bundled import FOLDER
 from kdpose.deploy.crops import Crops, Net, labelled_crops, unlabelled_crops
 from kdpose.inference.detector import choose_detector, load_detector
 
-BUNDLED = Path(__file__).parent / "bundled"  # persons that come along, see the README there
 FEWEST = 10  # persons of a gate: with fewer, one person's joints alone decide its percentiles
 Key = Literal["gate", "calibration"]
 
@@ -79,6 +79,6 @@ def _own(loaded: Loaded, key: Key) -> Mapping[str, Any]:
 
 def bundled_crops(net: Net, key: Key, persons: int) -> Crops:
     """Photographed for the gate, rendered for calibration; without labels for another body."""
-    file = BUNDLED / f"{key}.json"
+    file = FOLDER / f"{key}.json"
     protocol = "coco" if key == "gate" else "crowdpose"
-    return labelled_crops(file, BUNDLED / "images", protocol, net, persons, key, other_bodies=True)
+    return labelled_crops(file, FOLDER / "images", protocol, net, persons, key, other_bodies=True)

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from kdpose.checkpoints.load import chosen, load_net
 from kdpose.cli import console
+from kdpose.data.bundled import EXAMPLES
 from kdpose.data.sources.images import open_image
 from kdpose.inference.boxes import BoxSource, box_source, whole_image
 from kdpose.inference.detector import choose_detector
@@ -114,6 +115,7 @@ def _inputs(demo: Demo, gradio: Any) -> list[Any]:
         label="find persons first (otherwise the picture shows one person)",
         interactive=demo.detect is not None,
     )
+    gradio.Examples([str(file) for file in EXAMPLES], picture, label="photographs")
     label = "minimum joint score, relative to the best joint"
     threshold = gradio.Slider(0, 1, demo.predictor.least_score, label=label)
     return [picture, detect, threshold]

@@ -9,8 +9,8 @@ import torch
 
 import kdpose.deploy.export
 import kdpose.export
+from kdpose.data.bundled import FOLDER
 from kdpose.deploy.runner import open_model
-from kdpose.deploy.sources import BUNDLED
 
 QUICK = ("gate.persons=12", "latency.rounds=2", "latency.batch=[1]")
 
@@ -120,6 +120,6 @@ def test_without_a_checkpoint_the_bundled_student_is_exported(monkeypatch, tmp_p
     export(monkeypatch, "format=pt2", "gate.persons=10", *QUICK[1:])
     report = json.loads((tmp_path / "exported" / "bundled_stage2_fp32.json").read_text())
     assert report["passed"] is True
-    assert report["source"] == str(BUNDLED / "gate.json")
+    assert report["source"] == str(FOLDER / "gate.json")
     assert report["ap_loss"] == 0
     assert report["drawn"] < report["joints"]

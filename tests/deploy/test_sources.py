@@ -7,8 +7,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from kdpose.checkpoints.load import SHIPPED, load_net
+from kdpose.data.bundled import FOLDER
 from kdpose.deploy.crops import unlabelled_crops
-from kdpose.deploy.sources import BUNDLED, FEWEST, bundled_crops, gate_crops, select
+from kdpose.deploy.sources import FEWEST, bundled_crops, gate_crops, select
 from kdpose.inference.multipose import MultiPoseDetector
 
 
@@ -37,7 +38,7 @@ def persons(path, count):
 def test_the_bundled_persons(key, shared, capsys):
     loaded = load_net(SHIPPED)
     crops = bundled_crops(loaded.net, key, 1000)
-    listed = json.loads((BUNDLED / f"{key}.json").read_text())
+    listed = json.loads((FOLDER / f"{key}.json").read_text())
     assert len(crops) == len(listed["annotations"]) >= FEWEST
     assert crops.labels is not None
     assert len(crops.labels.bridge.shared.joints) == shared  # with COCO's 17
@@ -45,12 +46,12 @@ def test_the_bundled_persons(key, shared, capsys):
 
 def test_no_person_both_calibrates_and_judges():
     images = [
-        {i["file_name"] for i in json.loads((BUNDLED / f"{key}.json").read_text())["images"]}
+        {i["file_name"] for i in json.loads((FOLDER / f"{key}.json").read_text())["images"]}
         for key in ("gate", "calibration")
     ]
     assert not images[0] & images[1]
-    assert images[0] | images[1] == {path.name for path in (BUNDLED / "images").iterdir()}
-    assert sum(path.stat().st_size for path in BUNDLED.rglob("*.*")) < 600_000
+    assert images[0] | images[1] == {path.name for path in (FOLDER / "images").iterdir()}
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*.*")) < 600_000
 
 
 def test_the_own_split_goes_first(loaded, everyone):
@@ -66,8 +67,8 @@ def test_the_own_split_goes_first(loaded, everyone):
 )
 def test_without_own_data_the_bundled_persons_judge(loaded, capsys, files):
     bare = without_data(loaded, **files)
-    assert gate_crops(bare, options()).source == BUNDLED / "gate.json"
-    assert select(bare, options(), "calibration", 9).source == BUNDLED / "calibration.json"
+    assert gate_crops(bare, options()).source == FOLDER / "gate.json"
+    assert select(bare, options(), "calibration", 9).source == FOLDER / "calibration.json"
     assert "gate: persons that come with kdpose" in capsys.readouterr().out
 
 
@@ -86,7 +87,7 @@ def test_two_persons_are_too_few(loaded, crowd, tmp_path):
     with pytest.raises(ValueError, match=r"gate.persons=4 is too few: at least 10"):
         gate_crops(loaded, options(persons=4))
     own = without_data(loaded, annotations=str(file), images=f"{crowd}/images")
-    assert gate_crops(own, options()).source == BUNDLED / "gate.json"
+    assert gate_crops(own, options()).source == FOLDER / "gate.json"
 
 
 def test_annotations_need_images(loaded, crowd):
@@ -96,7 +97,7 @@ def test_annotations_need_images(loaded, crowd):
 
 
 def test_photographs_alone_are_shown_to_the_bundled_detector(loaded):
-    crops = gate_crops(loaded, options(images=str(BUNDLED / "images")))
+    crops = gate_crops(loaded, options(images=str(FOLDER / "images")))
     assert crops.labels is None
-    found = unlabelled_crops(BUNDLED / "images", loaded.net, 1000, "gate", MultiPoseDetector())
+    found = unlabelled_crops(FOLDER / "images", loaded.net, 1000, "gate", MultiPoseDetector())
     assert len(crops) == len(found) >= FEWEST
