@@ -4,16 +4,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpose.checkpoints.guest_feature import GuestFeature
 from kdpose.data.annotations import Persons, concatenate, load_persons, read_json
 from kdpose.skeletons.files import annotated_skeleton
 from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.skeletons.skeleton import Skeleton
+
+if TYPE_CHECKING:  # it brings torch, which the doctor answers without
+    from kdpose.checkpoints.guest_feature import GuestFeature
 
 FLOOR = 0.2  # a stored joint of a lower score teaches nothing
 _MATCHED = 0.5  # share of the persons that stored answers must be found for
@@ -34,7 +36,7 @@ class StoredTeacher:
 
     file: str | Sequence[str]
     skeleton: Skeleton
-    feature: GuestFeature | None = None
+    feature: "GuestFeature | None" = None
 
     @property
     def files(self) -> list[str]:

@@ -110,8 +110,7 @@ def own_command(words):
 def composed(module, words):
     """The configuration of each job that the words ask for."""
     keys = [word for word in words if word not in ("-m", "--multirun")]
-    overrides = spelt_out(module, keys)
-    parsed = OverridesParser.create().parse_overrides(overrides)
+    parsed = OverridesParser.create().parse_overrides(spelt_out(module, keys))
     choices = [
         [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
         if "-m" in words and o.is_sweep_override()
