@@ -37,11 +37,13 @@ class Labels:
         annotations: the file, with the joints alone that the network has, too.
         bridge: from the file's joints to the network's.
         protocol: ``coco`` or ``crowdpose``.
+        threshold: joint scores up to this do not enter a person's score, as in ``kdpose evaluate``.
     """
 
     annotations: AnnotationFile
     bridge: SkeletonBridge
     protocol: Any
+    threshold: float
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Crops:
             batch.size,
         )
         bridge = self.labels.bridge
-        results = to_results(poses.compute(), self.sigmas)
+        results = to_results(poses.compute(), self.sigmas, threshold=self.labels.threshold)
         found = keypoint_ap(
             self.labels.annotations,
             [{**r, "keypoints": only(r["keypoints"], bridge.teacher_joints)} for r in results],
@@ -139,7 +141,8 @@ def labelled_crops(
     check_images(everyone, images, f"{key}.images")
     dataset = PoseDataset(everyone, images, skeleton, net.codec.input_size)
     batch, extent = _cut(dataset, _first_images(everyone.image_id, persons))
-    labels = None if bridge is None else Labels(_fitting(file, bridge), bridge, protocol)
+    least = net.score_threshold
+    labels = None if bridge is None else Labels(_fitting(file, bridge), bridge, protocol, least)
     return Crops(batch, extent, net.skeleton.sigmas, file.path, labels)
 
 

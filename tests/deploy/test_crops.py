@@ -46,7 +46,8 @@ def test_extent_is_the_root_of_the_box_in_crop_pixels(everyone):
 def with_names(net, names):
     """A stand-in for a network with other joints."""
     skeleton = Skeleton("other", tuple(names), (), (0.05,) * len(names), flip_pairs=())
-    return type("Net", (), {"skeleton": skeleton, "codec": net.codec})()
+    facts = {"skeleton": skeleton, "codec": net.codec, "score_threshold": net.score_threshold}
+    return type("Net", (), facts)()
 
 
 def test_another_skeleton_is_matched_by_name(crowd, loaded, everyone):
