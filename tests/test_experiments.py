@@ -170,8 +170,8 @@ def test_synthetic_stages_keep_their_scale():
         assert list(plain.backbone.model_args.channels) == channels
     assert found == {
         "teacher": ("synthetic_teacher", 8, 8, 32, 2000),
-        "baseline": ("synthetic_baseline", 9, 9, 32, 2000),
-        "stage1": ("synthetic_stage1", 9, 9, 32, 2000),
+        "baseline": ("synthetic_baseline", 11, 11, 32, 2000),
+        "stage1": ("synthetic_stage1", 11, 11, 32, 2000),
         "stage2": ("synthetic_stage2", 3, 1, 32, 2000),
     }
     refiner = plain.refiner
