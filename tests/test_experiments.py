@@ -97,6 +97,7 @@ def test_recipe_composes_on_every_data_set(recipe, dataset, tmp_path):
 
 
 @pytest.mark.parametrize("pipeline", sorted({*PIPELINES} - {"bundled"}))
+@pytest.mark.slow
 def test_stages_of_a_pipeline_compose(pipeline):
     recipe = "full" if pipeline.startswith("two_stage") else "ablation"
     words = ["dataset=lspet", f"pipeline={pipeline}"]

@@ -127,6 +127,7 @@ def test_layouts_without_a_pose_head(hrnet, layout):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
+@pytest.mark.slow
 def test_outputs_survive_the_round_trip(hrnet, layout, tmp_path, caplog):
     path = tmp_path / "pose.pth"
     image = torch.randint(0, 256, (2, 3, SIZE[1], SIZE[0]), dtype=torch.uint8)

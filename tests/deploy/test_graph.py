@@ -9,6 +9,8 @@ from onnx import helper
 
 from kdpose.deploy.graph import DeployedPoseNet, layer_group, node_groups
 
+pytestmark = pytest.mark.slow
+
 
 def scopes(*names):
     return {"pkg.torch.onnx.name_scopes": str([*names, "conv2d_3"])}

@@ -19,6 +19,8 @@ from kdpose.publish import main
 from kdpose.skeletons.known import CROWDPOSE
 from kdpose.training.stage import build_net, describe
 
+pytestmark = pytest.mark.slow
+
 WORDS = ("terms=research only", "limits=untrained")
 
 
@@ -49,7 +51,6 @@ def publish(ckpt, crowd, tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.slow
 def test_half_the_bytes_and_the_same_poses(publish, ckpt, crowd):
     published = publish() / "student.ckpt"
     content = torch.load(published, weights_only=True)
@@ -79,7 +80,6 @@ def test_the_card_says_what_evaluation_says(publish):
         assert fact in card
 
 
-@pytest.mark.slow
 def test_the_card_names_command_and_teacher(publish, ckpt, tiny_checkpoints):
     """As the run recorded them; a command given by hand goes before."""
     teacher = {"AP": 0.25, "persons": 9, "of": {"ckpt": str(tiny_checkpoints["student"])}}

@@ -17,6 +17,8 @@ from kdpose.deploy.card import card
 from kdpose.deploy.formats import save_onnx, save_openvino
 from kdpose.metrics.rescoring import image_joints
 
+pytestmark = pytest.mark.slow
+
 BOXES = [[20.0, 30, 60, 70], [130, 50, 80, 110], [-20, -10, 90, 400]]
 CARD = {"input_size": [48, 64], "padding": 1.25}
 NEEDED = ("numpy", "numpy.libs", "PIL", "pillow.libs")

@@ -96,6 +96,7 @@ def test_annotations_need_images(loaded, crowd):
         gate_crops(without_data(loaded), named)
 
 
+@pytest.mark.slow
 def test_photographs_alone_are_shown_to_the_bundled_detector(loaded):
     crops = gate_crops(loaded, options(images=str(FOLDER / "images")))
     assert crops.labels is None

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 CHECKS = {  # what a notebook's names must hold in the end
     "quickstart": lambda names: names["poses"].keypoints.shape == (len(names["boxes"]), 14, 2),

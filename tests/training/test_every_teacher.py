@@ -280,6 +280,7 @@ def test_eq_1_compares_the_teachers_own_maps(kind, crowd, tmp_path, monkeypatch)
     assert any(float(loss) > 0 for loss in losses if loss)
 
 
+@pytest.mark.slow
 def test_eq_1_is_refused_before_the_teacher_is_asked(crowd, tmp_path, monkeypatch, capsys):
     words = ["teacher=onnx", exported(HeatmapNet(), tmp_path / "teacher"), "loss=[feature_mse]"]
     with pytest.raises(SystemExit):

@@ -186,6 +186,7 @@ def test_bfloat16_is_not_emulated(crowd, monkeypatch):
 
 
 @pytest.mark.parametrize("options", [{}, FAST])
+@pytest.mark.slow
 def test_guards_stay_whatever_callbacks_are_given(crowd, options):
     guarded = module(1, **options)
     trainer = fit(guarded, data(crowd), max_epochs=1, limit_train_batches=1, limit_val_batches=0)
