@@ -101,10 +101,10 @@ def _in_order(module: nn.Module) -> Iterator[tuple[nn.Conv2d, Any]]:
     body = (module.conv_stem, module.blocks, module.conv_head)
     for part in body:
         convs = [m for m in part.modules() if isinstance(m, nn.Conv2d)]
-        yield from zip(convs, norms, strict=False)
+        yield from zip(convs, norms, strict=False)  # the next part goes on with the norms
     yield module.top, None
     for level in (2, 1, 0):
-        yield module.laterals[level], None  # type: ignore[misc]
+        yield module.laterals[level], None  # type: ignore[misc]  # a convolution
         yield from _in_order(module.smooth[level])
 
 

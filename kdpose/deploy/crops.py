@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from rich.progress import track
 
+from kdpose.cli import console
 from kdpose.data.annotations import Persons, load_persons
 from kdpose.data.dataset import PoseDataset, check_images, collate
 from kdpose.data.sources.images import UnreadableImage, open_image
@@ -180,10 +182,12 @@ def unlabelled_crops(images: str | Path, net: Net, persons: int, key: str, detec
         raise FileNotFoundError(f"no image folder at {folder} (from {key}.images)")
     parts: list[tuple[PoseBatch, Array]] = []
     count = 0
-    for path, number, _ in _photographs(folder, key):
+    found = _photographs(folder, key)
+    for path, number, _ in track(found, "finding persons", console=console, transient=True):
         try:
             picture = open_image(path)
-        except UnreadableImage:
+        except UnreadableImage as error:
+            console.print(f"[yellow]skipped:[/] {error}", soft_wrap=True)
             continue
         boxes, _ = detect(picture)
         if len(boxes):
@@ -193,14 +197,15 @@ def unlabelled_crops(images: str | Path, net: Net, persons: int, key: str, detec
             break
     if not parts:
         raise ValueError(f"the detector finds nobody in the photographs of {folder} ({key}.images)")
-    batch = PoseBatch(
-        *(
-            None if column[0] is None else torch.cat(column)
-            for column in zip(*(batch for batch, _ in parts), strict=True)
-        )  # type: ignore[arg-type]
-    )
     extent = np.concatenate([extent for _, extent in parts])
-    return Crops(batch, extent, net.skeleton.sigmas, folder, None)
+    return Crops(_joined([batch for batch, _ in parts]), extent, net.skeleton.sigmas, folder, None)
+
+
+def _joined(batches: list[PoseBatch]) -> PoseBatch:
+    columns: list[Any] = [
+        None if column[0] is None else torch.cat(column) for column in zip(*batches, strict=True)
+    ]
+    return PoseBatch(*columns)
 
 
 def _photographs(folder: Path, key: str) -> list[ImageFile]:

@@ -33,7 +33,9 @@ from kdpose.runtime.ranks import rank
 from kdpose.training.given_teacher import START, Rows, guest, is_foreign, open_models, score_given
 from kdpose.training.stage import train
 
-_NOT_PASSED_ON = ("experiment=", "pipeline", "name=", "scheme=", "run_dir=", "student.")
+_NOT_PASSED_ON = (
+    "experiment=", "pipeline", "name=", "scheme=", "run_dir=", "student.", f"teacher.{START}=",
+)  # fmt: skip
 
 
 def run_pipeline(cfg: DictConfig, overrides: list[str]) -> float | None:
@@ -54,7 +56,6 @@ def run_pipeline(cfg: DictConfig, overrides: list[str]) -> float | None:
     common = [o for o in overrides if not o.lstrip("+").startswith(_NOT_PASSED_ON)]
     if not any(o.startswith("dataset=") for o in common):
         common.insert(0, f"dataset={HydraConfig.get().runtime.choices['dataset']}")
-    common = [o for o in common if not o.startswith(f"teacher.{START}=")]
     teacher_given = any(o.startswith("teacher.ckpt=") for o in common)
     rows: dict[str, dict[str, Any]] = {}
     ckpts: dict[str, str] = {}
