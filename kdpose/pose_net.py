@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kdpose.skeletons.skeleton import Skeleton
-from kdpose.types import Pose, PoseOutput, SimCCLogits
+from kdpose.types import Answer, Pose, PoseOutput, SimCCLogits
 
 
 class Backbone(Protocol):
@@ -55,6 +55,9 @@ class Codec(Protocol):
 
     def decode(self, scores: Any, /) -> Pose:
         """Joints in crop pixels, as they are evaluated."""
+
+    def spread(self, scores: Any, /) -> Tensor:
+        """Standard deviations ``(B, K, 2)`` of the joints' distributions, crop pixels."""
 
     def expectation(self, scores: Any, /, temperature: float = 1.0) -> Tensor:
         """Joints ``(B, K, 2)`` in crop pixels, as Eq. 2 and 3 compare them."""
@@ -145,6 +148,11 @@ class PoseNet(nn.Module):
     def pose(self, image: Tensor, flip: bool = False) -> Pose:
         """Decoded joints in crop pixels and their scores, calibrated where the net is."""
         return self.calibrated(self.codec.decode(self.logits(image, flip)))
+
+    def answer(self, image: Tensor, flip: bool = False) -> Answer:
+        """The pose with the spreads of the joints' distributions."""
+        scores = self.logits(image, flip)
+        return Answer(*self.calibrated(self.codec.decode(scores)), self.codec.spread(scores))
 
     def calibrated(self, pose: Pose) -> Pose:
         """The pose with scores as probabilities; as it is without a calibration."""

@@ -26,6 +26,8 @@ class PoseBatch(NamedTuple):
         teacher_image: the same crop at the teacher's input size, or None if the sizes are equal.
         taught: ``(B, K, 2)`` float32, crop pixels, a teacher's stored joints, or None.
         taught_score: ``(B, K)`` float32 in [0, 1], their scores, or None.
+        taught_spread: ``(B, K, 2)`` float32, crop pixels, standard deviations of the distributions
+            that they are the peaks of, 0 where unknown, or None.
     """
 
     image: Tensor
@@ -39,6 +41,7 @@ class PoseBatch(NamedTuple):
     teacher_image: Tensor | None = None
     taught: Tensor | None = None
     taught_score: Tensor | None = None
+    taught_spread: Tensor | None = None
 
 
 class SimCCLogits(NamedTuple):
@@ -68,6 +71,21 @@ class Pose(NamedTuple):
 
     joints: Tensor
     scores: Tensor
+
+
+class Answer(NamedTuple):
+    """A pose, and how sure of its places a network is.
+
+    Attributes:
+        joints: ``(B, K, 2)``, crop pixels.
+        scores: ``(B, K)``.
+        spread: ``(B, K, 2)``, crop pixels: standard deviations along x and y of the distributions
+            that the joints are the peaks of; None of networks that give joints alone.
+    """
+
+    joints: Tensor
+    scores: Tensor
+    spread: Tensor | None = None
 
 
 class PoseOutput(NamedTuple):

@@ -11,10 +11,12 @@ from hydra.utils import get_object, instantiate
 from torch import Tensor, nn
 
 from kdpose.skeletons.skeleton import Skeleton
-from kdpose.types import Pose
+from kdpose.types import Answer, Pose
 
 # keys of conf/teacher that say how a network teaches; the others build it
-TRAINING_KEYS = frozenset({"check", "check_persons", "force", "inherit", "cache", "folder"})
+TRAINING_KEYS = frozenset(
+    {"check", "check_persons", "force", "inherit", "cache", "spread", "folder"}
+)
 _NEAR = 0.05  # crop sides within which the mirrored answer is the same joint
 
 
@@ -52,8 +54,8 @@ class GuestNet(nn.Module):
     padding: float
     sure: float = 1.0
 
-    def look(self, image: Tensor) -> Pose:
-        """Joints in crop pixels and scores of crops ``(B, 3, H, W)``, uint8 RGB."""
+    def look(self, image: Tensor) -> Answer:
+        """What the network answers of crops ``(B, 3, H, W)``, uint8 RGB."""
         raise NotImplementedError
 
     @property
@@ -80,13 +82,18 @@ class GuestNet(nn.Module):
             image: ``(B, 3, H, W)`` uint8 RGB.
             flip: average with the mirrored crop.
         """
-        pose = self.look(image)
+        answer = self.answer(image, flip)
+        return Pose(answer.joints, answer.scores)
+
+    def answer(self, image: Tensor, flip: bool = False) -> Answer:
+        """The pose as in :meth:`pose`, with spreads where the network gives distributions."""
+        answer = self.look(image)
         if flip:
             mirrored = self.look(image.flip(-1))
             size = self.codec.input_size
             back = _unflipped(mirrored, self.skeleton, size[0])
-            pose = _merged(pose, back, near=_NEAR * max(size))
-        return Pose(pose.joints, (pose.scores / self.sure).clamp(max=1))
+            answer = _merged(answer, back, near=_NEAR * max(size))
+        return answer._replace(scores=(answer.scores / self.sure).clamp(max=1))
 
 
 @dataclass(frozen=True)
@@ -139,17 +146,21 @@ def weights_hash(net: nn.Module) -> str:
     return total.hexdigest()
 
 
-def _unflipped(pose: Pose, skeleton: Skeleton, width: int) -> Pose:
-    """The mirrored crop's pose in the crop's own frame."""
+def _unflipped(answer: Answer, skeleton: Skeleton, width: int) -> Answer:
+    """The mirrored crop's answer in the crop's own frame."""
     order = list(skeleton.flip_order)
-    joints = torch.stack([width - 1 - pose.joints[..., 0], pose.joints[..., 1]], -1)
-    return Pose(joints[:, order], pose.scores[:, order])
+    joints = torch.stack([width - 1 - answer.joints[..., 0], answer.joints[..., 1]], -1)
+    spread = None if answer.spread is None else answer.spread[:, order]
+    return Answer(joints[:, order], answer.scores[:, order], spread)
 
 
-def _merged(one: Pose, other: Pose, near: float) -> Pose:
+def _merged(one: Answer, other: Answer, near: float) -> Answer:
     """The mean by scores where both views see a joint in one place, else the surer view's."""
     a, b = one.scores.clamp(min=0)[..., None], other.scores.clamp(min=0)[..., None]
     mean = (one.joints * a + other.joints * b) / (a + b).clamp(min=1e-9)
     surer = torch.where(a >= b, one.joints, other.joints)
     close = (one.joints - other.joints).norm(dim=-1, keepdim=True) < near
-    return Pose(torch.where(close, mean, surer), (one.scores + other.scores) / 2)
+    spread = None
+    if one.spread is not None and other.spread is not None:
+        spread = torch.where(a >= b, one.spread, other.spread)
+    return Answer(torch.where(close, mean, surer), (one.scores + other.scores) / 2, spread)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from kdpose.checkpoints.guest_net import GuestCodec, GuestNet
 from kdpose.codecs.heatmap import peaks
+from kdpose.codecs.spread import map_spread
 from kdpose.skeletons.known import COCO
 from kdpose.skeletons.skeleton import Skeleton
-from kdpose.types import Pose
+from kdpose.types import Answer
 
 _log = logging.getLogger(__name__)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of 0..1
@@ -78,14 +79,15 @@ class HuggingFaceNet(GuestNet):
             f"({self.skeleton.name}) from {width}x{height}, padding {self.padding:g}"
         )
 
-    def look(self, image: Tensor) -> Pose:
-        """Joints in crop pixels and scores of crops ``(B, 3, H, W)``, uint8 RGB."""
+    def look(self, image: Tensor) -> Answer:
+        """What the network answers of crops ``(B, 3, H, W)``, uint8 RGB."""
         maps = self._maps(image)
         cells, scores = peaks(maps)
         last_pixel, last_cell = (
             cells.new_tensor(size) - 1 for size in (self.codec.input_size, maps.shape[:1:-1])
         )
-        return Pose(cells * last_pixel / last_cell, scores)
+        scale = last_pixel / last_cell
+        return Answer(cells * scale, scores, map_spread(maps) * scale)
 
     def feature(self, image: Tensor) -> Tensor | None:
         """The last map ``(B, C, h, w)``, which the network's head reads."""

@@ -24,7 +24,7 @@ from kdpose.checkpoints.onnx_outputs import (
 from kdpose.runtime.onnx_session import open_session
 from kdpose.skeletons.known import COCO
 from kdpose.skeletons.skeleton import Skeleton
-from kdpose.types import Pose
+from kdpose.types import Answer
 
 _log = logging.getLogger(__name__)
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, of 0..255
@@ -117,8 +117,8 @@ class OnnxNet(GuestNet):
             f"{self.batch or 'free'}, padding {self.padding:g}"
         )
 
-    def look(self, image: Tensor) -> Pose:
-        """Joints in crop pixels and scores of crops ``(B, 3, H, W)``, uint8 RGB."""
+    def look(self, image: Tensor) -> Answer:
+        """What the network answers of crops ``(B, 3, H, W)``, uint8 RGB."""
         return self.reading(self._run(image.permute(0, 2, 3, 1).cpu().numpy()))
 
     def fingerprint(self) -> str:

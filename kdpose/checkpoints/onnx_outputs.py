@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from kdpose.codecs.heatmap import peaks
-from kdpose.types import Pose
+from kdpose.codecs.spread import bin_spread, map_spread
+from kdpose.types import Answer
 
 Kind = Literal["simcc", "heatmap", "keypoints", "detections", "joints"]
 Order = Literal["xys", "yxs"]
@@ -38,8 +39,8 @@ class Reading:
     order: Order
     unit: Unit
 
-    def __call__(self, found: Found) -> Pose:
-        """Joints in crop pixels and scores."""
+    def __call__(self, found: Found) -> Answer:
+        """What the network answers."""
         return _READ[self.kind](found, self)
 
     @property
@@ -96,41 +97,45 @@ _KINDS: dict[Kind, Callable[[Found, int], bool]] = {
 }
 
 
-def _joints(found: Found, how: Reading) -> Pose:
-    return Pose(torch.from_numpy(found["joints"]), torch.from_numpy(found["scores"]))
+def _joints(found: Found, how: Reading) -> Answer:
+    return Answer(torch.from_numpy(found["joints"]), torch.from_numpy(found["scores"]))
 
 
-def _simcc(found: Found, how: Reading) -> Pose:
+def _simcc(found: Found, how: Reading) -> Answer:
     values, (width, height) = list(found.values()), how.input_size
     x, y = (found.get(name, values[i]) for i, name in enumerate(("simcc_x", "simcc_y")))
-    places = [x.argmax(-1) * width / x.shape[-1], y.argmax(-1) * height / y.shape[-1]]
-    stacked = torch.from_numpy(np.stack(places, -1).astype(np.float32))
-    return Pose(stacked, torch.from_numpy(np.minimum(_certainty(x), _certainty(y))))
+    x, y = _density(x), _density(y)
+    bins = torch.tensor([width / x.shape[-1], height / y.shape[-1]])  # of a bin, crop pixels
+    places = torch.from_numpy(np.stack([x.argmax(-1), y.argmax(-1)], -1).astype(np.float32))
+    scores = torch.from_numpy(np.minimum(x.max(-1), y.max(-1)).clip(0, 1))
+    spread = torch.stack([bin_spread(torch.from_numpy(axis)) for axis in (x, y)], -1)
+    return Answer(places * bins, scores, spread * bins)
 
 
-def _certainty(scores: Floats) -> Floats:
-    """``(B, K)``: the best bin's value; of logits, its probability."""
-    best = scores.max(-1)
+def _density(scores: Floats) -> Floats:
+    """Bins ``(B, K, n)`` as they are; logits as probabilities."""
+    best = scores.max(-1, keepdims=True)
     if best.max() <= 1.5:
-        return best.clip(0, 1)
-    return np.asarray(1 / np.exp(scores - best[..., None]).sum(-1), np.float32)
+        return scores.clip(0)
+    shares = np.exp(scores - best)
+    return np.asarray(shares / shares.sum(-1, keepdims=True), np.float32)
 
 
-def _heatmap(found: Found, how: Reading) -> Pose:
+def _heatmap(found: Found, how: Reading) -> Answer:
     """Cell (i, j) of a map is crop pixel (i, j) times the stride, as in HRNet."""
     maps = torch.from_numpy(next(iter(found.values())))
     cells, scores = peaks(maps)
     stride = cells.new_tensor(how.input_size) / cells.new_tensor(maps.shape[:1:-1])
-    return Pose(cells * stride, scores)
+    return Answer(cells * stride, scores, map_spread(maps) * stride)
 
 
-def _keypoints(found: Found, how: Reading) -> Pose:
+def _keypoints(found: Found, how: Reading) -> Answer:
     points = next(iter(found.values())).reshape(-1, how.joints, 3)
     joints = np.ascontiguousarray(how.in_pixels(points[..., :2]), np.float32)
-    return Pose(torch.from_numpy(joints), torch.from_numpy(points[..., 2].copy()))
+    return Answer(torch.from_numpy(joints), torch.from_numpy(points[..., 2].copy()))
 
 
-def _detections(found: Found, how: Reading) -> Pose:
+def _detections(found: Found, how: Reading) -> Answer:
     """The detected person that fits the crop's person best; joint scores times the box's.
 
     The crop is the person's box, grown to the crop's aspect and padded: the person sought is in
@@ -150,7 +155,7 @@ def _detections(found: Found, how: Reading) -> Pose:
     chosen, every = points[np.arange(len(rows)), best], np.arange(len(rows))
     joints = np.ascontiguousarray(how.in_pixels(chosen[..., :2]), np.float32)
     scores = chosen[..., 2] * score[every, best][:, None]
-    return Pose(torch.from_numpy(joints), torch.from_numpy(scores.astype(np.float32)))
+    return Answer(torch.from_numpy(joints), torch.from_numpy(scores.astype(np.float32)))
 
 
 def _widths(joints: int) -> set[int]:
@@ -185,7 +190,7 @@ def _parts(rows: Floats, how: Reading) -> tuple[Any, Any, Any, Any]:
     return how.in_pixels(one), how.in_pixels(other), rows[..., 4], points
 
 
-_READ: dict[Kind, Callable[[Found, Reading], Pose]] = {
+_READ: dict[Kind, Callable[[Found, Reading], Answer]] = {
     "joints": _joints,
     "simcc": _simcc,
     "heatmap": _heatmap,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kdpose.codecs import check_joints
+from kdpose.codecs.spread import map_spread
 from kdpose.types import HeatmapTarget, Pose
 
 _STRIDE = 4  # crop pixels per cell
@@ -90,6 +91,10 @@ class Heatmap:
         """
         cells, score = peaks(maps.float())
         return Pose(cells * _STRIDE, score)
+
+    def spread(self, maps: Tensor) -> Tensor:
+        """Standard deviations ``(B, K, 2)`` of the maps' peaks along x and y, crop pixels."""
+        return map_spread(maps) * _STRIDE
 
     def expectation(self, maps: Tensor, temperature: float = 1.0) -> Tensor:
         """The decoded joints ``(B, K, 2)``, crop pixels, as a teacher's.

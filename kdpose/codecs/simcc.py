@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 from kdpose.codecs import check_joints
+from kdpose.codecs.spread import bin_spread
 from kdpose.types import Pose, SimCCLogits, SimCCTarget
+
+_NARROWEST = 0.5  # bins: a narrower Gaussian may fall between two of them
 
 
 def _precise(values: Tensor) -> Tensor:
@@ -72,7 +75,7 @@ class SimCC:
         """Joint scores up to this do not count for a person's score: bins share the probability."""
         return 0.01
 
-    def encode(self, joints: Tensor, visible: Tensor) -> SimCCTarget:
+    def encode(self, joints: Tensor, visible: Tensor, spread: Tensor | None = None) -> SimCCTarget:
         """Target distributions and weights, as the reference implementation builds them.
 
         ``smooth``: 1 - epsilon at the nearest bin, the rest shared by the others; a joint whose
@@ -83,17 +86,28 @@ class SimCC:
         Args:
             joints: ``(B, K, 2)``, (x, y), crop pixels.
             visible: ``(B, K)``, COCO's v.
+            spread: ``(B, K, 2)``, crop pixels: standard deviations in place of ``sigma``, where
+                they are positive; of ``gaussian`` alone.
 
         Returns:
             Float32 target on the device of ``joints``; its weights are 0 or 1.
 
         Raises:
-            ValueError: ``visible`` does not fit ``joints``.
+            ValueError: ``visible`` does not fit ``joints``, or ``smooth`` is given a spread.
         """
         check_joints(joints, visible)
-        axis = self._smooth_axis if self.label == "smooth" else self._gaussian_axis
-        x, inside_x = axis(joints[..., 0].float(), 0)
-        y, inside_y = axis(joints[..., 1].float(), 1)
+        if self.label == "smooth":
+            if spread is not None:
+                raise ValueError(
+                    "a smoothed label has no width: stored answers with a spread need "
+                    "codec.label=gaussian, or teacher.spread=false"
+                )
+            x, inside_x = self._smooth_axis(joints[..., 0].float(), 0)
+            y, inside_y = self._smooth_axis(joints[..., 1].float(), 1)
+        else:
+            sigma = self._widths(joints, spread)
+            x, inside_x = self._gaussian_axis(joints[..., 0].float(), sigma[..., 0], 0)
+            y, inside_y = self._gaussian_axis(joints[..., 1].float(), sigma[..., 1], 1)
         weight = visible.float().clamp(0, 1) * (inside_x & inside_y)
         if self.label == "gaussian":
             x, y = x * weight[..., None], y * weight[..., None]
@@ -110,6 +124,11 @@ class SimCC:
         join = torch.maximum if self.label == "smooth" else torch.minimum
         joints = torch.stack((bin_x, bin_y), dim=-1).to(score_x.dtype) / self.split_ratio
         return Pose(joints, join(score_x, score_y))
+
+    def spread(self, logits: SimCCLogits) -> Tensor:
+        """Standard deviations ``(B, K, 2)`` of the distributions along x and y, crop pixels."""
+        widths = [bin_spread(_precise(scores).softmax(-1)) for scores in logits]
+        return torch.stack(widths, -1) / self.split_ratio
 
     def expectation(self, logits: SimCCLogits, temperature: float = 1.0) -> Tensor:
         """Differentiable joints (soft-argmax): the mean of softmax(temperature * logits).
@@ -172,11 +191,18 @@ class SimCC:
         spread = self.smoothing / (count - 1)
         return hit * (1 - self.smoothing - spread) + spread, inside
 
-    def _gaussian_axis(self, coordinate: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-        index = torch.arange(self.bins[axis], device=coordinate.device)
-        distance = (index - coordinate[..., None] * self.split_ratio) / self.sigma
-        density = (-0.5 * distance.square()).exp() / (self.sigma * math.sqrt(2 * math.pi))
-        reach = 3 * self.sigma
+    def _widths(self, joints: Tensor, spread: Tensor | None) -> Tensor:
+        """``(B, K, 2)`` standard deviations of the targets, bins."""
+        if spread is None:
+            return torch.full_like(joints, self.sigma, dtype=torch.float32)
+        wide = (spread.float() * self.split_ratio).clamp(min=_NARROWEST)
+        return torch.where(spread > 0, wide, self.sigma)
+
+    def _gaussian_axis(self, coordinate: Tensor, sigma: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+        index, sigma = torch.arange(self.bins[axis], device=coordinate.device), sigma[..., None]
+        distance = (index - coordinate[..., None] * self.split_ratio) / sigma
+        density = (-0.5 * distance.square()).exp() / (sigma * math.sqrt(2 * math.pi))
+        reach = 3 * sigma[..., 0]
         inside = (coordinate + reach >= 0) & (coordinate - reach < self.input_size[axis])
         return density, inside
 

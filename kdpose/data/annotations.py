@@ -31,6 +31,8 @@ class Persons:
         annotation_id: ``(N,)`` ids in the annotation file; None for detections.
         taught: ``(N, K, 2)`` image pixels, a teacher's stored joints; None without a teacher's.
         taught_score: ``(N, K)`` in [0, 1], 0 where the teacher says nothing.
+        taught_spread: ``(N, K, 2)`` image pixels, standard deviations of the teacher's
+            distributions along x and y, 0 where it says nothing; None without any.
     """
 
     files: NDArray[np.str_]
@@ -43,6 +45,7 @@ class Persons:
     annotation_id: NDArray[np.int64] | None = None
     taught: NDArray[np.float32] | None = None
     taught_score: NDArray[np.float32] | None = None
+    taught_spread: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """Number of persons N."""

@@ -24,6 +24,7 @@ from kdpose.data.transforms import (
     shown,
     warp,
     warp_joints,
+    warp_spread,
 )
 from kdpose.runtime.files import how_to_mend
 from kdpose.skeletons.skeleton import Skeleton
@@ -167,11 +168,14 @@ class PoseDataset(Dataset[PoseBatch]):
         flip = np.asarray(plan.flip)
         order = list(self.skeleton.flip_order)
         joints[flip], visible[flip] = joints[flip][:, order], visible[flip][:, order]
-        taught = score = None
+        taught = score = spread = None
         if self.persons.taught is not None and self.persons.taught_score is not None:
             taught = warp_joints(self.persons.taught[rows], plan.matrix(self.input_size))
             score = self.persons.taught_score[rows]
             taught[flip], score[flip] = taught[flip][:, order], score[flip][:, order]
+        if self.persons.taught_spread is not None:
+            spread = warp_spread(self.persons.taught_spread[rows], plan.matrix(self.input_size))
+            spread[flip] = spread[flip][:, order]
         return PoseBatch(
             image=torch.empty(0, dtype=torch.uint8),
             joints=torch.from_numpy(joints),
@@ -183,6 +187,7 @@ class PoseDataset(Dataset[PoseBatch]):
             box_score=torch.from_numpy(self.persons.box_score[rows]),
             taught=None if taught is None else torch.from_numpy(taught),
             taught_score=None if score is None else torch.from_numpy(score),
+            taught_spread=None if spread is None else torch.from_numpy(spread),
         )
 
 

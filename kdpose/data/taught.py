@@ -66,7 +66,16 @@ def load_training(
         files = np.array([str(folder / name) for name in persons.files])
         loaded.append(replace(persons, files=files))
         _log.info("%s: %s", part["annotations"], describe(persons, skeleton))
+    if any(part.taught_spread is not None for part in loaded):
+        loaded = [
+            part if part.taught_spread is not None else _without_spread(part) for part in loaded
+        ]
     return concatenate(*loaded)
+
+
+def _without_spread(persons: Persons) -> Persons:
+    """The persons with spreads that nobody knows, beside others' who have them."""
+    return replace(persons, taught_spread=np.zeros_like(persons.joints))
 
 
 def answered(
@@ -127,11 +136,32 @@ def attach(persons: Persons, path: str, skeleton: Skeleton, taught: Skeleton) ->
     results = read_json(path, "teacher.file")
     if not isinstance(results, list) or not all(isinstance(r, dict) for r in results):
         raise ValueError(f"{where} is not a list of COCO keypoint results")
-    bridge = SkeletonBridge.between(skeleton, taught)
-    joints = np.zeros_like(persons.joints)
-    score = np.zeros_like(persons.visible)
-    ours, its = list(bridge.student_joints), list(bridge.teacher_joints)
     rows = _rows(persons, results)
+    taught_persons = _with_answers(
+        persons, results, rows, SkeletonBridge.between(skeleton, taught), where
+    )
+    share = len(np.unique(rows[rows >= 0])) / len(persons)
+    if share < _MATCHED:
+        raise ValueError(
+            f"{where} has answers for {100 * share:.0f} % of {len(persons)} persons, and must "
+            f"have them for {100 * _MATCHED:.0f} %: take the results of the same annotations"
+        )
+    _log.info("%s: answers for %.1f %% of %d persons", where, 100 * share, len(persons))
+    return taught_persons
+
+
+def _with_answers(
+    persons: Persons,
+    results: Sequence[Mapping[str, Any]],
+    rows: NDArray[np.int64],
+    bridge: SkeletonBridge,
+    where: str,
+) -> Persons:
+    """The persons with the results of their rows, in the student's joints."""
+    taught = bridge.teacher
+    joints = np.zeros_like(persons.joints)
+    score, spread = np.zeros_like(persons.visible), np.zeros_like(persons.joints)
+    ours, its = list(bridge.student_joints), list(bridge.teacher_joints)
     for row, result in zip(rows.tolist(), results, strict=True):
         points = np.asarray(result.get("keypoints", ()), np.float32)
         if points.size != 3 * len(taught):
@@ -143,14 +173,25 @@ def attach(persons: Persons, path: str, skeleton: Skeleton, taught: Skeleton) ->
             points = points.reshape(-1, 3)[its]
             joints[row, ours] = points[:, :2]
             score[row, ours] = points[:, 2].clip(0, 1)
-    share = len(np.unique(rows[rows >= 0])) / len(persons)
-    if share < _MATCHED:
+            if result.get("spread"):
+                spread[row, ours] = _spread(result["spread"], len(taught), where)[its]
+    return replace(
+        persons,
+        taught=joints,
+        taught_score=np.nan_to_num(score),
+        taught_spread=spread if spread.any() else None,
+    )
+
+
+def _spread(values: Any, joints: int, where: str) -> NDArray[np.float32]:
+    """``(K, 2)`` standard deviations of a result's joints, pixels."""
+    spread = np.asarray(values, np.float32)
+    if spread.shape != (2 * joints,) or not (np.isfinite(spread) & (spread >= 0)).all():
         raise ValueError(
-            f"{where} has answers for {100 * share:.0f} % of {len(persons)} persons, and must "
-            f"have them for {100 * _MATCHED:.0f} %: take the results of the same annotations"
+            f"{where}: 'spread' must be {2 * joints} numbers, the standard deviations along x and "
+            f"y of each joint in pixels, 0 where unknown, got {str(values)[:60]}"
         )
-    _log.info("%s: answers for %.1f %% of %d persons", where, 100 * share, len(persons))
-    return replace(persons, taught=joints, taught_score=np.nan_to_num(score))
+    return spread.reshape(-1, 2)
 
 
 def _rows(persons: Persons, results: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:

@@ -178,6 +178,16 @@ def warp_joints(joints: Array, matrix: NDArray[np.float64]) -> Array:
     return moved.astype(np.float32)
 
 
+def warp_spread(spread: Array, matrix: NDArray[np.float64]) -> Array:
+    """Standard deviations ``(..., K, 2)`` along x and y, from image to crop pixels.
+
+    Of distributions that are independent along the image's axes, as SimCC's are: the variance along
+    an axis of the crop is the sum of both variances by the squared coefficients.
+    """
+    variance = np.square(spread) @ np.square(matrix[..., :2]).swapaxes(-1, -2)
+    return np.sqrt(variance).astype(np.float32)
+
+
 class CropPlan(NamedTuple):
     """How persons are shown.
 

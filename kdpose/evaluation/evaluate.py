@@ -29,6 +29,7 @@ from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.files import named_skeleton
 from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.skeletons.skeleton import Skeleton, joint_key
+from kdpose.types import Answer
 
 _NMS = 0.9  # largest OKS of two persons that may both stay
 
@@ -42,14 +43,22 @@ def predict_poses(
     batch_size: int = 64,
     num_workers: int = 2,
     device: str = "auto",
+    spread: bool = False,
 ) -> Predictions:
-    """Poses of all of a data set's persons, found by this process, with a progress bar."""
+    """Poses of all of a data set's persons, found by this process, with a progress bar.
+
+    ``spread`` asks for the standard deviations of the joints' distributions, where there are any.
+    """
     where = pick_device(device)
     net = net.to(where).eval()
     results = PoseResults(dataset.input_size, alone=True)
     loader = DataLoader(dataset, batch_size, num_workers=num_workers, collate_fn=collate)
     for batch in track(loader, "evaluating", console=console, transient=True):
-        pose = net.pose(batch.image.to(where), flip)
+        image = batch.image.to(where)
+        if spread and not isinstance(net, RefinedPoseNet):
+            pose = net.answer(image, flip)
+        else:
+            pose = Answer(*net.pose(image, flip))
         results.update(
             batch.image_id,
             batch.person,
@@ -58,6 +67,7 @@ def predict_poses(
             batch.box_score,
             batch.center,
             batch.size,
+            None if pose.spread is None else pose.spread.cpu(),
         )
     return results.compute()
 

@@ -27,6 +27,8 @@ class Predictions:
         box_score: ``(N,)`` float32.
         center: ``(N, 2)`` float32, centre of the cropped region, image pixels.
         size: ``(N, 2)`` float32, width and height of the cropped region, image pixels.
+        spread: ``(N, K, 2)`` float32, standard deviations of the joints' distributions, image
+            pixels, or None.
     """
 
     image_id: np.ndarray
@@ -36,6 +38,7 @@ class Predictions:
     box_score: np.ndarray
     center: np.ndarray
     size: np.ndarray
+    spread: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Number of persons N."""
@@ -43,7 +46,9 @@ class Predictions:
 
     def __getitem__(self, rows: slice) -> Self:
         """Some of the persons."""
-        return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        taken: dict[str, Any] = {n: None if v is None else v[rows] for n, v in columns.items()}
+        return type(self)(**taken)
 
     @property
     def area(self) -> np.ndarray:
@@ -70,11 +75,12 @@ class PoseResults(Metric):
     box_score: list[Tensor]
     center: list[Tensor]
     size: list[Tensor]
+    spread: list[Tensor]
 
     def __init__(self, input_size: tuple[int, int], alone: bool = False) -> None:
         super().__init__(sync_on_compute=not alone)
         self.input_size = input_size
-        for name in _STATES:
+        for name in (*_STATES, "spread"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(
@@ -86,6 +92,7 @@ class PoseResults(Metric):
         box_score: Tensor,
         center: Tensor,
         size: Tensor,
+        spread: Tensor | None = None,
     ) -> None:
         """Add a batch.
 
@@ -97,6 +104,8 @@ class PoseResults(Metric):
             box_score: ``(B,)``.
             center: ``(B, 2)``, centre of the cropped region, image pixels.
             size: ``(B, 2)``, width and height of the cropped region, image pixels.
+            spread: ``(B, K, 2)``, standard deviations of the joints' distributions, crop pixels;
+                of all batches or of none.
 
         Raises:
             ValueError: the tensors differ in the number of persons.
@@ -110,10 +119,13 @@ class PoseResults(Metric):
         for name, value in zip(_STATES, values, strict=True):
             kept = value.detach()
             getattr(self, name).append(kept.float() if kept.is_floating_point() else kept)
+        if spread is not None:
+            self.spread.append(spread.detach().float())
 
     def compute(self) -> Predictions:
         """All poses so far, from every process, in image pixels."""
         state = {name: _gathered(getattr(self, name)) for name in _STATES}
+        spread = _gathered(self.spread)
         person, rows = np.unique(state["person"].astype(np.int64), return_index=True)
         state = {name: values[rows] for name, values in state.items()}
         if not len(person):
@@ -128,6 +140,9 @@ class PoseResults(Metric):
             box_score=state["box_score"],
             center=state["center"],
             size=state["size"],
+            spread=spread[rows] * (state["size"][:, :1, None] / self.input_size[0])
+            if len(spread)
+            else None,
         )
 
 

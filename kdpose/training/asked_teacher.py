@@ -44,11 +44,13 @@ class AskedTeacher:
         folder: where the answers are kept, by hashes of the network, its options and the
             annotations.
         options: what the answers depend on besides the weights.
+        spread: store how widely each answer's distribution spreads too, to teach the same width.
     """
 
     net: PoseNet | GuestNet
     folder: Path
     options: Mapping[str, Any] = field(default_factory=dict)
+    spread: bool = False
 
     @property
     def name(self) -> str:
@@ -99,6 +101,7 @@ class AskedTeacher:
         asked = [net.fingerprint() if isinstance(net, GuestNet) else weights_hash(net)]
         asked.append(sha256(annotations))
         asked += [json.dumps(o, sort_keys=True, default=str) for o in (self.options, how["flip"])]
+        asked += ["spread"] if self.spread else []
         number = hashlib.sha256("|".join(asked).encode()).hexdigest()[:12]
         file = self.folder / f"{self.name}-{annotations.stem}-{number}.json"
         if file.is_file():
@@ -106,20 +109,32 @@ class AskedTeacher:
             return str(file)
         persons = in_joints_of(student, str(annotations), unlabelled=True)
         check_images(persons, part["images"], "dataset.train.images")
+        self._check_spread()
         padding = net.padding if isinstance(net, GuestNet) else PADDING
         dataset = PoseDataset(
             persons, part["images"], student, net.codec.input_size, padding=padding
         )
         _log.info("teacher: %s answers for %d persons", self.name, len(persons))
         with torch.random.fork_rng(devices=[]):  # the training draws the same, asked or not
-            poses = predict_poses(net, dataset, **how)
+            poses = predict_poses(net, dataset, spread=self.spread, **how)
         scores = (poses.joint_scores / sure_score(net)).clip(0, 1)
         self._check_scores(scores)
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_suffix(f".{os.getpid()}.part")  # several ranks may ask
-        unfinished.write_text(json.dumps(_results(persons, poses, scores)))
+        unfinished.write_text(json.dumps(_results(persons, poses, scores, self.spread)))
         unfinished.rename(file)
         return str(file)
+
+    def _check_spread(self) -> None:
+        """Refuse to store spreads of a network that gives none."""
+        if self.spread and isinstance(self.net, GuestNet):
+            width, height = self.net.codec.input_size
+            crop = torch.zeros(1, 3, height, width, dtype=torch.uint8)
+            if self.net.answer(crop).spread is None:
+                raise ValueError(
+                    f"teacher {self.name} gives joints, not distributions (heatmaps or SimCC), so "
+                    "that it has no spread: teacher.spread=false"
+                )
 
     def _check_scores(self, scores: Floats) -> None:
         """Refuse answers of which hardly one is sure enough to teach."""
@@ -159,8 +174,10 @@ def epoch_seconds(net: PoseNet | GuestNet, persons: int, device: str) -> tuple[f
     return live * persons, (time.perf_counter() - start) / _SAMPLE * persons
 
 
-def _results(persons: Persons, poses: Predictions, scores: Floats) -> list[dict[str, Any]]:
-    """COCO results of every person, with the annotation's id and box."""
+def _results(
+    persons: Persons, poses: Predictions, scores: Floats, spread: bool
+) -> list[dict[str, Any]]:
+    """COCO results of every person, with the annotation's id and box, and perhaps spreads."""
     results = []
     for i, row in enumerate(poses.person.tolist()):
         result = {
@@ -170,6 +187,8 @@ def _results(persons: Persons, poses: Predictions, scores: Floats) -> list[dict[
             "keypoints": flat_keypoints(poses.keypoints[i], scores[i]),
             "score": float(scores[i].mean()),
         }
+        if spread and poses.spread is not None:
+            result["spread"] = [round(float(v), 2) for v in poses.spread[i].ravel()]
         number = -1 if persons.annotation_id is None else int(persons.annotation_id[row])
         results.append(result | ({"id": number} if number >= 0 else {}))
     return results

@@ -14,7 +14,7 @@ from kdpose.losses.terms import LossTerm, distill_decay, gradient_norms, total, 
 from kdpose.pose_net import PoseNet
 from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.training.pose_module import PoseModule
-from kdpose.training.stored_teacher import best_known, taught_weight
+from kdpose.training.stored_teacher import best_known, taught_spread, taught_weight
 from kdpose.types import PoseBatch, PoseOutput, SimCCTarget
 
 _GRADIENTS_EVERY = 50  # steps, from each epoch's first: rare enough to cost no time
@@ -115,14 +115,18 @@ class DistillStage1Module(PoseModule):
             target: SimCCTarget = codec.encode(batch.joints, batch.visible)
             return target
         joints, weight = best_known(batch, self.label_trust)
-        encoded: SimCCTarget = codec.encode(joints, 2 * (weight > 0).float())
+        encoded: SimCCTarget = codec.encode(
+            joints, 2 * (weight > 0).float(), **_spread(batch, joints)
+        )
         return encoded._replace(weight=encoded.weight * weight)
 
     def _stored_lessons(self, batch: PoseBatch, output: PoseOutput) -> dict[str, Any]:
         """What the distillation terms compare with stored answers."""
         assert batch.taught is not None
         weight, codec = taught_weight(batch), self.net.codec
-        taught: SimCCTarget = codec.encode(batch.taught, 2 * (weight > 0).float())
+        taught: SimCCTarget = codec.encode(
+            batch.taught, 2 * (weight > 0).float(), **_spread(batch, batch.taught)
+        )
         maps: dict[str, Any] = {}
         if self.feature is not None:
             aligned = self.align(output.features[0])
@@ -172,6 +176,12 @@ class DistillStage1Module(PoseModule):
                 aligned = F.interpolate(aligned, feature.shape[-2:], mode="bilinear")
             lessons |= {"student_feature": aligned, "teacher_feature": feature}
         return lessons
+
+
+def _spread(batch: PoseBatch, joints: Tensor) -> dict[str, Tensor]:
+    """What tells the codec how wide the stored answers are, where that is known."""
+    spread = taught_spread(batch, joints)
+    return {} if spread is None else {"spread": spread}
 
 
 def _check_limbs(bridge: SkeletonBridge) -> None:

@@ -15,6 +15,14 @@ def taught_weight(batch: PoseBatch) -> Tensor:
     return batch.taught_score * (batch.taught_score >= FLOOR)
 
 
+def taught_spread(batch: PoseBatch, joints: Tensor) -> Tensor | None:
+    """``(B, K, 2)``: the stored spreads of those joints that are the teacher's, 0 of labels."""
+    if batch.taught_spread is None or batch.taught is None:
+        return None
+    its = (joints == batch.taught).all(-1, keepdim=True)
+    return torch.where(its, batch.taught_spread, 0.0)
+
+
 def best_known(batch: PoseBatch, trust: float | None) -> tuple[Tensor, Tensor]:
     """Each joint from its label where there is one, else from the teacher.
 

@@ -150,7 +150,8 @@ def build_teacher(cfg: DictConfig) -> Teacher | None:
     teacher: Teacher = instantiate(keys, _convert_="all")
     if isinstance(teacher, GuestNet) or cfg.teacher.get("cache", False):
         assert isinstance(teacher, PoseNet | GuestNet)
-        return AskedTeacher(teacher, Path(cfg.teacher.folder), keys)
+        spread = bool(cfg.teacher.get("spread", False))
+        return AskedTeacher(teacher, Path(cfg.teacher.folder), keys, spread)
     return teacher
 
 

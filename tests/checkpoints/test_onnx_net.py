@@ -130,6 +130,9 @@ def test_simcc_pairs(tmp_path, names):
     pose = net.pose(torch.zeros(1, 3, H, W, dtype=torch.uint8))
     np.testing.assert_allclose(pose.joints[0], places / 2)
     np.testing.assert_allclose(pose.scores[0], 0.7, atol=1e-6)
+    spread = net.answer(torch.zeros(1, 3, H, W, dtype=torch.uint8)).spread
+    assert spread is not None
+    assert spread.min() > 5  # noise up to a third of the peak, all over the crop
 
 
 def test_joints_beside_scores_as_kdpose_exports_them(tmp_path):

@@ -170,3 +170,11 @@ def test_answers_go_through_the_crop_flip_and_half_body_as_labels_do(tmp_path, e
     assert torch.equal(seen.taught, seen.joints)
     assert torch.equal(unseen.taught, seen.taught)
     assert torch.equal(unseen.image, seen.image)
+
+
+def test_a_spread_of_the_wrong_form_is_refused(tmp_path):
+    part = write(tmp_path, COCO, [(1, LEFT, points(K, 20))])
+    persons = load_persons(part["annotations"], COCO)
+    for spread in ([1.0] * K, [-1.0] * 2 * K, [float("nan")] * 2 * K):
+        with pytest.raises(ValueError, match="'spread' must be 34 numbers"):
+            attach(persons, save(tmp_path, [answer(1, LEFT, 20, spread=spread)]), COCO, COCO)

@@ -195,6 +195,52 @@ def test_a_live_and_a_stored_teacher_teach_the_same(tmp_path, crowd, monkeypatch
     torch.testing.assert_close(from_file, live, rtol=1e-5, atol=1e-5)
 
 
+def test_spreads_are_stored_where_wished_and_turn_with_the_crop(tmp_path, file, part):
+    options = {"mean": [0, 0, 0], "std": [255, 255, 255], "threads": 1}
+    net = OnnxNet(file, DOTS, **options)
+    plain, wide = (
+        AskedTeacher(net, tmp_path / "answers", options, spread).ask(
+            [part], DOTS, flip=False, num_workers=0
+        )
+        for spread in (False, True)
+    )
+    assert plain.files != wide.files
+    assert load_training([part], DOTS, plain.files, DOTS).taught_spread is None
+
+    persons = load_training([part], DOTS, wide.files, DOTS)
+
+    found = persons.taught_spread
+    assert found is not None
+    # dots of 9 pixels in cells of 7.5: one cell or two, whose neighbour has all its weight
+    assert ((found >= 0) & (found < 12)).all()
+    assert found.max() > 4
+    batch = spread(PoseDataset(persons, part["images"], DOTS, (W, H)), 2)
+    np.testing.assert_allclose(
+        batch.taught_spread, found * (W / batch.size[:, :1, None].numpy()), rtol=1e-5
+    )
+    mirrored = load_training([part, part], DOTS, [*wide.files, *plain.files], DOTS)
+    assert mirrored.taught_spread is not None
+    assert not mirrored.taught_spread[2:].any()
+
+
+def test_a_network_of_joints_alone_has_no_spread_to_store(tmp_path, part):
+    answer = np.zeros((1, len(DOTS), 3), np.float32)
+    node = helper.make_node(
+        "Constant", [], ["output_0"], value=helper.make_tensor("c", 1, answer.shape, answer)
+    )
+    graph = helper.make_graph(
+        [node],
+        "joints",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, (1, 3, H, W))],
+        [helper.make_tensor_value_info("output_0", TensorProto.FLOAT, answer.shape)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "joints.onnx")
+    asked = AskedTeacher(OnnxNet(str(tmp_path / "joints.onnx"), DOTS), tmp_path, spread=True)
+    with pytest.raises(ValueError, match="so that it has no spread"):
+        asked.ask([part], DOTS, num_workers=0)
+
+
 def test_scores_are_measured_by_what_a_sure_net_would_say():
     assert sure_score(network(HeatmapHead, Heatmap((W, H)))) == 1
     smooth, gaussian = (

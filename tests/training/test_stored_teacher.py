@@ -21,7 +21,7 @@ from kdpose.skeletons.known import CROWDPOSE
 from kdpose.training.schedules import multi_step
 from kdpose.training.stage1 import DistillStage1Module
 from kdpose.training.stage2 import RefineStage2Module
-from kdpose.training.stored_teacher import best_known, taught_weight
+from kdpose.training.stored_teacher import best_known, taught_spread, taught_weight
 from kdpose.types import PoseBatch
 
 K = len(CROWDPOSE)
@@ -177,3 +177,23 @@ def test_the_backbone_may_learn_at_a_share_of_the_rate():
         len(list(module.net.backbone.parameters())),
     )
     assert len(rest["params"]) == len(list(module.net.head.parameters()))
+
+
+def test_the_spread_of_answers_widens_their_targets_not_those_of_labels(monkeypatch):
+    data = taught_batch()
+    spread = torch.full_like(data.joints, 5.0)
+    joints, _ = best_known(data, None)
+    known = taught_spread(data._replace(taught_spread=spread), joints)
+    assert known is not None
+    assert (known[..., 0] == 5).tolist() == (data.visible == 0).tolist()
+    assert taught_spread(data, joints) is None
+
+    def loss(batch):
+        module = DistillStage1Module(
+            net(8), {"kl": LossTerm(simcc_kl)}, OPTIMIZER, multi_step, STORED
+        )
+        return step(module, batch, monkeypatch)
+
+    assert not torch.isclose(loss(data), loss(data._replace(taught_spread=spread)))
+    exact = torch.full_like(spread, net(8).codec.sigma / net(8).codec.split_ratio)
+    torch.testing.assert_close(loss(data), loss(data._replace(taught_spread=exact)))
