@@ -101,6 +101,7 @@ def check_annotations(
 def _annotation_findings(split: Split, skeleton: Skeleton) -> Iterator[Finding]:
     if not split.boxes_alone:
         yield from skeletons.category_joints(split.data, skeleton)
+        yield from skeletons.category_limbs(split.data)
     for check in (
         persons.unlabelled,
         persons.unknown_images,

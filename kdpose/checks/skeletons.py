@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from kdpose.checks.findings import Example, Finding, Severity, first
+from kdpose.skeletons import files as skeleton_files
 from kdpose.skeletons.files import annotated_skeleton
 from kdpose.skeletons.shared import SkeletonBridge
-from kdpose.skeletons.skeleton import Skeleton, joint_key
+from kdpose.skeletons.sides import joint_key, side
+from kdpose.skeletons.skeleton import Skeleton
 
 
 def own_facts(skeleton: Skeleton) -> Iterator[Finding]:
@@ -27,9 +29,47 @@ def own_facts(skeleton: Skeleton) -> Iterator[Finding]:
             f"skeleton '{skeleton.name}' has no limbs: Eq. 3 and the refiner's graph have no edges"
         )
         yield Finding("no_limbs", "warning", 1, message)
+    yield from _side_facts(skeleton)
     if not skeleton.sides:
         message = f"skeleton '{skeleton.name}' has no left and right: flips exchange no joints"
         yield Finding("no_flip_pairs", "note", 1, message)
+
+
+def _side_facts(skeleton: Skeleton) -> Iterator[Finding]:
+    """Joints whose names have a side and that a flip does not exchange."""
+    remedy = "a skeleton's YAML (skeleton=FILE.yaml, in training dataset.skeleton.path=FILE.yaml)"
+    pairs, single = skeleton.named_sides
+    if skeleton.flip_pairs is None and single:
+        names = [skeleton.joints[k] for k in single]
+        both = len({side(name) for name in names}) > 1
+        message = (
+            "joints have a side in their name and no partner on the other one, so a flip leaves "
+            f"them where they are: correct the names, or write flip_pairs into {remedy}"
+        )
+        severity: Severity = "error" if both else "warning"  # a left and a right one: misspelt
+        yield Finding("one_sided", severity, len(names), message, first(map(Example, names)))
+    unpaired = [(a, b) for a, b in pairs if skeleton.flip_order[a] != b]
+    if unpaired:
+        message = (
+            "pairs of joints have names that differ by the side alone and are no flip_pairs: a "
+            f"flip would teach both sides as one. Add them to flip_pairs, or leave flip_pairs out; "
+            f"{remedy} replaces the file's"
+        )
+        shown = (Example(f"{skeleton.joints[a]}, {skeleton.joints[b]}") for a, b in unpaired)
+        yield Finding("unpaired_sides", "error", len(unpaired), message, first(shown))
+
+
+def category_limbs(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """What had to be done to a category's list of limbs."""
+    for category in data.get("categories") or ():
+        if skeleton_files.category_joints(category):
+            try:
+                note = skeleton_files.category_limbs(category).note
+            except ValueError:  # the skeleton's reader says it
+                continue
+            if note:
+                message = f"category '{category.get('name')}': {note}"
+                yield Finding("limbs", "warning", 1, message)
 
 
 def own_skeleton(path: Path, name: str, skeleton: Skeleton) -> Skeleton:
@@ -62,7 +102,7 @@ def shared_joints(own: Skeleton, skeleton: Skeleton) -> Iterator[Finding]:
 
 def category_joints(data: Mapping[str, Any], skeleton: Skeleton) -> Iterator[Finding]:
     """Joints whose names differ between the file's categories and the skeleton."""
-    categories = [c for c in data.get("categories") or () if c.get("keypoints")]
+    categories = [c for c in data.get("categories") or () if skeleton_files.category_joints(c)]
     if not categories:
         message = "no category of the file names its joints: their order cannot be checked"
         yield Finding("unnamed_joints", "warning", 1, message)

@@ -28,7 +28,8 @@ from kdpose.runtime.devices import pick_device
 from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.files import named_skeleton
 from kdpose.skeletons.shared import SkeletonBridge
-from kdpose.skeletons.skeleton import Skeleton, joint_key
+from kdpose.skeletons.sides import joint_key
+from kdpose.skeletons.skeleton import Skeleton
 from kdpose.types import Answer
 
 _NMS = 0.9  # largest OKS of two persons that may both stay

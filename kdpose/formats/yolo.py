@@ -1,5 +1,6 @@
 """YOLO-pose: one text file per image with relative coordinates, and a ``data.yaml``."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,14 @@ import yaml
 
 from kdpose.formats.coco_file import CocoFile, image_size, list_images
 from kdpose.skeletons.known import COCO, default_sigmas
+from kdpose.skeletons.references import read_flip_pairs
 from kdpose.skeletons.skeleton import Skeleton
+
+_log = logging.getLogger(__name__)
+_SIDELESS = (
+    "data.yaml of %s pairs no joints (flip_idx, or kpt_names with left and right): a flip would "
+    "exchange none; skeleton=coco or skeleton=FILE.yaml names joints and pairs"
+)
 
 
 def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[str, Any]:
@@ -18,8 +26,9 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
         source: folder of the labels, with a ``data.yaml`` in it or above; or the split's images,
             if ``labels`` is beside ``images``.
         images: folder of the images; None: the path with ``images`` instead of ``labels``.
-        skeleton: names the joints; None: COCO's if there are 17, else ``kpt_names`` of the
-            ``data.yaml``, or their numbers, with the flip pairs of its ``flip_idx``.
+        skeleton: names the joints; None: ``kpt_names`` of the ``data.yaml``, or COCO's if there
+            are 17 with COCO's ``flip_idx``, or else their numbers, with the flip pairs of
+            ``flip_idx``.
     """
     if not source.is_dir():
         raise FileNotFoundError(f"no folder of labels at {source.absolute()} (from source)")
@@ -83,13 +92,19 @@ def _skeleton(known: dict[str, Any], source: Path) -> Skeleton:
     count = int(known["kpt_shape"][0])
     names = known.get("kpt_names")
     listed = next(iter(names.values())) if isinstance(names, dict) else names
-    if not listed and count == len(COCO):
+    given = known.get("flip_idx") or None
+    if not listed and count == len(COCO) and given == list(COCO.flip_order):
         return COCO
-    joints = tuple(map(str, listed or [f"joint_{k}" for k in range(count)]))
-    order = [int(k) for k in known.get("flip_idx") or range(count)]
-    if len(order) != count or any(order[order[k]] != k for k in range(count)):
+    joints = tuple(str(name).strip() for name in listed or [f"joint_{k}" for k in range(count)])
+    if len(joints) != count:
         raise ValueError(
-            f"flip_idx of {source.absolute()}'s data.yaml does not undo itself: {order}"
+            f"data.yaml of {source.absolute()} has kpt_shape {count} and {len(joints)} kpt_names"
         )
-    pairs = tuple((joints[a], joints[b]) for a, b in enumerate(order) if a < b)
-    return Skeleton("yolo", joints, (), default_sigmas(joints), (), pairs, "default")
+    try:
+        pairs = read_flip_pairs(given, joints)
+    except ValueError as error:
+        raise ValueError(f"data.yaml of {source.absolute()}: {error}") from None
+    skeleton = Skeleton("yolo", joints, (), default_sigmas(joints), (), pairs, "default")
+    if not skeleton.sides:
+        _log.warning(_SIDELESS, source.absolute())
+    return skeleton

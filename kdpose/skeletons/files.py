@@ -1,6 +1,8 @@
 """Skeletons by name or file: a YAML file, or the category of an annotation file."""
 
 import json
+import logging
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,11 @@ import yaml
 
 from kdpose.runtime.annotation_file import AnnotationFile, Annotations
 from kdpose.skeletons.known import COCO, CROWDPOSE, default_sigmas
+from kdpose.skeletons.references import Limbs, joint_index, read_flip_pairs, read_limbs
+from kdpose.skeletons.sides import joint_key
 from kdpose.skeletons.skeleton import Skeleton
 
+_log = logging.getLogger(__name__)
 _KEYS = ("name", "joints", "limbs", "sigmas", "sigma_source", "upper_body", "flip_pairs")
 
 
@@ -29,9 +34,9 @@ def read_skeleton(path: str | Path) -> Skeleton:
     """Read a skeleton from a YAML file, or from the category of a COCO-format JSON.
 
     The YAML has ``joints``, a list of names, and may have ``name``; ``limbs`` and ``flip_pairs``,
-    lists of pairs of names; ``sigmas``, a list or numbers by name; ``sigma_source``; and
-    ``upper_body``, names. Flip pairs follow from names with left and right, head size from the
-    number of joints, and missing sigmas from :func:`kdpose.skeletons.known.default_sigmas`.
+    lists of pairs of names or of numbers from 0; ``sigmas``, a list or numbers by name;
+    ``sigma_source``; and ``upper_body``, names. Flip pairs follow from names that differ by a
+    side alone, and missing sigmas from :func:`kdpose.skeletons.known.default_sigmas`.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -61,32 +66,37 @@ def read_skeleton(path: str | Path) -> Skeleton:
 
 def _skeleton(values: dict[str, Any]) -> Skeleton:
     """Build a skeleton whose parts refer to joints by name."""
-    joints = tuple(str(joint) for joint in values["joints"])
-    sigmas, flip = values.get("sigmas"), values.get("flip_pairs")
+    joints = tuple(str(joint).strip() for joint in values["joints"])
+    sigmas = values.get("sigmas")
     if isinstance(sigmas, dict):
         indices = _indices(joints, list(sigmas), "sigmas")
         lacking = [joint for k, joint in enumerate(joints) if k not in indices]
         if lacking:
             raise ValueError(f"sigmas must name every joint, '{lacking[0]}' is missing")
-        sigmas = [sigmas[joint] for joint in joints]
-    limbs = [_indices(joints, limb, "limbs") for limb in values.get("limbs") or ()]
+        by_joint = dict(zip(indices, sigmas.values(), strict=True))
+        sigmas = [by_joint[k] for k in range(len(joints))]
+    limbs = read_limbs(values.get("limbs"), joints)
+    for limb in limbs.lost:
+        _indices(joints, limb if isinstance(limb, list) else [limb], "limbs")
+        raise ValueError(f"limbs: {limb} must be two joints")
     return Skeleton(
         name=str(values["name"]),
         joints=joints,
-        limbs=tuple((a, b) for a, b in limbs),
+        limbs=limbs.pairs,
         sigmas=tuple(map(float, sigmas)) if sigmas else default_sigmas(joints),
         upper_body=_indices(joints, values.get("upper_body") or (), "upper_body"),
-        flip_pairs=None if flip is None else tuple((str(a), str(b)) for a, b in flip),
+        flip_pairs=read_flip_pairs(values.get("flip_pairs"), joints),
         sigma_source=str(values.get("sigma_source", "given")) if sigmas else "default",
     )
 
 
 def _indices(joints: tuple[str, ...], names: Any, key: str) -> tuple[int, ...]:
     """Indices of the named joints."""
-    for name in names:
-        if str(name) not in joints:
+    found = [(name, joint_index(name, joints)) for name in names]
+    for name, index in found:
+        if index is None:
             raise ValueError(f"{key}: no joint is called '{name}'")
-    return tuple(joints.index(str(name)) for name in names)
+    return tuple(index for _, index in found if index is not None)
 
 
 def write_skeleton(path: str | Path, skeleton: Skeleton) -> None:
@@ -105,33 +115,58 @@ def write_skeleton(path: str | Path, skeleton: Skeleton) -> None:
     Path(path).write_text(yaml.safe_dump(values, sort_keys=False, default_flow_style=None))
 
 
+def category_joints(category: Any) -> tuple[str, ...]:
+    """The joint names of a COCO category, without spaces at their ends; empty if it has none."""
+    names = category.get("keypoints") if isinstance(category, dict) else None
+    return tuple(str(name).strip() for name in names) if isinstance(names, list) else ()
+
+
+def category_limbs(category: dict[str, Any]) -> Limbs:
+    """The limbs of a COCO category, see :func:`read_limbs`; COCO's own by joint name."""
+    joints = category_joints(category)
+    known = _known(joints)
+    if known is not None:
+        return Limbs(known.limbs)
+    pairs = read_flip_pairs(category.get("flip_pairs", category.get("flip_idx")), joints)
+    mirrored = None
+    if pairs is not None:
+        partner = dict(pairs) | {b: a for a, b in pairs}
+        mirrored = [joints.index(partner.get(joint, joint)) for joint in joints]
+    return read_limbs(category.get("skeleton"), joints, mirrored)
+
+
 def category_skeleton(category: dict[str, Any], name: str = "custom") -> Skeleton:
     """Read a skeleton from a COCO category.
 
-    If a limb points at no joint (as in CrowdPose's own file), all limbs are ignored.
+    Limbs that join no two joints are left out, and all are if there are many (as in CrowdPose's
+    own file).
 
     Raises:
         ValueError: the category names no keypoints.
     """
-    joints = tuple(str(joint) for joint in category.get("keypoints") or ())
+    joints = category_joints(category)
     if not joints:
         raise ValueError(f"category '{category.get('name')}' names no keypoints")
-    for known in (COCO, CROWDPOSE):
-        if joints == known.joints:
-            return Skeleton(name, joints, known.limbs, known.sigmas, known.upper_body)
-    pairs = [(int(a) - 1, int(b) - 1) for a, b in category.get("skeleton") or ()]
-    limbs = tuple(p for p in pairs if min(p) >= 0 and max(p) < len(joints))
-    limbs = limbs if len(limbs) == len(pairs) else ()
+    limbs = category_limbs(category)
+    known = _known(joints)
+    if known is not None:
+        return Skeleton(name, joints, known.limbs, known.sigmas, known.upper_body)
     sigmas = tuple(float(s) for s in category.get("sigmas") or ())
-    flip = category.get("flip_pairs")
     return Skeleton(
         name,
         joints,
-        limbs,
+        limbs.pairs,
         sigmas or default_sigmas(joints),
-        flip_pairs=None if flip is None else tuple((str(a), str(b)) for a, b in flip),
+        flip_pairs=read_flip_pairs(category.get("flip_pairs", category.get("flip_idx")), joints),
         sigma_source=str(category.get("sigma_source", "given")) if sigmas else "default",
     )
+
+
+def _known(joints: tuple[str, ...]) -> Skeleton | None:
+    """COCO's or CrowdPose's skeleton, if these are its joints in its order, in any spelling."""
+    keys = [joint_key(joint) for joint in joints]
+    known = (COCO, CROWDPOSE)
+    return next((s for s in known if keys == [joint_key(joint) for joint in s.joints]), None)
 
 
 def annotated_skeleton(annotations: Annotations, name: str = "custom") -> Skeleton:
@@ -139,16 +174,36 @@ def annotated_skeleton(annotations: Annotations, name: str = "custom") -> Skelet
 
     Raises:
         FileNotFoundError: the file is not there.
-        ValueError: no category names keypoints.
+        ValueError: no category names keypoints, or the category's parts do not fit.
     """
     if isinstance(annotations, AnnotationFile):
         path, categories = annotations.path, annotations.content.get("categories") or []
     else:
         path, categories = Path(annotations), _categories(Path(annotations))
     for category in categories:
-        if category.get("keypoints"):
-            return category_skeleton(category, name)
-    raise ValueError(f"{path.absolute()}: none of its {len(categories)} categories has keypoints")
+        if category_joints(category):
+            where = f"{path.absolute()}: category '{category.get('name')}'"
+            try:
+                skeleton = category_skeleton(category, name)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{where}: {error}; correct it, or set skeleton=FILE.yaml "
+                    "(in training dataset.skeleton.path=FILE.yaml)"
+                ) from None
+            if note := category_limbs(category).note:
+                _say_once(f"{where}: {note}")
+            return skeleton
+    raise ValueError(
+        f"{path.absolute()}: none of its {len(categories)} categories names its keypoints: write "
+        "their names into a YAML, 'joints: [...]', and set skeleton=FILE.yaml (in training "
+        "dataset.skeleton.path=FILE.yaml)"
+    )
+
+
+@cache
+def _say_once(message: str) -> None:
+    """Warn, however often a process reads the file."""
+    _log.warning("%s", message)
 
 
 def _categories(path: Path) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from kdpose.skeletons.skeleton import Skeleton, joint_key
+from kdpose.skeletons.sides import joint_key
+from kdpose.skeletons.skeleton import Skeleton
 
 _DEFAULT_SIGMA = 0.079  # between COCO's wrist and knee; for joints that COCO does not have
 

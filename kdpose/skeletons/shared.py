@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
-from kdpose.skeletons.skeleton import Skeleton, joint_key
+from kdpose.skeletons.sides import joint_key
+from kdpose.skeletons.skeleton import Skeleton
 
 _FEWEST = 3  # joints to share; with fewer the skeletons are hardly of the same body
 

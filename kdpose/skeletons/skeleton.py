@@ -1,42 +1,14 @@
 """Skeletons: facts about joints, not hyper-parameters."""
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
-_SIDES = (("left", "right"), ("l", "r"))
+from kdpose.skeletons.sides import NamedSides, joint_key, named_sides
+
 SIGMA_SOURCES = ("given", "estimated", "default")
-
-
-def _plain(name: str) -> str:
-    """Normalise the spelling of a joint name: ``L-Ankle`` and ``l ankle`` are ``l_ankle``."""
-    return re.sub(r"[\W_]+", "_", name.lower())
-
-
-def _mirrored(name: str) -> str | None:
-    """The plain name of the joint on the other side, or None for one on the body's midline."""
-    words = _plain(name).split("_")
-    for left, right in _SIDES:
-        swap = {left: right, right: left}
-        if any(word in swap for word in words):
-            return "_".join(swap.get(word, word) for word in words)
-    return None
-
-
-def _is_left(name: str) -> bool:
-    return any(word in ("left", "l") for word in _plain(name).split("_"))
-
-
-def joint_key(name: str) -> str:
-    """The name of a joint that skeletons share: its side comes first, in full.
-
-    ``L-Ankle``, ``l_ankle`` and ``ankle left`` are all ``left_ankle``; there are no other synonyms.
-    """
-    words = [dict(l="left", r="right").get(word, word) for word in _plain(name).split("_")]
-    return "_".join(sorted(words, key=lambda word: word not in _SIDES[0]))
 
 
 @dataclass(frozen=True)
@@ -45,7 +17,8 @@ class Skeleton:
 
     Attributes:
         name: identifies the skeleton in configs, logs and checkpoints.
-        joints: K joint names; ``left_``/``right_`` (or ``l_``/``r_``) make flip pairs.
+        joints: K joint names; those that differ by a side alone (``left_ear`` and ``right_ear``,
+            ``earL`` and ``earR``) make flip pairs.
         limbs: E joint-index pairs joined by a limb: the edge set of Eq. 3 and of the GCN.
         sigmas: K OKS constants.
         upper_body: joints that half-body augmentation treats as the upper half.
@@ -91,13 +64,6 @@ class Skeleton:
     def _check_flip(self) -> None:
         """Check that a flip undoes itself: partners of joints are mutual."""
         if self.flip_pairs is None:
-            names = {_plain(joint) for joint in self.joints}
-            for joint in self.joints:
-                other = _mirrored(joint)
-                if other is not None and other not in names:
-                    raise ValueError(
-                        f"skeleton '{self.name}': '{joint}' has no partner '{other}' to flip with"
-                    )
             return
         paired = [joint for pair in self.flip_pairs for joint in pair]
         for joint in paired:
@@ -129,12 +95,12 @@ class Skeleton:
         if self.flip_pairs is not None:
             index = {joint: k for k, joint in enumerate(self.joints)}
             return tuple((index[left], index[right]) for left, right in self.flip_pairs)
-        plain = {_plain(joint): k for k, joint in enumerate(self.joints)}
-        return tuple(
-            (k, plain[other])
-            for k, joint in enumerate(self.joints)
-            if (other := _mirrored(joint)) is not None and _is_left(joint)
-        )
+        return self.named_sides.pairs
+
+    @cached_property
+    def named_sides(self) -> NamedSides:
+        """What the joints' names say of sides, whatever ``flip_pairs`` says."""
+        return named_sides(self.joints)
 
     @cached_property
     def lower_body(self) -> tuple[int, ...]:

@@ -52,6 +52,12 @@ def build_net(cfg: DictConfig, skeleton: Skeleton) -> tuple[Net, dict[str, Any]]
                 f"{cfg.stage1_ckpt} (from stage1_ckpt) has skeleton '{stage1.net.skeleton.name}' "
                 f"and dataset.skeleton is '{skeleton.name}'"
             )
+        if not skeleton.limbs:
+            raise ValueError(
+                f"skeleton '{skeleton.name}' has no limbs, so the refiner's graph has no edges: "
+                "list them in the category's 'skeleton', or in a YAML and set "
+                "dataset.skeleton.path=FILE.yaml"
+            )
         recipe = {
             "_target_": "kdpose.pose_net.RefinedPoseNet",
             "student": stage1.description["net"],

@@ -105,11 +105,19 @@ def test_yolo(tmp_path):
     with pytest.raises(ValueError, match="must have 5 \\+ 2 or 3 times 3 numbers, got 6"):
         yolo.read(labels, None, None)
     (tmp_path / "data.yaml").write_text("kpt_shape: [3, 3]\nflip_idx: [1, 2, 0]\n")
-    with pytest.raises(ValueError, match="does not undo itself"):
+    with pytest.raises(ValueError, match=r"flip_idx must list .* and undo itself"):
         yolo.read(labels, None, None)
-    (tmp_path / "data.yaml").write_text("kpt_shape: [17, 3]\n")
+    seventeen = "kpt_shape: [17, 3]\nflip_idx: "
+    (tmp_path / "data.yaml").write_text(seventeen + str(list(COCO.flip_order)))
     (labels / "a.txt").write_text("0 0.5 0.5 0.4 0.5" + " 0.5 0.5 2" * 17)
     assert yolo.read(labels, None, None)["categories"][0]["keypoints"] == list(COCO.joints)
+    cow = [1, 0, 2, 3, 4, 8, 9, 10, 5, 6, 7, 14, 15, 16, 11, 12, 13]
+    for flip in (cow, []):  # 17 joints, and not those of COCO's person
+        (tmp_path / "data.yaml").write_text(seventeen + str(flip))
+        (category,) = yolo.read(labels, None, None)["categories"]
+        assert category["keypoints"] == [f"joint_{k}" for k in range(17)]
+        assert category["skeleton"] == []
+        assert category_skeleton(category).flip_order == tuple(flip or range(17))
 
 
 def shape(kind, label, points, group=1, **flags):
@@ -134,8 +142,8 @@ def test_labelme(tmp_path):
     assert triples(first).tolist() == [[50, 20, 2], [60, 10, 1], [0, 0, 0]]
     assert second["num_keypoints"] == 1
     assert data["images"][0]["file_name"] == "a.jpg"
-    with pytest.raises(ValueError, match="'left_ear' has no partner 'right_ear'"):
-        labelme.read(tmp_path, None, None)  # labels alone do not tell the other ear
+    alone = labelme.read(tmp_path, None, None)  # labels alone do not tell the other ear
+    assert alone["categories"][0]["keypoints"] == ["left_ear", "nose"]
     shapes[3]["group_id"] = 1
     (tmp_path / "a.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match="a person has two 'nose'"):

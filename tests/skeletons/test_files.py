@@ -57,12 +57,35 @@ def test_all_keys(tmp_path):
         (CAT + "sigmas: [0.1]", "needs one sigma per joint, got 1 sigmas and 4 joints"),
         (CAT + "sigmas: [a, b, c, d]", "cat.yaml: could not convert"),
         (CAT + "flip_pairs: [[nose, paw]]", "flip_pairs: no joint is called 'paw'"),
-        (CAT.replace("right_ear", "eye"), "'left_ear' has no partner 'right_ear' to flip with"),
+        (CAT + "limbs: [[0, 9]]", "limbs: no joint is called '9'"),
+        (CAT + "limbs: [nose]", "limbs: nose must be two joints"),
     ],
 )
 def test_what_is_wrong_with_a_yaml(tmp_path, text, match):
     with pytest.raises(ValueError, match=match):
         read_skeleton(write(tmp_path, text))
+
+
+def test_joints_by_number_and_in_other_spellings(tmp_path):
+    text = """
+joints: [" Nose ", earL, earR, tail]
+limbs: [[0, 1], [0, 2], [nose, tail]]
+flip_pairs: [[1, 2]]
+sigmas: {Nose: 0.02, ear-l: 0.03, ear-r: 0.03, tail: 0.1}
+upper_body: [nose]
+"""
+    cat = read_skeleton(write(tmp_path, text))
+    assert cat.joints == ("Nose", "earL", "earR", "tail")
+    assert cat.limbs == ((0, 1), (0, 2), (0, 3))
+    assert cat.flip_pairs == (("earL", "earR"),)
+    assert (cat.sigmas, cat.upper_body) == ((0.02, 0.03, 0.03, 0.1), (0,))
+
+
+def test_a_file_without_joint_names_says_what_to_do(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"categories": [{"id": 1, "name": "kite", "keypoints": []}]}))
+    with pytest.raises(ValueError, match=r"a\.json: none of its 1 categories.*skeleton=FILE\.yaml"):
+        read_skeleton(path)
 
 
 def test_names_and_files(tmp_path):

@@ -4,7 +4,8 @@ import pytest
 
 from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.skeletons.shared import SkeletonBridge
-from kdpose.skeletons.skeleton import Skeleton, joint_key
+from kdpose.skeletons.sides import joint_key
+from kdpose.skeletons.skeleton import Skeleton
 
 
 def skeleton(*joints, limbs=(), name="mini"):

@@ -109,7 +109,6 @@ def test_unknown_limb_weights():
         ({"limbs": ((0, 3),)}, r"limb \(0, 3\) must join two of 3 joints"),
         ({"limbs": ((1, 1),)}, r"limb \(1, 1\) must join"),
         ({"limbs": ((-1, 1),)}, r"limb \(-1, 1\) must join"),
-        ({"joints": ("nose", "left_hip", "right_knee")}, "'left_hip' has no partner 'right_hip'"),
     ],
 )
 def test_parts_that_do_not_fit(changes, match):
@@ -162,10 +161,64 @@ def test_custom_category():
     assert sigmas == (0.1, 0.2, 0.3)
 
 
-@pytest.mark.parametrize("stale", [[1, 4], [0, 1]])
-def test_a_limb_to_nowhere_voids_the_list(stale):
-    category = {"keypoints": ["a", "b", "c"], "skeleton": [[1, 2], stale]}
-    assert category_skeleton(category).limbs == ()
+@pytest.mark.parametrize(
+    ("given", "limbs"),
+    [
+        ([[0, 1], [0, 2], [1, 3]], [(0, 1), (0, 2), (1, 3)]),  # from 0, since it names joint 0
+        ([[1, 2], [1, 3], [2, 4]], [(0, 1), (0, 2), (1, 3)]),
+        ([[1, 2], [2, 99]], [(0, 1)]),  # one number too many
+        ([[1, 2], [3, 3]], [(0, 1)]),
+        ([[1.0, 2.0], ["tail", "a"]], [(0, 1), (3, 0)]),
+        ([[1, 7], [2, 8], [1, 2]], []),  # of other joints, as in CrowdPose's own file
+        (None, []),
+    ],
+)
+def test_limbs_of_a_category(given, limbs):
+    category = {"keypoints": ["a", "b", "c", "tail"], "skeleton": given}
+    assert category_skeleton(category).limbs == tuple(limbs)
+
+
+def test_limbs_from_zero_that_never_name_joint_zero():
+    category = {
+        "keypoints": ["nose", "chest", "left_paw", "right_paw", "tail", "tip"],
+        "skeleton": [[1, 2], [1, 3], [2, 4], [3, 4]],  # from 1 the sides would differ
+    }
+    expected = ((1, 2), (1, 3), (2, 4), (3, 4))
+    assert category_skeleton(category).limbs == expected
+    category["skeleton"] = [[2, 3], [2, 4], [3, 5], [4, 5]]
+    assert category_skeleton(category).limbs == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [[1, 2]],  # from 0, as in Animal Kingdom's file
+        [[2, 3]],  # from 1, as the names tell
+        [["1", "2"]],
+        [["right_paw", "left_paw"]],
+        [["Left Paw ", "paw R"]],
+        [0, 2, 1, 3],  # YOLO's flip_idx
+        [[0, 0], [1, 2], [2, 1]],
+    ],
+)
+def test_flip_pairs_of_a_category(given):
+    category = {"keypoints": ["top", "left_paw", "right_paw", "tail"], "flip_pairs": given}
+    assert category_skeleton(category).flip_pairs == (("left_paw", "right_paw"),)
+
+
+def test_flip_pairs_that_do_not_undo_themselves():
+    with pytest.raises(ValueError, match="undo itself"):
+        category_skeleton({"keypoints": ["a", "b", "c"], "flip_pairs": [1, 2, 0]})
+    with pytest.raises(ValueError, match="flip_pairs: no joint is called '9'"):
+        category_skeleton({"keypoints": ["a", "b", "c"], "flip_pairs": [[1, 9]]})
+
+
+def test_cocos_joints_in_another_spelling_have_its_limbs():
+    names = [f" {name.title().replace('_', '')} " for name in COCO.joints]  # LeftEye
+    skeleton = category_skeleton({"keypoints": names, "skeleton": []})
+    assert skeleton.joints[1] == "LeftEye"
+    assert (skeleton.limbs, skeleton.sigmas) == (COCO.limbs, COCO.sigmas)
+    assert skeleton.flip_order == COCO.flip_order
 
 
 def test_category_without_keypoints():
@@ -178,7 +231,7 @@ def test_from_json(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"no annotations at {path}"):
         annotated_skeleton(path)
     path.write_text(json.dumps({"categories": [{"name": "dog"}]}))
-    with pytest.raises(ValueError, match=f"{path}: none of its 1 categories has keypoints"):
+    with pytest.raises(ValueError, match=f"{path}: none of its 1 categories names its keypoints"):
         annotated_skeleton(path)
     path.write_text(json.dumps({"categories": [{"name": "dog"}, CROWDPOSE.to_category()]}))
     assert annotated_skeleton(path, "crowdpose") == CROWDPOSE
