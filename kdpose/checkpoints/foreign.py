@@ -110,6 +110,12 @@ def looks_like(weights: Mapping[str, Tensor]) -> str:
     file = recognise(weights)
     if file is not None:
         return str(file)
+    blocks = {m[1] for name in weights if (m := re.match(r"_blocks\.(\d+)\.", name))}
+    if blocks:
+        return (
+            f"an EfficientNet of {len(blocks)} blocks of efficientnet_pytorch, by _blocks.0 to "
+            f"_blocks.{len(blocks) - 1}"
+        )
     for pattern, family in _OTHERS.items():
         told = next((name for name in weights if re.search(pattern, name)), None)
         if told is not None:

@@ -79,9 +79,9 @@ def _fill_pyramid(backbone: TimmPyramid, weights: dict[str, Tensor], where: str)
     headless = {k: v for k, v in options.items() if k not in ("features_only", "out_indices")}
     with torch.device("meta"):
         classifier = timm_model(name, num_classes=0, **headless)
+    what = looks_like(weights)
     weights = timm_names(weights, list(classifier.state_dict()))
     count, missing = share(classifier, weights)
-    what = looks_like(weights)
     check_share(count, missing, what, where)
     shapes = {n: v.shape for n, v in classifier.state_dict().items()}
     given = {n: v for n, v in weights.items() if shapes.get(n) == v.shape}

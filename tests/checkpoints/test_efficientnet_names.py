@@ -2,9 +2,11 @@
 
 import re
 
+import pytest
 import timm
 import torch
 
+from kdpose.backbones.hrnet import HRNet
 from kdpose.backbones.timm_pyramid import TimmPyramid
 from kdpose.checkpoints.efficientnet_names import timm_names
 from kdpose.checkpoints.pretrained import fill
@@ -58,3 +60,11 @@ def test_a_pyramid_is_filled_from_the_file(tmp_path):
         found = pyramid.body(image)
     torch.testing.assert_close(found[0], expected[1])
     torch.testing.assert_close(found[-1], expected[-1])
+
+
+@pytest.mark.parametrize("wanted", ["tf_efficientnet_lite0", "hrnet_w18_small"])
+def test_a_file_of_another_size_says_what_it_is(tmp_path, wanted):
+    torch.save(as_packaged(timm.create_model("tf_efficientnet_lite1")), tmp_path / "lite1.pth")
+    backbone = HRNet(wanted) if wanted.startswith("hrnet") else TimmPyramid(wanted, 16)
+    with pytest.raises(ValueError, match="an EfficientNet of 21 blocks of efficientnet_pytorch"):
+        fill(backbone, str(tmp_path / "lite1.pth"))
