@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-from kdpose.runtime import moved
+from kdpose.runtime import moved, signals
 from kdpose.runtime.ranks import met, rank, speaks
 from kdpose.runtime.recipes import replacement
 
@@ -56,6 +56,7 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
     """Make a command line of a function: Hydra's, with errors that a user can fix in one line.
 
     Such an error ends the command with status 1; ``debug=true`` shows the traceback instead.
+    SIGTERM and SIGINT end it with status 143 and 130, a sweep at the job that is running.
     A sweep prints a job's error immediately, continues with the next job, lists the result of each
     job at the end, and exits with status 1 if one failed.
 
@@ -74,7 +75,11 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors
             sys.argv = spelt_out(config_name, sys.argv)
             try:
-                run()
+                with signals.handled():
+                    run()
+            except signals.Stopped as stopped:
+                _say_stopped(stopped, config_name)
+                raise
             except (HydraException, ValueError, OSError) as error:
                 line = _misspelt(error, config_name) or one_line(error)
                 if line is None or "debug=true" in sys.argv:
@@ -101,6 +106,9 @@ def _in_one_line(
         ended.append((overrides, "failed"))
         try:
             result = function(moved.renamed(cfg))
+        except signals.Stopped:
+            ended[-1] = (overrides, "stopped")
+            raise
         except Exception as error:
             line = _misspelt(error, config_name) or one_line(error)
             sweep = HydraConfig.get().mode == RunMode.MULTIRUN
@@ -141,6 +149,18 @@ def _say(line: str) -> None:
     """Print an error, once if several processes have it."""
     if speaks():
         print(f"error{f' (rank {rank()})' if met() else ''}: {line}", file=sys.stderr)
+
+
+def _say_stopped(stopped: signals.Stopped, config_name: str) -> None:
+    """One line on a command that was told to stop, and on how it goes on."""
+    if not speaks() or rank() > 0:
+        return
+    words = [word for word in sys.argv[1:] if not word.startswith("resume=")]
+    way = {"train": [*words, "resume=auto"], "distill": sys.argv[1:]}.get(config_name)
+    facts = [f"stopped by {stopped.name}", *([stopped.note] if stopped.note else [])]
+    if way:
+        facts.append(f"to go on: {shlex.join(['kdpose', config_name, *way])}")
+    print("; ".join(facts), file=sys.stderr)
 
 
 def _summary(ended: Sequence[tuple[Sequence[str], str]]) -> Table:

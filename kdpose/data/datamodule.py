@@ -1,6 +1,7 @@
 """The data module that both stages share."""
 
 import importlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from kdpose.data.sources.packed import Pack, default_folder
 from kdpose.data.sources.resident import Resident, RowDataset
 from kdpose.data.taught import load_training
 from kdpose.data.transforms import Augmentation
+from kdpose.runtime.signals import keep_worker
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.types import PoseBatch
 
@@ -27,9 +29,12 @@ class EpochSampler(DistributedSampler[PoseBatch]):
     it, so that together they see in each step what a single one would.
     """
 
+    seen = 0  # rows of the epoch, of which a training that was stopped within it is past
+
     def __iter__(self) -> Iterator[Any]:
         """Pairs of epoch and row."""
-        return ((self.epoch, row) for row in super().__iter__())
+        seen, self.seen = self.seen, 0
+        return ((self.epoch, row) for row in itertools.islice(super().__iter__(), seen, None))
 
 
 def _check_sources(
@@ -187,6 +192,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
                 num_workers=self.num_workers,
                 persistent_workers=self.num_workers > 0,
                 pin_memory=device == "cuda",
+                worker_init_fn=keep_worker,
             )
         return self._loader(
             SourceDataset(dataset) if on_device else dataset,
@@ -241,5 +247,6 @@ class CocoKeypointDataModule(L.LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             collate_fn=collate,
+            worker_init_fn=keep_worker,
             **options,
         )

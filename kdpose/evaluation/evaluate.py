@@ -26,6 +26,7 @@ from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.runtime.annotation_file import AnnotationFile
 from kdpose.runtime.devices import pick_device
 from kdpose.runtime.provenance import sha256
+from kdpose.runtime.signals import keep_worker
 from kdpose.skeletons.files import named_skeleton
 from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.skeletons.sides import joint_key
@@ -53,7 +54,9 @@ def predict_poses(
     where = pick_device(device)
     net = net.to(where).eval()
     results = PoseResults(dataset.input_size, alone=True)
-    loader = DataLoader(dataset, batch_size, num_workers=num_workers, collate_fn=collate)
+    loader = DataLoader(
+        dataset, batch_size, num_workers=num_workers, collate_fn=collate, worker_init_fn=keep_worker
+    )
     for batch in track(loader, "evaluating", console=console, transient=True):
         image = batch.image.to(where)
         if spread and not isinstance(net, RefinedPoseNet):

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 
 from kdpose.cli import console
 from kdpose.display.tables import as_markdown, write_csv
+from kdpose.runtime.signals import Stopped
 from kdpose.sweeps.locks import locked
 
 
@@ -56,6 +57,9 @@ def recorded(
     try:
         yield record
         record["state"] = "done"
+    except Stopped:
+        record["state"] = "stopped"
+        raise
     except BaseException as error:
         record |= {"state": "failed", "error": f"{type(error).__name__}: {error}"}
         record["traceback"] = keep_traceback(log)

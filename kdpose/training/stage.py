@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
 from kdpose.checkpoints.guest_net import GuestNet
@@ -26,6 +27,7 @@ from kdpose.display.tables import caption, metrics_table
 from kdpose.evaluation.cost import complexity
 from kdpose.evaluation.evaluate import evaluate_net
 from kdpose.pose_net import PoseNet, RefinedPoseNet
+from kdpose.runtime import signals
 from kdpose.runtime.ranks import rank
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.training import dashboards
@@ -35,6 +37,7 @@ from kdpose.training.pose_module import PoseModule
 from kdpose.training.preflight import check_data
 from kdpose.training.run_folder import finished, open_run
 from kdpose.training.starts import begin
+from kdpose.training.stopping import StopSafely
 from kdpose.training.teacher_check import build_teacher, check_teacher, inference_device
 
 _log = logging.getLogger(__name__)
@@ -122,7 +125,7 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
     module, data, asked = _built(cfg)
     loggers = list(instantiate(cfg.logger, _convert_="all").values())
     timer = Timer(verbose=False)  # its state is in last.ckpt: a resumed run counts all of it
-    trainer = _trainer(cfg, loggers, [*callbacks, EpochLines(), timer])
+    trainer = _trainer(cfg, loggers, [*callbacks, EpochLines(), timer, StopSafely(run_dir)])
     _check_devices(cfg, trainer, data)
     check = None
     if rank() == 0:
@@ -134,13 +137,33 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
     with dashboards.closing(loggers):
         made_from = dashboards.begin(loggers, cfg, lambda: _cost(module.net), _sources(cfg))
         console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        _fit(trainer, module, data, resume)
         if trainer.is_global_zero:
             metrics = report(cfg, run_dir, _training(cfg, trainer, timer))
             dashboards.end(loggers, cfg.name, metrics, made_from)
     if check is not None:
         check.after(run_dir / "predictions.json")
     return trainer.strategy.broadcast(metrics)
+
+
+def _fit(
+    trainer: L.Trainer, module: PoseModule, data: CocoKeypointDataModule, resume: str | None
+) -> None:
+    """Train, and end the command if it is told to stop in the meantime.
+
+    Raises:
+        Stopped: it is.
+    """
+    with signals.deferred():
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        except SIGTERMException:
+            raise next(
+                c for c in trainer.callbacks if isinstance(c, StopSafely)
+            ).stopped() from None
+    number = signals.told()
+    if number is not None:  # after the last step
+        raise signals.Stopped(number)
 
 
 def _built(

@@ -29,6 +29,7 @@ from kdpose.data.sources.images import ImageFiles
 from kdpose.data.sources.packed import FORMAT, HALF_BODY_ZOOM, Pack, default_folder, reach
 from kdpose.data.transforms import Augmentation
 from kdpose.runtime.provenance import code_version, sha256
+from kdpose.runtime.signals import keep_worker
 from kdpose.skeletons.skeleton import Skeleton
 
 Encoding = Literal["jpeg", "raw"]
@@ -179,7 +180,12 @@ def _write(folder: Path, cutter: _Cutter, order: Sequence[int], workers: int) ->
     start, length = np.zeros(count, np.int64), np.zeros(count, np.int64)
     extent, frame = np.zeros((count, 2), np.int32), np.zeros((count, 4))
     loader = DataLoader(
-        cutter, batch_size=64, sampler=order, num_workers=workers, collate_fn=_as_they_are
+        cutter,
+        batch_size=64,
+        sampler=order,
+        num_workers=workers,
+        collate_fn=_as_they_are,
+        worker_init_fn=keep_worker,
     )
     with (folder / "pixels.bin").open("wb") as file:
         for batch in track(loader, "packing", console=console, transient=True):

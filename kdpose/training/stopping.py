@@ -1,0 +1,117 @@
+"""A training that is told to stop writes a checkpoint, from which it goes on at the next batch."""
+
+import logging
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from kdpose.data.datamodule import EpochSampler
+from kdpose.runtime import signals
+
+_log = logging.getLogger(__name__)
+
+
+class StopSafely(L.Callback):
+    """Ends a training between two steps after SIGTERM, SIGINT or SLURM's warning.
+
+    Within an epoch, ``last.ckpt`` is written first. In validation and at the end of an epoch the
+    ``last.ckpt`` of the last finished epoch stands.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "last.ckpt"
+        self._warning: signal.Signals | None = None
+        self._told: int | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals over from Lightning, whose handler talks to other processes at once."""
+        inner: Any = trainer
+        environment = inner._accelerator_connector.cluster_environment
+        if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
+            self._warning = signal.Signals(environment.requeue_signal or signal.SIGUSR1)
+        signals.install(*([self._warning] if self._warning else []))
+        if trainer.fit_loop.restarted_mid_epoch:
+            _go_on(trainer)
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Stop after this step, but not between steps whose gradients are added up."""
+        if not trainer.fit_loop._should_accumulate():
+            self._look(trainer)
+
+    def on_validation_batch_end(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
+        """Stop within the validation of a training."""
+        self._look(trainer)
+
+    def _look(self, trainer: L.Trainer) -> None:
+        """Have Lightning leave its loops; all processes do so at the same batch."""
+        inner: Any = trainer
+        stop = signals.told() is not None
+        if trainer.world_size > 1:
+            stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
+        if stop:
+            inner._signal_connector.received_sigterm = True
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Write the checkpoint, and have SLURM start the job again where SLURM gave the warning."""
+        if not isinstance(exception, SIGTERMException):
+            return
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        if trainer.training and 0 < progress.current.completed < trainer.num_training_batches:
+            trainer.save_checkpoint(self.path, weights_only=False)
+        self._told = signals.told() or signal.SIGTERM  # of another process, which all follow
+        if self._told == self._warning and trainer.is_global_zero:
+            requeue()
+
+    def stopped(self) -> signals.Stopped:
+        """What ends the command."""
+        kept = f"{self.path.absolute()} has the state" if self.path.is_file() else ""
+        number = self._told or signal.SIGTERM
+        return signals.Stopped(number, kept or "no epoch was finished, so it begins again")
+
+
+def _go_on(trainer: L.Trainer) -> None:
+    """Have the data go on where the checkpoint is; Lightning has made its iterator before that."""
+    loop: Any = trainer.fit_loop
+    progress, loader = loop.epoch_loop.batch_progress, trainer.train_dataloader
+    if isinstance(sampler := getattr(loader, "sampler", None), EpochSampler):
+        sampler.set_epoch(loop.epoch_progress.current.processed)
+        sampler.seen = progress.current.completed * (loader.batch_size or 1)
+    elif loop._combined_loader_states_to_load:
+        loop._load_combined_loader_states()
+    else:
+        return
+    iter(loop._data_fetcher)
+
+
+def requeue() -> None:
+    """Have SLURM queue this job once more."""
+    job = os.environ.get("SLURM_ARRAY_JOB_ID")
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    name = f"{job}_{task}" if job else os.environ.get("SLURM_JOB_ID", "")
+    try:
+        done = subprocess.run(["scontrol", "requeue", name], capture_output=True, text=True)
+    except OSError as error:
+        _log.warning("job %s was not requeued: %s", name, error)
+        return
+    if done.returncode:
+        _log.warning("job %s was not requeued: %s", name, done.stderr.strip())
+    else:
+        _log.info("job %s is queued again", name)
