@@ -24,7 +24,7 @@ from kdpose.data.transforms import PADDING, warp_joints
 from kdpose.evaluation.evaluate import predict_poses
 from kdpose.losses.terms import LossTerm
 from kdpose.metrics.pose_results import Predictions, flat_keypoints
-from kdpose.pose_net import PoseNet
+from kdpose.pose_net import Codec, PoseNet
 from kdpose.runtime.devices import pick_device
 from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.skeleton import Skeleton
@@ -109,7 +109,6 @@ class AskedTeacher:
             return str(file)
         persons = in_joints_of(student, str(annotations), unlabelled=True)
         check_images(persons, part["images"], "dataset.train.images")
-        self._check_spread()
         padding = net.padding if isinstance(net, GuestNet) else PADDING
         dataset = PoseDataset(
             persons, part["images"], student, net.codec.input_size, padding=padding
@@ -125,9 +124,20 @@ class AskedTeacher:
         unfinished.rename(file)
         return str(file)
 
-    def _check_spread(self) -> None:
-        """Refuse to store spreads of a network that gives none."""
-        if self.spread and isinstance(self.net, GuestNet):
+    def check_spread(self, student: Codec) -> None:
+        """Refuse to store spreads that the network does not give or the student does not take.
+
+        Raises:
+            ValueError: the one or the other.
+        """
+        if not self.spread:
+            return
+        if getattr(student, "label", None) != "gaussian":
+            raise ValueError(
+                "teacher.spread=true sets the width of the student's targets, which only "
+                "codec.label=gaussian has: take that, or teacher.spread=false"
+            )
+        if isinstance(self.net, GuestNet):
             width, height = self.net.codec.input_size
             crop = torch.zeros(1, 3, height, width, dtype=torch.uint8)
             if self.net.answer(crop).spread is None:

@@ -177,11 +177,7 @@ def _built(
     losses = instantiate(cfg.loss, _convert_="all")
     if isinstance(teacher, AskedTeacher):
         feature = teacher.feature(losses)
-        if teacher.spread and getattr(net.codec, "label", None) != "gaussian":
-            raise ValueError(
-                "teacher.spread=true sets the width of the student's targets, which only "
-                "codec.label=gaussian has: take that, or teacher.spread=false"
-            )
+        teacher.check_spread(net.codec)
         teacher = replace(_answered(cfg, teacher, skeleton), feature=feature)
     module = instantiate(cfg.module, _partial_=True, _convert_="all")(
         net=net,

@@ -1,6 +1,8 @@
 """Stage 1: a SimCC student under a teacher, or a SimCC network on its own."""
 
+import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -9,14 +11,17 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from kdpose.codecs.simcc import SimCC
 from kdpose.data.taught import StoredTeacher
 from kdpose.losses.terms import LossTerm, distill_decay, gradient_norms, total, weighted_terms
 from kdpose.pose_net import PoseNet
 from kdpose.skeletons.shared import SkeletonBridge
+from kdpose.training.balance import feature_balance, pose_balance
 from kdpose.training.pose_module import PoseModule
 from kdpose.training.stored_teacher import best_known, taught_spread, taught_weight
 from kdpose.types import PoseBatch, PoseOutput, SimCCTarget
 
+_log = logging.getLogger(__name__)
 _GRADIENTS_EVERY = 50  # steps, from each epoch's first: rare enough to cost no time
 
 
@@ -37,6 +42,8 @@ class DistillStage1Module(PoseModule):
         optimizer: see :class:`TrainingOptions`.
         scheduler: see :class:`TrainingOptions`.
         teacher: see :class:`PoseModule`.
+        balance: weights of terms that compare poses or features are given as at the paper's
+            setting and multiplied by the factors of :mod:`kdpose.training.balance`.
         label_trust: under a stored teacher, see :func:`best_known`.
         joint_mask: joints that Eq. 2 and 3 count: ``all`` (the teacher knows hidden ones too),
             or the ``labelled`` ones.
@@ -60,6 +67,7 @@ class DistillStage1Module(PoseModule):
         scheduler: Callable[..., LRScheduler],
         teacher: PoseNet | StoredTeacher | None = None,
         *,
+        balance: bool = False,
         label_trust: float | None = None,
         joint_mask: Literal["all", "labelled"] = "all",
         limb_weights: str = "uniform",
@@ -68,6 +76,8 @@ class DistillStage1Module(PoseModule):
     ) -> None:
         super().__init__(net, losses, optimizer, scheduler, teacher, **options)
         self.net: PoseNet = net
+        if balance:
+            self.losses = self._balanced(temperature)
         self.label_trust = label_trust
         self.joint_mask = joint_mask
         self.temperature = temperature
@@ -86,6 +96,27 @@ class DistillStage1Module(PoseModule):
             _check_limbs(self.teacher.bridge)
         if "teacher_target" in self.needs:
             _check_bins(net, self.teacher.net)
+
+    def _balanced(self, temperature: float) -> dict[str, LossTerm]:
+        """The terms with weights that mean here what they mean in the paper."""
+        losses = dict(self.losses)
+        for name, term in losses.items():
+            factor = 1.0
+            if "student_pose" in term.needs and isinstance(self.net.codec, SimCC):
+                factor = pose_balance(self.net.codec, temperature)
+            elif "student_feature" in term.needs:
+                factor = feature_balance(self._compared_map())
+            if factor != 1:
+                losses[name] = replace(term, weight=term.weight * factor)
+                _log.info("module.balance: weight of %s %g x %.3g", name, term.weight, factor)
+        return losses
+
+    def _compared_map(self) -> tuple[int, int, int]:
+        """C, h and w of the maps of Eq. 1."""
+        net = self.net if self.teacher is None else self.teacher.net
+        channels = net.backbone.channels[0] if self.feature is None else self.feature.channels
+        width, height = (-(-side // net.backbone.strides[0]) for side in net.codec.input_size)
+        return channels, height, width
 
     def training_step(self, batch: PoseBatch, batch_idx: int) -> Tensor:
         """One step of Eq. 5."""

@@ -223,7 +223,7 @@ def test_spreads_are_stored_where_wished_and_turn_with_the_crop(tmp_path, file, 
     assert not mirrored.taught_spread[2:].any()
 
 
-def test_a_network_of_joints_alone_has_no_spread_to_store(tmp_path, part):
+def test_a_network_of_joints_alone_has_no_spread_to_store(tmp_path):
     answer = np.zeros((1, len(DOTS), 3), np.float32)
     node = helper.make_node(
         "Constant", [], ["output_0"], value=helper.make_tensor("c", 1, answer.shape, answer)
@@ -238,7 +238,9 @@ def test_a_network_of_joints_alone_has_no_spread_to_store(tmp_path, part):
     onnx.save(model, tmp_path / "joints.onnx")
     asked = AskedTeacher(OnnxNet(str(tmp_path / "joints.onnx"), DOTS), tmp_path, spread=True)
     with pytest.raises(ValueError, match="so that it has no spread"):
-        asked.ask([part], DOTS, num_workers=0)
+        asked.check_spread(SimCC((W, H), label="gaussian"))
+    with pytest.raises(ValueError, match="the width of the student's targets"):
+        asked.check_spread(SimCC((W, H)))
 
 
 def test_scores_are_measured_by_what_a_sure_net_would_say():
