@@ -24,7 +24,7 @@ def main(cfg: DictConfig) -> None:
         return
     from kdpose.formats.readers import read
 
-    data = read(cfg["from"], cfg.source, cfg.images, cfg.skeleton)
+    data = read(cfg["from"], cfg.source, cfg.images, cfg.skeleton, cfg.category)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(data))
     joints = data["categories"][0]["keypoints"]

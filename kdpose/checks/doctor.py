@@ -17,6 +17,7 @@ from kdpose.checks.inspect import Inspection, inspect, places
 from kdpose.checks.skeletons import checkpoint_joints
 from kdpose.cli import console
 from kdpose.data.taught import StoredTeacher, answered, describe
+from kdpose.runtime.annotation_file import AnnotationFile
 from kdpose.skeletons.files import named_skeleton
 from kdpose.skeletons.skeleton import Skeleton
 
@@ -33,6 +34,11 @@ def chosen(cfg: DictConfig) -> Where:
     """
     if bool(cfg.annotations) == bool(cfg.dataset):
         raise ValueError("give annotations=A.json images=DIR, or dataset=NAME")
+    if cfg.category is not None and not cfg.annotations:
+        raise ValueError(
+            f"category={cfg.category} needs annotations=A.json; for training, write a file of this "
+            "category by `kdpose convert from=coco source=A.json category=NAME out=B.json`"
+        )
     if cfg.annotations:
         return {"": {"annotations": cfg.annotations, "images": cfg.images}}
     where = places(cfg.dataset)
@@ -44,7 +50,9 @@ def chosen(cfg: DictConfig) -> Where:
 
 def _skeleton(cfg: DictConfig) -> Skeleton:
     if cfg.skeleton or cfg.annotations:
-        return named_skeleton(cfg.skeleton or cfg.annotations)
+        if cfg.skeleton or cfg.category is None:
+            return named_skeleton(cfg.skeleton or cfg.annotations)
+        return named_skeleton(AnnotationFile.read(cfg.annotations, category=cfg.category))
     skeleton: Skeleton = instantiate(cfg.dataset.skeleton, _convert_="all")
     return skeleton
 
@@ -60,7 +68,7 @@ def examine(cfg: DictConfig) -> Inspection:
         if not isinstance(reason, ValueError | OSError):
             raise
         return Inspection([Finding("skeleton", "unusable", 1, str(reason))], {}, {})
-    found = inspect(where, skeleton, open_images=opened, progress=_progress)
+    found = inspect(where, skeleton, open_images=opened, category=cfg.category, progress=_progress)
     if cfg.ckpt:
         from kdpose.checkpoints.load import load_net  # torch takes seconds, most checks need none
 

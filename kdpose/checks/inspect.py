@@ -11,6 +11,7 @@ from kdpose.checks import boxes, files, persons, sides, skeletons
 from kdpose.checks.findings import SEVERITIES, Finding
 from kdpose.checks.split import Split, is_coco, make_split
 from kdpose.data.annotations import read_json
+from kdpose.runtime.categories import of_people
 from kdpose.skeletons.skeleton import Skeleton
 
 Progress = Callable[[Iterable[files.ImageFact], int], Iterable[files.ImageFact]]
@@ -37,6 +38,7 @@ def inspect(
     *,
     open_images: int | None = None,
     look_for_all: bool = True,
+    category: str | int | None = None,
     progress: Progress = lambda facts, _: facts,
 ) -> Inspection:
     """Check a data set.
@@ -48,6 +50,7 @@ def inspect(
         open_images: images to open in each split, evenly spread; None opens all.
         look_for_all: False ignores missing files: for the short run before training, whose
             loader checks them anyway.
+        category: the name or id of the only one to check.
         progress: see :func:`kdpose.checks.files.open_images`.
     """
     findings = list(skeletons.own_facts(skeleton))
@@ -56,11 +59,10 @@ def inspect(
     for name, paths in where.items():
         path = Path(paths["annotations"])
         own = skeletons.own_skeleton(path, name, skeleton)
-        found, split = check_annotations(path, own, name)
+        found, split = check_annotations(path, own, name, category)
         found += skeletons.shared_joints(own, skeleton)
         if split is not None:
-            splits[name] = split
-            facts[name] = _facts(split, paths["images"], open_images, progress)
+            splits[name], facts[name] = split, _facts(split, paths["images"], open_images, progress)
             if not look_for_all:
                 facts[name] = [f for f in facts[name] if f.fault != "missing_image"]
             found += _image_findings(split, facts[name], paths["images"])
@@ -81,7 +83,7 @@ def places(dataset: DictConfig) -> dict[str, dict[str, Any]]:
 
 
 def check_annotations(
-    path: Path, skeleton: Skeleton, name: str = ""
+    path: Path, skeleton: Skeleton, name: str = "", category: str | int | None = None
 ) -> tuple[list[Finding], Split | None]:
     """Findings from an annotation file alone, and its tables if it can be read."""
     key = f"dataset.{name}.annotations" if name else "annotations"
@@ -94,7 +96,13 @@ def check_annotations(
             f"{path.absolute()} (from {key}) is not a COCO file: it needs images and annotations"
         )
         return [Finding("annotations", "unusable", 1, message)], None
+    try:
+        data, left_out = of_people(data, category, f"{path.absolute()} (from {key})")
+    except ValueError as error:
+        return [Finding("annotations", "unusable", 1, str(error))], None
     split, found = make_split(data, path, skeleton, name)
+    if left_out:
+        found.append(Finding("other_categories", "warning", 1, left_out))
     return [*found, *_annotation_findings(split, skeleton)], split
 
 

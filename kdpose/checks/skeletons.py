@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kdpose.checks.findings import Example, Finding, Severity, first
+from kdpose.runtime.categories import category_joints as joint_names
 from kdpose.skeletons import files as skeleton_files
 from kdpose.skeletons.files import annotated_skeleton
 from kdpose.skeletons.shared import SkeletonBridge
@@ -62,7 +63,7 @@ def _side_facts(skeleton: Skeleton) -> Iterator[Finding]:
 def category_limbs(data: Mapping[str, Any]) -> Iterator[Finding]:
     """What had to be done to a category's list of limbs."""
     for category in data.get("categories") or ():
-        if skeleton_files.category_joints(category):
+        if joint_names(category):
             try:
                 note = skeleton_files.category_limbs(category).note
             except ValueError:  # the skeleton's reader says it
@@ -102,7 +103,7 @@ def shared_joints(own: Skeleton, skeleton: Skeleton) -> Iterator[Finding]:
 
 def category_joints(data: Mapping[str, Any], skeleton: Skeleton) -> Iterator[Finding]:
     """Joints whose names differ between the file's categories and the skeleton."""
-    categories = [c for c in data.get("categories") or () if skeleton_files.category_joints(c)]
+    categories = [c for c in data.get("categories") or () if joint_names(c)]
     if not categories:
         message = "no category of the file names its joints: their order cannot be checked"
         yield Finding("unnamed_joints", "warning", 1, message)

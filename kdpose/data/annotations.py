@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kdpose.data.boxes import clean_boxes, upright
 from kdpose.data.person_table import read_table
-from kdpose.runtime.annotation_file import AnnotationFile, Annotations
+from kdpose.runtime.annotation_file import Annotations
 from kdpose.runtime.files import check_file
 from kdpose.skeletons.skeleton import Skeleton
 
@@ -29,6 +29,7 @@ class Persons:
         joints: ``(N, K, 2)`` image pixels; zeros for detections.
         visible: ``(N, K)`` COCO's v; zeros for detections.
         annotation_id: ``(N,)`` ids in the annotation file; None for detections.
+        category: ``(N,)`` ids of their categories, -1 for none; None where nothing tells.
         taught: ``(N, K, 2)`` image pixels, a teacher's stored joints; None without a teacher's.
         taught_score: ``(N, K)`` in [0, 1], 0 where the teacher says nothing.
         taught_spread: ``(N, K, 2)`` image pixels, standard deviations of the teacher's
@@ -43,6 +44,7 @@ class Persons:
     joints: NDArray[np.float32]
     visible: NDArray[np.float32]
     annotation_id: NDArray[np.int64] | None = None
+    category: NDArray[np.int64] | None = None
     taught: NDArray[np.float32] | None = None
     taught_score: NDArray[np.float32] | None = None
     taught_spread: NDArray[np.float32] | None = None
@@ -95,9 +97,8 @@ def load_persons(
         FileNotFoundError: the file is not there.
         ValueError: it does not fit the skeleton, or nobody in it has a labelled joint.
     """
-    path = annotations.path if isinstance(annotations, AnnotationFile) else Path(annotations)
-    where = f"{path.absolute()} (from {key})"
-    ids, names, size, place, boxes, triplets, number = read_table(annotations, skeleton, key, where)
+    where = f"{Path(getattr(annotations, 'path', annotations)).absolute()} (from {key})"
+    ids, names, size, place, boxes, triplets, *more = read_table(annotations, skeleton, key, where)
     size = upright(size, place, boxes, where)
     labelled = np.asarray(triplets[..., 2].any(axis=1))
     rows, boxes = _usable(size, place, boxes, labelled, unlabelled)
@@ -115,7 +116,8 @@ def load_persons(
         box_score=np.ones(len(rows), dtype=np.float32),
         joints=joints,
         visible=visible,
-        annotation_id=number[rows],
+        annotation_id=more[0][rows],
+        category=more[1][rows],
     )
 
 

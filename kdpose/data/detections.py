@@ -1,7 +1,8 @@
 """Files of person detections, ``[{image_id, category_id, bbox, score}]``."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from kdpose.data.annotations import Persons, read_json
 from kdpose.data.boxes import are_corners, leaving
 from kdpose.runtime.annotation_file import AnnotationFile, Annotations
+from kdpose.runtime.categories import category_id, classes, people, plain_id
+from kdpose.runtime.files import check_file
 from kdpose.skeletons.skeleton import Skeleton
 
 _log = logging.getLogger(__name__)
@@ -89,6 +92,7 @@ class BoxTable:
         image_id: ``(N,)`` int64.
         box: ``(N, 4)`` float64 x, y, width, height, image pixels.
         score: ``(N,)`` float32, 1 where the file has none.
+        category: ``(N,)`` int64 ids of their categories, -1 for none.
         scored: whether the file has scores.
         annotated: whether it is an annotation file.
         total: all boxes of the file, those of other categories included.
@@ -98,6 +102,7 @@ class BoxTable:
     image_id: NDArray[np.int64]
     box: NDArray[np.float64]
     score: NDArray[np.float32]
+    category: NDArray[np.int64]
     scored: bool
     annotated: bool
     total: int
@@ -108,13 +113,21 @@ class BoxTable:
         return len(self.image_id)
 
 
-def read_boxes(path: str | Path, key: str = "boxes", annotated: bool = False) -> BoxTable:
+def read_boxes(
+    path: str | Path,
+    key: str = "boxes",
+    annotated: bool = False,
+    category: str | int | None = None,
+    wanted: Collection[Any] = (_PERSON,),
+) -> BoxTable:
     """Read the boxes of persons. Other categories, crowds and boxes without an area are left out.
 
     Args:
         path: JSON list of ``{image_id, category_id, bbox, score}``.
         key: config key of the path, for errors.
-        annotated: also accept an annotation file, which has such a list as ``annotations``.
+        annotated: also accept an annotation file, whose categories with keypoints are persons.
+        category: the name or id of the only category to take; of a list, the id.
+        wanted: ids of the categories to take of a list.
 
     Raises:
         FileNotFoundError: the file is not there.
@@ -123,45 +136,88 @@ def read_boxes(path: str | Path, key: str = "boxes", annotated: bool = False) ->
     where = f"{Path(path).absolute()} (from {key})"
     content = read_json(path, key)
     labelled = annotated and isinstance(content, dict) and "annotations" in content
-    rows = content["annotations"] if labelled else content
-    _check_format(rows, where)
-    persons = [row for row in rows if row.get("category_id", _PERSON) == _PERSON]
-    if not persons:
-        seen = sorted({row.get("category_id") for row in rows})
-        raise ValueError(
-            f"0 of {len(rows)} boxes of {where} are persons: category_id must be {_PERSON}, "
-            f"it has {seen[:5]}"
-        )
-    kept = [row for row in persons if not row.get("iscrowd") and min(row["bbox"][2:]) > 0]
+    _check_format(rows := content["annotations"] if labelled else content, where)
+    total = len(rows)
+    if labelled:
+        rows = _annotated_persons(content, category, where)
+    else:
+        rows = _detected_persons(rows, wanted if category is None else [category], where)
+    kept = [row for row in rows if not row.get("iscrowd") and min(row["bbox"][2:]) > 0]
     return BoxTable(
         image_id=np.array([int(row["image_id"]) for row in kept], dtype=np.int64),
         box=np.array([row["bbox"] for row in kept], dtype=np.float64).reshape(-1, 4),
         score=np.array([row.get("score", 1.0) for row in kept], dtype=np.float32),
+        category=np.array([_number(category_id(row)) for row in kept], dtype=np.int64),
         scored=any("score" in row for row in kept),
         annotated=labelled,
-        total=len(rows),
+        total=total,
         where=where,
     )
 
 
+def _only(kinds: Sequence[Any]) -> int:
+    return _number(kinds[0]) if kinds else _PERSON
+
+
+def _number(kind: Any) -> int:
+    return kind if isinstance(kind, int) else -1
+
+
+def _annotated_persons(
+    content: Mapping[str, Any], category: str | int | None, where: str
+) -> list[Any]:
+    """The annotations of the categories that have keypoints, or of the one that is asked for.
+
+    If none has keypoints, those of ``person``; without a list of categories those of number 1, if
+    there are any; else all.
+    """
+    rows, categories = content["annotations"], content.get("categories")
+    if not categories and category is None:
+        return [row for row in rows if category_id(row) in (None, _PERSON)] or list(rows)
+    chosen = people(categories, category, where, alike=False)
+    if not chosen.ids and any(c.get("name") == "person" for c in categories or ()):
+        chosen = people(categories, "person", where)
+    kept = [row for row in rows if chosen.has(row)]
+    others = Counter(category_id(row) for row in rows if not chosen.has(row))
+    if others and category is None:
+        counted = ", ".join(f"{n} of {name}" for name, n in chosen.told(others).items())
+        said = "%s: boxes of categories without keypoints are left out: %s; category=NAME takes one"
+        _log.warning(said, where, counted)
+    if not kept:
+        raise ValueError(f"0 of {len(rows)} boxes of {where} are of category {category}")
+    return kept
+
+
+def _detected_persons(rows: list[Any], wanted: Collection[Any], where: str) -> list[Any]:
+    """The boxes of a list that are of wanted categories, or of none."""
+    ids = {plain_id(one) for one in wanted} | {None}
+    kept = [row for row in rows if category_id(row) in ids]
+    seen = sorted({category_id(row) for row in rows}, key=str)
+    if not kept:
+        one = " or ".join(str(i) for i in ids if i is not None)
+        raise ValueError(
+            f"0 of {len(rows)} boxes of {where} are persons: category_id must be {one}, "
+            f"it has {seen[:5]}; category=ID takes another"
+        )
+    return kept
+
+
 def load_detections(
-    detections: str | Path,
-    annotations: Annotations,
-    skeleton: Skeleton,
-    key: str = "boxes",
+    detections: str | Path, annotations: Annotations, skeleton: Skeleton, key: str = "boxes"
 ) -> Persons:
     """Read the persons that a detector found in a file's images, see :func:`read_boxes`.
 
-    Boxes are taken as they are, even where they leave the image. Those of images that the file
-    does not have are left out.
+    Boxes are taken even where they leave the image, not where the file does not have it.
 
     Raises:
         FileNotFoundError: one of the files is not there.
         ValueError: the file does not hold boxes, or no box is left, or they are corners instead of
             x, y, width, height, with the counts.
     """
-    boxes = read_boxes(detections, key)
+    check_file(detections, key)
     file = AnnotationFile.of(annotations)
+    kinds = list(classes(file.content))
+    boxes = read_boxes(detections, key, wanted=kinds if len(kinds) > 1 else [*kinds, _PERSON])
     images = {image["id"]: image for image in file.images()}
     rows = np.flatnonzero([i in images for i in boxes.image_id.tolist()])
     if not len(rows):
@@ -181,6 +237,7 @@ def load_detections(
         box_score=boxes.score[rows],
         joints=np.zeros((len(rows), len(skeleton), 2), dtype=np.float32),
         visible=np.zeros((len(rows), len(skeleton)), dtype=np.float32),
+        category=boxes.category[rows] if len(kinds) > 1 else np.full(len(rows), _only(kinds)),
     )
 
 

@@ -1,7 +1,9 @@
 """The images and persons of an annotation file as arrays, as the file has them."""
 
+import logging
 import mmap
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,9 +12,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from kdpose.runtime import categories
 from kdpose.runtime.annotation_file import AnnotationFile, Annotations
 from kdpose.runtime.files import check_file
 from kdpose.skeletons.skeleton import Skeleton
+
+_log = logging.getLogger(__name__)
 
 
 class PersonTable(NamedTuple):
@@ -26,6 +31,7 @@ class PersonTable(NamedTuple):
         boxes: ``(N, 4)`` x, y, width, height; NaN for none.
         joints: ``(N, K, 3)``, zeros for those without an image or a size.
         number: ``(N,)`` ids of the persons, -1 for none.
+        category: ``(N,)`` ids of their categories, -1 for none; other categories have no image.
     """
 
     ids: NDArray[np.int64]
@@ -35,6 +41,7 @@ class PersonTable(NamedTuple):
     boxes: NDArray[np.float64]
     joints: NDArray[np.float32]
     number: NDArray[np.int64]
+    category: NDArray[np.int64]
 
 
 class _Image(msgspec.Struct):
@@ -47,6 +54,7 @@ class _Image(msgspec.Struct):
 class _Person(msgspec.Struct):
     image_id: int
     id: int | str = -1
+    category_id: Any = None
     bbox: list[float] | None = None
     keypoints: list[float] | None = None
     iscrowd: float | bool = 0
@@ -58,11 +66,13 @@ class _File(msgspec.Struct):
 
     images: list[_Image]
     annotations: list[msgspec.Raw]
+    categories: Any = None
 
 
 class _ParsedFile(msgspec.Struct):
     images: list[_Image]
     annotations: list[Any]
+    categories: Any = None
 
 
 def read_table(annotations: Annotations, skeleton: Skeleton, key: str, where: str) -> PersonTable:
@@ -84,7 +94,7 @@ def read_table(annotations: Annotations, skeleton: Skeleton, key: str, where: st
         if isinstance(annotations, AnnotationFile):
             parsed = msgspec.convert(annotations.content, _ParsedFile)
             people = _decoded(parsed.annotations, lambda one: msgspec.convert(one, _Person), where)
-            return _filled(parsed.images, people, len(parsed.annotations), skeleton, where)
+            return _filled(parsed, people, skeleton, where)
         file = msgspec.json.decode(_mapped(check_file(annotations, key)), type=_File)
     except msgspec.ValidationError as error:
         raise ValueError(
@@ -93,7 +103,7 @@ def read_table(annotations: Annotations, skeleton: Skeleton, key: str, where: st
     except msgspec.DecodeError as error:
         raise ValueError(f"{where} is not JSON: {error}") from None
     people = _decoded(file.annotations, msgspec.json.Decoder(_Person).decode, where)
-    return _filled(file.images, people, len(file.annotations), skeleton, where)
+    return _filled(file, people, skeleton, where)
 
 
 def _mapped(path: Path) -> mmap.mmap | bytes:
@@ -114,14 +124,20 @@ def _decoded(
 
 
 def _filled(
-    images: list[_Image], people: Iterable[_Person], count: int, skeleton: Skeleton, where: str
+    file: _File | _ParsedFile, people: Iterable[_Person], skeleton: Skeleton, where: str
 ) -> PersonTable:
+    images, count = file.images, len(file.annotations)
+    chosen, others = categories.people(file.categories), Counter[Any]()
     number = {image.id: place for place, image in enumerate(images)}
     place = np.full(count, -1, dtype=np.int64)
     boxes = np.full((count, 4), np.nan)
     joints = np.zeros((count, 3 * len(skeleton)), dtype=np.float32)
-    ids = np.full(count, -1, dtype=np.int64)
+    ids, category = np.full((2, count), -1, dtype=np.int64)
     for row, person in enumerate(people):
+        if not chosen.has_id(kind := categories.plain_id(person.category_id)):
+            others[kind] += bool(person.keypoints)
+            continue
+        category[row] = kind if isinstance(kind, int) else -1
         if person.keypoints and len(person.keypoints) != 3 * len(skeleton):
             raise ValueError(
                 f"{where} has {len(person.keypoints) / 3:g} joints per person and skeleton "
@@ -135,6 +151,8 @@ def _filled(
             joints[row] = person.keypoints
         if person.iscrowd:
             place[row] = -1
+    if left_out := categories.told(chosen.told(others)):
+        _log.warning("%s: %s", where, left_out)
     return PersonTable(
         ids=np.array([image.id for image in images], dtype=np.int64),
         names=np.array([image.file_name for image in images]),
@@ -143,4 +161,5 @@ def _filled(
         boxes=boxes,
         joints=joints.reshape(count, len(skeleton), 3),
         number=ids,
+        category=category,
     )

@@ -40,12 +40,14 @@ class Labels:
         bridge: from the file's joints to the network's.
         protocol: ``coco`` or ``crowdpose``.
         threshold: joint scores up to this do not enter a person's score, as in ``kdpose evaluate``.
+        category: ``(P,)`` of each person of the file.
     """
 
     annotations: AnnotationFile
     bridge: SkeletonBridge
     protocol: Any
     threshold: float
+    category: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,9 @@ class Crops:
             batch.center,
             batch.size,
         )
-        bridge = self.labels.bridge
-        results = to_results(poses.compute(), self.sigmas, threshold=self.labels.threshold)
+        bridge, kinds = self.labels.bridge, self.labels.category
+        least = self.labels.threshold
+        results = to_results(poses.compute(), self.sigmas, threshold=least, categories=kinds)
         found = keypoint_ap(
             self.labels.annotations,
             [{**r, "keypoints": only(r["keypoints"], bridge.teacher_joints)} for r in results],
@@ -144,7 +147,8 @@ def labelled_crops(
     dataset = PoseDataset(everyone, images, skeleton, net.codec.input_size)
     batch, extent = _cut(dataset, _first_images(everyone.image_id, persons))
     least = net.score_threshold
-    labels = None if bridge is None else Labels(_fitting(file, bridge), bridge, protocol, least)
+    about: Any = (bridge, protocol, least, everyone.category)
+    labels = None if bridge is None else Labels(_fitting(file, bridge), *about)
     return Crops(batch, extent, net.skeleton.sigmas, file.path, labels)
 
 

@@ -69,6 +69,7 @@ def caption(record: dict[str, Any]) -> str:
     parts = [
         f"{record['split']} ({record['annotations_sha256'][:8]}): "
         f"{record['persons']} persons in {record['images']} images",
+        _categories(record),
         f"{len(record['shared_joints'])} shared joints" if "shared_joints" in record else "",
         " and ".join(_boxes(source) for source in sources),
         _flip(record),
@@ -76,6 +77,17 @@ def caption(record: dict[str, Any]) -> str:
         _code(record),
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _categories(record: dict[str, Any]) -> str:
+    """Of several categories, whose mean the figures are, the AP of each."""
+    figures = {k: "n/a" if v is None else f"{100 * v:.1f}" for k, v in _apart(record).items()}
+    each = ", ".join(f"{name} {ap}" for name, ap in figures.items())
+    return f"mean of {len(figures)} categories (AP of {each})" if figures else ""
+
+
+def _apart(record: dict[str, Any]) -> dict[str, float | None]:
+    return dict(record.get("categories") or {})
 
 
 def _sigmas(record: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """What ``kdpose evaluate`` scores: a checkpoint, a teacher, stored poses or a file of results."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from kdpose.checkpoints.load import Loaded, chosen, load_net
 from kdpose.data.taught import StoredTeacher
 from kdpose.evaluation.evaluate import evaluate_net
 from kdpose.evaluation.score import score_file
+from kdpose.runtime.annotation_file import AnnotationFile, Annotations
 
 
 def evaluate(cfg: DictConfig) -> dict[str, Any]:
@@ -41,7 +43,8 @@ def evaluate_ckpt(cfg: DictConfig) -> dict[str, Any]:
         source, name = loaded.net.where, loaded.net.name
     metrics = evaluate_net(
         loaded,
-        annotations=cfg.annotations,
+        annotations=_annotations(cfg, loaded.description["dataset"]),
+        skeleton=cfg.skeleton,
         images=cfg.images,
         protocol=cfg.protocol,
         boxes=cfg.boxes if isinstance(cfg.boxes, str) else [str(b) for b in cfg.boxes],
@@ -55,6 +58,14 @@ def evaluate_ckpt(cfg: DictConfig) -> dict[str, Any]:
     return metrics | {"ckpt": source, "model": name}
 
 
+def _annotations(cfg: DictConfig, own: Mapping[str, Any]) -> Annotations | None:
+    """The file to score on, None for the network's own; of it, the category asked for."""
+    path = cfg.annotations or own.get("annotations")
+    if cfg.category is None or path is None:
+        return cfg.annotations
+    return AnnotationFile.read(path, category=cfg.category)
+
+
 def evaluate_stored(cfg: DictConfig) -> dict[str, Any]:
     """Score the stored poses of ``teacher=poses``, as the file has them.
 
@@ -66,7 +77,7 @@ def evaluate_stored(cfg: DictConfig) -> dict[str, Any]:
         raise ValueError("teacher=poses needs annotations=A.json and one file of results to score")
     return score_file(
         stored.files[0],
-        cfg.annotations,
+        AnnotationFile.read(cfg.annotations, category=cfg.category),
         protocol=cfg.protocol or "coco",
         skeleton=cfg.skeleton,
         taught=stored.skeleton,
@@ -85,7 +96,7 @@ def evaluate_file(cfg: DictConfig) -> dict[str, Any]:
         raise ValueError(f"predictions={cfg.predictions} needs {' and '.join(lacking)}")
     return score_file(
         cfg.predictions,
-        cfg.annotations,
+        AnnotationFile.read(cfg.annotations, category=cfg.category),
         protocol=cfg.protocol,
         skeleton=cfg.skeleton,
         crowd_cuts=tuple(cfg.crowd_cuts),

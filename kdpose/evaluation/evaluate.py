@@ -23,7 +23,8 @@ from kdpose.evaluation.score import score_shared
 from kdpose.metrics.pose_results import PoseResults, Predictions, to_results
 from kdpose.metrics.submission import write_submission
 from kdpose.pose_net import PoseNet, RefinedPoseNet
-from kdpose.runtime.annotation_file import AnnotationFile
+from kdpose.runtime.annotation_file import AnnotationFile, Annotations
+from kdpose.runtime.categories import category_joints
 from kdpose.runtime.devices import pick_device
 from kdpose.runtime.provenance import sha256
 from kdpose.runtime.signals import keep_worker
@@ -79,7 +80,8 @@ def predict_poses(
 def evaluate_net(
     loaded: Loaded | LoadedGuest,
     *,
-    annotations: str | None = None,
+    annotations: Annotations | None = None,
+    skeleton: str | None = None,
     images: str | None = None,
     protocol: str | None = None,
     boxes: str | Sequence[str] = "gt",
@@ -93,28 +95,28 @@ def evaluate_net(
     Args:
         loaded: from :func:`load_net`, or of another project.
         annotations: annotation file.
+        skeleton: of annotations that do not name their joints: ``coco`` or a file.
         images: folder of its images; with ``annotations`` alone, the checkpoint's own.
         protocol: ``coco`` or ``crowdpose``.
-        boxes: see :func:`box_sources`; all are predicted in one pass.
+        boxes: see :func:`box_sources`.
         flip: average with the mirrored crop.
         crowd_cuts: see :func:`keypoint_ap`.
-        results_out: where the poses of the first box source are written: ``.json`` or ``.zip``.
-        **options: ``batch_size``, ``num_workers``, ``device`` of :func:`predict_poses`.
+        results_out: where the first box source's poses are written: ``.json`` or ``.zip``.
+        **options: of :func:`predict_poses`.
 
     Returns:
-        The record of :func:`score` and what else it depends on. With several box sources it is the
-        first one's, and ``sources`` has the record of each by name.
+        :func:`score`'s record and the circumstances; of several boxes the first's, and ``sources``.
 
     Raises:
-        FileNotFoundError: a file or an image is not there.
-        ValueError: the files do not fit, or nobody is labelled and no results are wanted.
+        FileNotFoundError: a file or an image is missing.
+        ValueError: the files do not fit, or nobody is labelled.
     """
-    task = _Task.read(loaded, annotations, images, boxes, unlabelled=results_out is not None)
+    own = loaded.description["dataset"]
+    task = _Task.read(loaded, *_data(own, annotations, images), boxes, skeleton, bool(results_out))
     found = task.results(flip, **options)
-    if results_out is not None:
-        _write_results(results_out, next(iter(found.values())), task)
-    own = loaded.description["dataset"].get("protocol", "coco")
-    return task.record(found, flip, protocol=protocol or own, crowd_cuts=crowd_cuts)
+    _write_results(results_out, next(iter(found.values())), task)
+    protocol = protocol or own.get("protocol", "coco")
+    return task.record(found, flip, protocol=protocol, crowd_cuts=crowd_cuts)
 
 
 @dataclass(frozen=True)
@@ -141,17 +143,18 @@ class _Task:
     def read(
         cls,
         loaded: Loaded | LoadedGuest,
-        annotations: str | None,
-        images: str | None,
+        truth: AnnotationFile,
+        folder: Path,
         boxes: str | Sequence[str],
+        skeleton: str | None,
         unlabelled: bool,
     ) -> "_Task":
-        """Read the files; ``unlabelled``: they may have nobody to score."""
-        path, folder = _data(loaded.description["dataset"], annotations, images)
-        truth = AnnotationFile.read(path)
+        """Read the persons; ``unlabelled``: there may be nobody to score."""
         if not unlabelled and not truth.counts()[1]:
-            raise ValueError(f"{path} has no labelled persons to score: set submission=FILE.zip")
-        sources, bridge = box_sources(boxes, truth), joint_bridge(loaded.net, truth)
+            raise ValueError(
+                f"{truth.path} has no labelled persons to score: set submission=FILE.zip"
+            )
+        sources, bridge = box_sources(boxes, truth), _named_bridge(loaded, truth, skeleton)
         persons = {k: _persons(source, truth, bridge.student) for k, source in sources.items()}
         return cls(loaded, truth, folder, sources, persons, bridge)
 
@@ -168,7 +171,11 @@ class _Task:
         for name, part in self.persons.items():
             rows = poses[start : start + len(part)]
             results[name] = to_results(
-                rows, net.skeleton.sigmas, threshold=net.score_threshold, nms=_NMS
+                rows,
+                net.skeleton.sigmas,
+                threshold=net.score_threshold,
+                nms=_NMS,
+                categories=everybody.category,
             )
             start += len(part)
         return results
@@ -206,6 +213,26 @@ class _Task:
         }
 
 
+def _named_bridge(
+    loaded: Loaded | LoadedGuest, truth: AnnotationFile, skeleton: str | None
+) -> SkeletonBridge:
+    """From the annotations' joints to the network's; of another file, joints must have names.
+
+    Raises:
+        ValueError: they have none, and no ``skeleton`` gives them; or too few are shared.
+    """
+    named = any(map(category_joints, truth.content.get("categories") or ()))
+    own = loaded.description["dataset"].get("annotations")
+    if named or own == str(truth.path) or not truth.counts()[1]:
+        return joint_bridge(loaded.net, truth)
+    if skeleton is None:
+        raise ValueError(
+            f"{truth.path}: no category names its joints, so their order is unknown: set "
+            "skeleton=coco, crowdpose or a YAML 'joints: [...]'"
+        )
+    return SkeletonBridge.between(named_skeleton(skeleton), loaded.net.skeleton)
+
+
 def joint_bridge(
     net: PoseNet | RefinedPoseNet | GuestNet, annotations: AnnotationFile
 ) -> SkeletonBridge:
@@ -222,13 +249,14 @@ def joint_bridge(
     return SkeletonBridge.between(own, net.skeleton)
 
 
-def _data(own: Mapping[str, Any], annotations: str | None, images: str | None) -> tuple[Path, Path]:
+def _data(
+    own: Mapping[str, Any], annotations: Annotations | None, images: str | None
+) -> tuple[AnnotationFile, Path]:
     """The annotation file and the folder of images to score on."""
     if not own and not (annotations and images):
         raise ValueError("weights of another project know no data: set annotations=JSON images=DIR")
-    return Path(annotations or own["annotations"]).absolute(), Path(
-        images or own["images"]
-    ).absolute()
+    folder = Path(images or own["images"]).absolute()
+    return AnnotationFile.of(annotations or own["annotations"]), folder
 
 
 def _persons(source: str, annotations: AnnotationFile, skeleton: Skeleton) -> Persons:
@@ -237,8 +265,10 @@ def _persons(source: str, annotations: AnnotationFile, skeleton: Skeleton) -> Pe
     return load_detections(source, annotations, skeleton)
 
 
-def _write_results(out: Path, results: Sequence[dict[str, Any]], task: _Task) -> None:
+def _write_results(out: Path | None, results: Sequence[dict[str, Any]], task: _Task) -> None:
     """Write COCO results as JSON, or zipped as a submission to COCO's server."""
+    if out is None:
+        return
     if out.suffix == ".zip":
         algorithm = str(task.loaded.description.get("experiment") or "kdpose")
         write_submission(out, results, task.truth.path.stem, algorithm)

@@ -1,16 +1,18 @@
 """An AP with all that it depends on, for poses of a network or of any file of COCO results."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kdpose.data.annotations import read_json
-from kdpose.metrics.keypoint_ap import keypoint_ap
+from kdpose.metrics.keypoint_ap import category_ap, keypoint_ap, mean_figures
 from kdpose.metrics.matching import MAX_DETECTIONS
 from kdpose.metrics.people import has_boxes
 from kdpose.runtime.annotation_file import AnnotationFile, Annotations
+from kdpose.runtime.categories import category_id, classes
 from kdpose.runtime.provenance import code_version, sha256
 from kdpose.skeletons.files import named_skeleton
 from kdpose.skeletons.shared import SkeletonBridge
@@ -41,7 +43,8 @@ def score(
         ``annotations_sha256``, ``images`` and ``persons`` (those that count), ``results``,
         ``skeleton``, ``sigmas``, ``sigma_source``, ``max_detections``, ``crowd_cuts`` (None except
         for crowds), ``areas`` (the source of the results' areas), and :func:`code_version`. If the
-        sigmas are defaults, also ``AP_half_sigma`` and ``AP_double_sigma``, AP at half and double.
+        sigmas are defaults, also ``AP_half_sigma`` and ``AP_double_sigma``, AP at half and double;
+        where there are several categories, whose mean the figures are, ``categories``: each AP.
     """
     file = AnnotationFile.of(annotations)
     figures = _figures(file, results, skeleton, protocol=protocol, crowd_cuts=crowd_cuts)
@@ -77,9 +80,12 @@ def _figures(
     results: Sequence[Mapping[str, Any]],
     skeleton: Skeleton,
     **rules: Any,
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """AP and AR; if the sigmas are defaults, also AP at half and double of them."""
-    figures = keypoint_ap(file, results, sigmas=skeleton.sigmas, **rules)
+    apart = category_ap(file, results, sigmas=skeleton.sigmas, **rules)
+    figures: dict[str, Any] = mean_figures(apart)
+    if len(apart) > 1:
+        figures["categories"] = {name: values["AP"] for name, values in apart.items()}
     if skeleton.sigma_source != "given":
         for name, factor in (("AP_half_sigma", 0.5), ("AP_double_sigma", 2.0)):
             sigmas = [factor * sigma for sigma in skeleton.sigmas]
@@ -185,7 +191,10 @@ def _warn(path: Path, results: Sequence[Mapping[str, Any]], protocol: str) -> No
 
 
 def read_results(path: Path, annotations: AnnotationFile) -> list[dict[str, Any]]:
-    """The results of the annotations' person category; those of others are left out, as in COCO."""
+    """The results of the annotations' categories; those of others are left out, as in COCO.
+
+    Where the annotations have one category and the results another one, they are the same.
+    """
     results = read_json(path, "predictions")
     where = f"{path.absolute()} (from predictions)"
     if not isinstance(results, list) or not all(isinstance(r, dict) for r in results):
@@ -193,13 +202,23 @@ def read_results(path: Path, annotations: AnnotationFile) -> list[dict[str, Any]
             f"{where} must be a list of {{image_id, category_id, keypoints, score}}, "
             f"got a {type(results).__name__}"
         )
-    categories = annotations.content.get("categories") or []
-    persons = {c["id"] for c in categories if c.get("keypoints")} or {1}
-    kept = [r for r in results if r.get("category_id") in {None, *persons}]
-    if results and not kept:
-        found = sorted({str(r["category_id"]) for r in results})[:5]
+    kinds = classes(annotations.content)
+    wanted = set(kinds) or {1}
+    single = len(wanted) == 1
+    kept = [r for r in results if category_id(r) in wanted or (single and category_id(r) is None)]
+    if len(kept) == len(results):
+        return results
+    found = Counter(str(r.get("category_id")) for r in results)
+    if single and len(found) == 1:
+        other, own = next(iter(found)), next(iter(wanted))
+        _log.warning("%s: category_id %s is taken for the annotations' %s", where, other, own)
+        return results
+    seen = ", ".join(f"{kind} ({count} times)" for kind, count in found.most_common(5))
+    if not kept:
         raise ValueError(
             f"0 of {len(results)} results of {where} are persons: category_id must be one of "
-            f"{sorted(persons)}, it has {', '.join(found)}"
+            f"{sorted(wanted, key=str)}, it has {seen}"
         )
+    count = len(results) - len(kept)
+    _log.warning("%s: %d results are left out: category_id is %s", where, count, seen)
     return kept

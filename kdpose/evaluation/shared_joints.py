@@ -102,7 +102,13 @@ class SharedSplit:
         guess = box[..., :2] + mean_pose(known.joints, known.visible, known.box) * box[..., 2:]
         return {
             "AP": self.ap(
-                to_results(found, net.skeleton.sigmas, threshold=net.score_threshold), joints
+                to_results(
+                    found,
+                    net.skeleton.sigmas,
+                    threshold=net.score_threshold,
+                    categories=self.boxes.category,
+                ),
+                joints,
             ),
             "persons": len(self.boxes),
             "images": len(np.unique(self.boxes.image_id)),
@@ -135,7 +141,11 @@ class SharedSplit:
     @cached_property
     def _shared_labels(self) -> AnnotationFile:
         """The annotations with the shared joints alone."""
-        return reduced(AnnotationFile.read(self.annotations), self.bridge.student_joints)
+        return reduced(self._truth, self.bridge.student_joints)
+
+    @cached_property
+    def _truth(self) -> AnnotationFile:
+        return AnnotationFile.read(self.annotations)
 
     def _poses(self, net: PoseNet | GuestNet, device: str) -> Predictions:
         folder = self.data.splits["val"]["images"]
@@ -157,7 +167,7 @@ class SharedSplit:
     @cached_property
     def _labelled(self) -> tuple[np.ndarray, tuple[Any, ...]]:
         """Rows of the boxes that show a labelled person, and what OKS wants of that person."""
-        truth = load_persons(self.annotations, self.data.skeleton, "dataset.val.annotations")
+        truth = load_persons(self._truth, self.data.skeleton, "dataset.val.annotations")
         boxes, ours = self.boxes, list(self.bridge.student_joints)
         persons, rows = best_boxes(truth.box, truth.image_id, boxes.box, boxes.image_id)
         area = BOX_TO_BODY * truth.box[persons, 2:].prod(axis=1)

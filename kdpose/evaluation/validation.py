@@ -19,11 +19,12 @@ def score_validation(
     Returns:
         The figures of :func:`keypoint_ap`.
     """
-    partial = len(predictions) < len(data.datasets["val"])
+    persons = data.datasets["val"].persons
+    partial = len(predictions) < len(persons)
     sigmas = data.skeleton.sigmas
     return keypoint_ap(
         data.splits["val"]["annotations"],
-        to_results(predictions, sigmas, threshold=threshold),
+        to_results(predictions, sigmas, threshold=threshold, categories=persons.category),
         protocol=data.protocol,
         sigmas=sigmas,
         image_ids=sorted(set(predictions.image_id.tolist())) if partial else None,

@@ -1,5 +1,6 @@
 """COCO's and CrowdPose's own files, completed and corrected."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,34 +9,73 @@ import numpy as np
 from kdpose.data.annotations import read_json
 from kdpose.data.boxes import upright
 from kdpose.formats.coco_file import CocoFile, category
+from kdpose.runtime.annotation_file import AnnotationFile
+from kdpose.runtime.categories import category_id, of_people
 from kdpose.skeletons.files import named_skeleton
 from kdpose.skeletons.skeleton import Skeleton
 
+_log = logging.getLogger(__name__)
 
-def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[str, Any]:
+
+def read(
+    source: Path,
+    images: Path | None,
+    skeleton: Skeleton | None,
+    only: str | int | None = None,
+) -> dict[str, Any]:
     """Fill in what can be derived and correct known errors.
 
     Swapped widths and heights are corrected; missing boxes, areas, counts and ``iscrowd`` are
     derived; limbs that point at no joint, as in CrowdPose, are replaced by the skeleton's. All
-    other fields, including ids, ``crowdIndex`` and ``num_keypoints``, stay unchanged.
+    other fields, including ids, ``crowdIndex`` and ``num_keypoints``, stay unchanged. Annotations
+    of categories without keypoints, or with other joints, are left out; the others keep theirs.
 
     Args:
         source: the JSON.
         images: unused.
         skeleton: of the persons; None: the file's own.
+        only: the name or id of the only category to keep.
     """
     data = read_json(source, "source")
     if not isinstance(data, dict) or not {"images", "annotations"} <= data.keys():
         raise ValueError(f"{source.absolute()} (from source) has no 'images' and 'annotations'")
-    skeleton = skeleton or named_skeleton(source)
+    data = _chosen(data, only, str(source.absolute()))
+    skeleton = skeleton or named_skeleton(AnnotationFile(source.absolute(), data))
+    kept = _categories(data, skeleton)
     sizes = _upright(data, str(source.absolute()))
     persons = [_completed(p, sizes.get(p["image_id"]), skeleton) for p in data["annotations"]]
+    ids = [one["id"] for one in kept]
     return {
         **data,
         "images": [sizes[image["id"]] for image in data["images"]],
-        "annotations": [person for person in persons if person is not None],
-        "categories": [category(skeleton)],
+        "annotations": [
+            {**p, "category_id": kind if (kind := category_id(p)) in ids else ids[0]}
+            for p in persons
+            if p is not None
+        ],
+        "categories": kept,
     }
+
+
+def _chosen(data: dict[str, Any], only: str | int | None, where: str) -> dict[str, Any]:
+    """The content with the annotations of persons alone."""
+    chosen, _ = of_people(data, only, where)
+    lost = len(data["annotations"]) - len(chosen["annotations"])
+    if lost:
+        reason = "of categories without keypoints or with other joints than the first that has them"
+        reason = reason if only is None else f"not of category {only}"
+        _log.warning("%s: %d annotations are left out: they are %s", where, lost, reason)
+    return chosen
+
+
+def _categories(data: dict[str, Any], skeleton: Skeleton) -> list[dict[str, Any]]:
+    """The file's categories, with all parts of the skeleton; one if it lists none."""
+    parts = category(skeleton)
+    own = ("id", "name", "supercategory")
+    return [
+        {**parts, **{key: one[key] for key in own if key in one}, "id": category_id(one, "id")}
+        for one in data.get("categories") or ()
+    ] or [parts]
 
 
 def _upright(data: dict[str, Any], where: str) -> dict[int, dict[str, Any]]:
@@ -65,4 +105,4 @@ def _completed(
     triples = [keypoints[k : k + 3] for k in range(0, len(keypoints), 3)]
     file.add_person(triples, person.get("bbox"))
     given = {key: value for key, value in person.items() if value is not None}
-    return {**file.persons[0], **given, "category_id": 1}
+    return {**file.persons[0], **given}

@@ -17,7 +17,13 @@ READERS = {
 }
 
 
-def read(form: str, source: str, images: str | None, skeleton: str | None) -> dict[str, Any]:
+def read(
+    form: str,
+    source: str,
+    images: str | None,
+    skeleton: str | None,
+    category: str | int | None = None,
+) -> dict[str, Any]:
     """Read annotations of any known format as a COCO-keypoints file.
 
     Args:
@@ -25,6 +31,7 @@ def read(form: str, source: str, images: str | None, skeleton: str | None) -> di
         source: file or folder of the annotations.
         images: folder of the images, for formats that do not give their sizes.
         skeleton: name or file, for formats that do not name their joints.
+        category: the name or id of the only one to keep; of COCO's format alone.
 
     Raises:
         ValueError: the format is unknown, or its reader refuses the source.
@@ -32,4 +39,8 @@ def read(form: str, source: str, images: str | None, skeleton: str | None) -> di
     if form not in READERS:
         raise ValueError(f"from must be one of {', '.join(READERS)}, images, got {form}")
     joints = named_skeleton(skeleton) if skeleton else None
+    if category is not None:
+        if READERS[form] is not coco.read:
+            raise ValueError(f"category={category} is of from=coco and crowdpose, not {form}")
+        return coco.read(Path(source), None, joints, category)
     return READERS[form](Path(source), Path(images) if images else None, joints)

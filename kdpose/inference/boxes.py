@@ -48,6 +48,7 @@ class FileBoxes:
             count from 0.
         ids: of the pictures, at least one of which must have a box; None if unknown.
         cut: of detections; boxes of an annotation file, or without scores, are all used.
+        category: the name or id of the only category to take; None: see :func:`read_boxes`.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -55,9 +56,13 @@ class FileBoxes:
     """
 
     def __init__(
-        self, path: str, ids: Collection[int] | None = None, cut: BoxCut = BOX_CUT
+        self,
+        path: str,
+        ids: Collection[int] | None = None,
+        cut: BoxCut = BOX_CUT,
+        category: str | int | None = None,
     ) -> None:
-        self._table = read_boxes(path, annotated=True)
+        self._table = read_boxes(path, annotated=True, category=category)
         known = self._table.image_id.tolist()
         if ids is not None and not set(known) & set(ids):
             raise ValueError(
@@ -71,16 +76,28 @@ class FileBoxes:
 
     def __call__(self, picture: Image.Image, image_id: int) -> Boxes:
         """The boxes of a picture, empty if the file has none."""
-        rows = self._rows.get(image_id, [])
-        boxes, scores = self._table.box[rows], self._table.score[rows]
+        rows, boxes = self._chosen(picture.size, image_id)
+        return boxes.astype(np.float32), self._table.score[rows]
+
+    def categories(self, size: tuple[int, int], image_id: int) -> list[int]:
+        """The category of each box of a picture of this width and height, 1 for none."""
+        rows, _ = self._chosen(size, image_id)
+        return [kind if kind >= 0 else 1 for kind in self._table.category[rows].tolist()]
+
+    def _chosen(
+        self, size: tuple[int, int], image_id: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Rows ``(P,)`` of a picture's boxes in the table, and the boxes ``(P, 4)``."""
+        rows = np.array(self._rows.get(image_id, []), np.int64)
+        boxes = self._table.box[rows]
         if self._table.annotated:
-            boxes = clean_boxes(boxes, np.array(picture.size, np.float64))
+            boxes = clean_boxes(boxes, np.array(size, np.float64))
             sized = (boxes[:, 2:] > 0).all(axis=1)
-            boxes, scores = boxes[sized], scores[sized]
+            rows, boxes = rows[sized], boxes[sized]
         if self._cut is not None:
-            kept = _kept(boxes, scores, self._cut)
-            boxes, scores = boxes[kept], scores[kept]
-        return boxes.astype(np.float32), scores
+            kept = _kept(boxes, self._table.score[rows], self._cut)
+            rows, boxes = rows[kept], boxes[kept]
+        return rows, boxes
 
 
 def _kept(
@@ -99,6 +116,7 @@ def box_source(
     device: torch.device,
     ids: Collection[int] | None = None,
     cut: BoxCut = BOX_CUT,
+    category: str | int | None = None,
 ) -> BoxSource:
     """Select the source of boxes.
 
@@ -108,6 +126,7 @@ def box_source(
         device: of the detector.
         ids: of the pictures, None if unknown.
         cut: of a file's detections.
+        category: see :class:`FileBoxes`.
 
     Raises:
         FileNotFoundError: a file does not exist.
@@ -118,4 +137,4 @@ def box_source(
     if boxes in ("auto", "detector"):
         find = load_detector(detector, device)
         return lambda picture, image_id: find(picture)
-    return FileBoxes(boxes, ids, cut)
+    return FileBoxes(boxes, ids, cut, category)

@@ -94,17 +94,29 @@ class ImagePoses:
             detection_confidence=self.box_scores,
         )
 
-    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
-        """COCO keypoint results, with the boxes the persons were found in."""
+    def to_coco(
+        self, image_id: int, categories: Sequence[int] | None = None
+    ) -> list[dict[str, Any]]:
+        """COCO keypoint results, with the boxes the persons were found in.
+
+        Args:
+            image_id: of the image.
+            categories: P ids of the persons' categories; None: all 1.
+        """
         return [
             {
                 "image_id": image_id,
-                "category_id": 1,
+                "category_id": category,
                 "keypoints": flat_keypoints(joints, scores),
                 "score": round(float(box_score * scores.mean()), 5),
                 "bbox": [round(float(v), 3) for v in box],
             }
-            for joints, scores, box, box_score in zip(
-                self.keypoints, self.scores, self.boxes, self.box_scores, strict=True
+            for joints, scores, box, box_score, category in zip(
+                self.keypoints,
+                self.scores,
+                self.boxes,
+                self.box_scores,
+                [1] * len(self) if categories is None else categories,
+                strict=True,
             )
         ]

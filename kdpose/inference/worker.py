@@ -14,7 +14,7 @@ from PIL import Image
 from kdpose.checkpoints.guest_net import LoadedGuest, open_guest
 from kdpose.checkpoints.load import Loaded, chosen, load_net
 from kdpose.data.sources.images import open_image
-from kdpose.inference.boxes import BOX_CUT, BoxCut, BoxSource, box_source
+from kdpose.inference.boxes import BOX_CUT, BoxCut, BoxSource, FileBoxes, box_source
 from kdpose.inference.detector import choose_detector
 from kdpose.inference.images import ImageFile
 from kdpose.inference.pictures import Painter, save_crops, save_drawn
@@ -60,7 +60,11 @@ class ImageWorker:
                 save_drawn(poses, self.painter, self.out, image.name)
             if self.crops:
                 save_crops(poses, self.out, image.name)
-            found = poses.to_coco(image.image_id)
+            kinds = None
+            if isinstance(self.boxes, FileBoxes):
+                height, width = poses.image.shape[:2]
+                kinds = self.boxes.categories((width, height), image.image_id)
+            found = poses.to_coco(image.image_id, kinds)
             yield ImageResult(image, [{**p, "file_name": image.path.name} for p in found])
         yield from (result for _, result in broken)
 
@@ -93,7 +97,7 @@ def build_worker(cfg: DictConfig, ids: Collection[int] | None = None) -> ImageWo
     least = cfg.detector.threshold
     cut = BoxCut(BOX_CUT.score if least is None else least, cfg.boxes_overlap)
     detector = choose_detector(**cfg.detector)
-    boxes = box_source(str(cfg.boxes), detector, predictor.device, ids, cut)
+    boxes = box_source(str(cfg.boxes), detector, predictor.device, ids, cut, cfg.get("category"))
     out = Path(cfg.out)
     return ImageWorker(predictor, boxes, out, painter if cfg.draw else None, cfg.crops)
 

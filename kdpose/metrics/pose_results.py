@@ -163,19 +163,19 @@ def to_results(
     *,
     threshold: float = 0.01,
     nms: float | None = 0.9,
+    categories: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """COCO keypoint results: rescored, without persons found twice.
 
-    A result carries its crop as ``region`` (x, y, width, height; image pixels). It is not named
-    ``bbox``, because COCO's evaluators would then take the detection's area from it instead of
-    from the keypoints, and AP by size would differ from published numbers.
+    A result has its crop as ``region`` (x, y, width, height), as COCO's evaluators would take its
+    area from ``bbox``.
 
     Args:
         predictions: the poses of a split.
         sigmas: K OKS constants.
-        threshold: joint scores up to this are excluded from a person's score: 0.01 for SimCC,
-            whose probabilities are spread over sub-pixel bins, and 0.2 for heatmaps.
+        threshold: joint scores up to this are excluded from a person's score.
         nms: largest OKS at which two persons are both kept, None to keep all.
+        categories: ``(S,)`` the category of each person of the split, -1 for none; None: all 1.
 
     Returns:
         ``{image_id, category_id, keypoints, score, region}`` per person, by image, best first.
@@ -195,7 +195,7 @@ def to_results(
     results: list[dict[str, Any]] = []
     for rows in np.split(order, starts) if order.size else ():
         kept = oks_nms(predictions.keypoints[rows], scores[rows], areas[rows], sigmas, limit)
-        results.extend(_result(predictions, scores, int(row)) for row in rows[kept])
+        results += [_result(predictions, scores, row, categories) for row in rows[kept].tolist()]
     return results
 
 
@@ -205,11 +205,14 @@ def flat_keypoints(joints: np.ndarray, scores: np.ndarray) -> list[float]:
     return [v for (x, y), s in points for v in (round(x, 3), round(y, 3), round(s, 5))]
 
 
-def _result(predictions: Predictions, scores: np.ndarray, row: int) -> dict[str, Any]:
+def _result(
+    predictions: Predictions, scores: np.ndarray, row: int, categories: np.ndarray | None
+) -> dict[str, Any]:
+    category = -1 if categories is None else int(categories[predictions.person[row]])
     corner = predictions.center[row] - predictions.size[row] / 2
     return {
         "image_id": int(predictions.image_id[row]),
-        "category_id": 1,
+        "category_id": category if category >= 0 else 1,
         "keypoints": flat_keypoints(predictions.keypoints[row], predictions.joint_scores[row]),
         "score": float(scores[row]),
         "region": [round(float(value), 3) for value in (*corner, *predictions.size[row])],

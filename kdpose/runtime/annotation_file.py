@@ -1,6 +1,7 @@
 """A COCO-format annotation file, parsed once and handed to all that need it."""
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +9,10 @@ from typing import Any
 
 import msgspec
 
+from kdpose.runtime.categories import of_people
 from kdpose.runtime.files import check_file
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,23 +21,27 @@ class AnnotationFile:
 
     Attributes:
         path: of the file, absolute.
-        content: the JSON object.
+        content: the JSON object, of whose annotations only persons are kept, see
+            :func:`kdpose.runtime.categories.people`.
     """
 
     path: Path
     content: dict[str, Any]
 
     @classmethod
-    def read(cls, path: str | Path, key: str = "annotations") -> "AnnotationFile":
+    def read(
+        cls, path: str | Path, key: str = "annotations", category: str | int | None = None
+    ) -> "AnnotationFile":
         """Parse a file.
 
         Args:
             path: of the file.
             key: config key that the path came from, for errors.
+            category: the name or id of the only category whose annotations are persons.
 
         Raises:
             FileNotFoundError: the file is not there.
-            ValueError: it is not a JSON object.
+            ValueError: it is not a JSON object, or has no such category.
         """
         path = check_file(path, key).absolute()
         try:
@@ -45,6 +53,9 @@ class AnnotationFile:
                 f"{path} (from {key}) is not an annotation file: it must be an object, "
                 f"got a {type(content).__name__}"
             )
+        content, left_out = of_people(content, category, f"{path} (from {key})")
+        if left_out:
+            _log.warning("%s (from %s): %s", path, key, left_out)
         return cls(path, content)
 
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from kdpose.runtime.annotation_file import AnnotationFile, Annotations
+from kdpose.runtime.categories import category_joints
 from kdpose.skeletons.known import COCO, CROWDPOSE, default_sigmas
 from kdpose.skeletons.references import Limbs, joint_index, read_flip_pairs, read_limbs
 from kdpose.skeletons.sides import joint_key
@@ -115,12 +116,6 @@ def write_skeleton(path: str | Path, skeleton: Skeleton) -> None:
     Path(path).write_text(yaml.safe_dump(values, sort_keys=False, default_flow_style=None))
 
 
-def category_joints(category: Any) -> tuple[str, ...]:
-    """The joint names of a COCO category, without spaces at their ends; empty if it has none."""
-    names = category.get("keypoints") if isinstance(category, dict) else None
-    return tuple(str(name).strip() for name in names) if isinstance(names, list) else ()
-
-
 def category_limbs(category: dict[str, Any]) -> Limbs:
     """The limbs of a COCO category, see :func:`read_limbs`; COCO's own by joint name."""
     joints = category_joints(category)
@@ -180,17 +175,17 @@ def annotated_skeleton(annotations: Annotations, name: str = "custom") -> Skelet
         path, categories = annotations.path, annotations.content.get("categories") or []
     else:
         path, categories = Path(annotations), _categories(Path(annotations))
-    for category in categories:
-        if category_joints(category):
-            where = f"{path.absolute()}: category '{category.get('name')}'"
+    for one in categories:
+        if category_joints(one):
+            where = f"{path.absolute()}: category '{one.get('name')}'"
             try:
-                skeleton = category_skeleton(category, name)
+                skeleton = category_skeleton(one, name)
             except (TypeError, ValueError) as error:
                 raise ValueError(
                     f"{where}: {error}; correct it, or set skeleton=FILE.yaml "
                     "(in training dataset.skeleton.path=FILE.yaml)"
                 ) from None
-            if note := category_limbs(category).note:
+            if note := category_limbs(one).note:
                 _say_once(f"{where}: {note}")
             return skeleton
     raise ValueError(

@@ -45,7 +45,10 @@ def test_boxes_are_taken_as_the_detector_gave_them(tmp_path, skeleton):
     [
         ([box(8)] * 4, r"^0 of 4 boxes of \S+boxes.json \(from boxes\) lie in the 2 images of \S+"),
         ([box(bbox=(1, 2, 0, 0))], "^0 of 1 boxes"),
-        ([box(category_id=3)] * 5, r"^0 of 5 boxes .* must be 1, it has \[3\]$"),
+        (
+            [box(category_id=3)] * 5,
+            r"^0 of 5 boxes .* must be 1, it has \[3\]; category=ID takes another$",
+        ),
         ([], "must be a list of .*, got an empty list$"),
         ({"images": [], "annotations": []}, r"got a dict of \['annotations', 'images'\]$"),
         ([box(), {"image_id": 7, "keypoints": [1]}], r"\['image_id', 'keypoints'\] as number 1$"),

@@ -32,7 +32,7 @@ def test_weak_joints_count_for_a_person_s_score_as_the_codec_says(
     asked = []
     monkeypatch.setattr(
         "kdpose.evaluation.validation.to_results",
-        lambda predictions, sigmas, threshold: asked.append(threshold) or [],
+        lambda predictions, sigmas, threshold, categories: asked.append(threshold) or [],
     )
     monkeypatch.setattr("kdpose.evaluation.validation.keypoint_ap", lambda *_, **__: {})
     score_validation(data, label_poses(data, data.val_dataloader()), 0.2)
