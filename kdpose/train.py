@@ -54,9 +54,10 @@ def _run(cfg: DictConfig, overrides: list[str]) -> float | None:
         if multirun and "schemes" not in cfg.pipeline:
             overrides = [*overrides, f"runs='{cfg.run_dir}'"]  # each job has stages of its own
         return run_pipeline(cfg, overrides)
+    from kdpose.training.record import objective
     from kdpose.training.stage import train
 
-    return train(cfg)["AP"]
+    return objective(train(cfg))
 
 
 @entry_point("train")

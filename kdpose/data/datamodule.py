@@ -1,46 +1,36 @@
 """The data module that both stages share."""
 
 import importlib
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
+import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from kdpose.data.annotations import Persons, load_persons
 from kdpose.data.dataset import Pixels, PoseDataset, check_images, collate
 from kdpose.data.detections import load_detections
+from kdpose.data.sampling import EpochSampler
 from kdpose.data.sources.device_crop import RowBatch, SourceBatch, SourceDataset, cut
 from kdpose.data.sources.packed import Pack, default_folder
 from kdpose.data.sources.resident import Resident, RowDataset
 from kdpose.data.taught import load_training
 from kdpose.data.transforms import Augmentation
+from kdpose.data.tuning import held_out
 from kdpose.runtime.signals import keep_worker
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.types import PoseBatch
 
 
-class EpochSampler(DistributedSampler[PoseBatch]):
-    """Yields (epoch, row), so that workers know which epoch's augmentation to draw.
-
-    The order depends on (seed, epoch) alone; Lightning calls ``set_epoch``.  Devices take turns in
-    it, so that together they see in each step what a single one would.
-    """
-
-    seen = 0  # rows of the epoch, of which a training that was stopped within it is past
-
-    def __iter__(self) -> Iterator[Any]:
-        """Pairs of epoch and row."""
-        seen, self.seen = self.seen, 0
-        return ((self.epoch, row) for row in itertools.islice(super().__iter__(), seen, None))
-
-
 def _check_sources(
-    mixed: bool, pack: str | None, shards: str | None, resident: bool, crop: str
+    mixed: bool, pack: str | None, shards: str | None, resident: bool, crop: str, tune: bool
 ) -> None:
     """Refuse sources of the training crops that exclude one another."""
+    if tune and shards is not None:
+        raise ValueError("data.shards streams all training crops: it needs dataset.tune=null")
     if mixed and (resident or pack is not None or shards is not None):
         raise ValueError(
             "several training sets and stored answers are read from image files: take "
@@ -58,6 +48,8 @@ class CocoKeypointDataModule(L.LightningDataModule):
     Args:
         train: ``annotations`` and ``images`` of the training split, or a list of such.
         val: those of the validation split.
+        tune: those of images of the training split that are validated on instead and not trained
+            on, see :func:`kdpose.data.tuning.tuning_split`.
         skeleton: of the annotations.
         protocol: by which poses are scored, ``coco`` or ``crowdpose``.
         input_size: W, H of the student's crop.
@@ -102,15 +94,15 @@ class CocoKeypointDataModule(L.LightningDataModule):
         prepare: Callable[[], None] | None = None,
         taught: Skeleton | None = None,
         answers: Sequence[str] = (),
+        tune: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         several = not isinstance(train, Mapping)
         self.parts = list(train) if isinstance(train, Sequence) else [train]
-        self.splits: dict[str, Mapping[str, str]] = {"train": self.parts[0], "val": val}
-        self.taught = taught
-        self.answers = list(answers)
-        self.mixed = several or bool(self.answers)
-        _check_sources(self.mixed, pack, shards, resident, crop)
+        self.splits: dict[str, Mapping[str, str]] = {"train": self.parts[0], "val": tune or val}
+        self.taught, self.answers = taught, list(answers)
+        self.mixed, self.tune = several or bool(self.answers), tune
+        _check_sources(self.mixed, pack, shards, resident, crop, tune is not None)
         self.skeleton, self.augmentation = skeleton, augmentation or Augmentation()
         self.protocol: Literal["coco", "crowdpose"] = protocol
         self.input_size, self.teacher_size = input_size, teacher_size
@@ -145,7 +137,7 @@ class CocoKeypointDataModule(L.LightningDataModule):
             )
 
     def _persons(self, split: str, annotations: str) -> Persons:
-        if split == "val" and self.boxes != "gt":
+        if split == "val" and self.boxes != "gt" and self.tune is None:
             return load_detections(self.boxes, annotations, self.skeleton)
         if split == "train" and self.mixed:
             return load_training(self.parts, self.skeleton, self.answers, self.taught)
@@ -172,15 +164,15 @@ class CocoKeypointDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Augmented training crops in a new order each epoch."""
-        dataset = self.datasets["train"]
+        dataset, rows = self.datasets["train"], self._trained()
         devices, share = self._devices(), self.share()
-        sampler = EpochSampler(dataset, *devices, shuffle=True, seed=self.seed, drop_last=True)
-        full = len(dataset) >= self.batch_size
+        sampler = EpochSampler(rows, *devices, shuffle=True, seed=self.seed, drop_last=True)
+        full = len(rows) >= self.batch_size
         if not len(sampler):
-            raise ValueError(f"{devices[0]} devices cannot share {len(dataset)} persons")
+            raise ValueError(f"{devices[0]} devices cannot share {len(rows)} persons")
         if self.resident:
-            rows = RowDataset(len(dataset))
-            return DataLoader(rows, share, sampler=sampler, drop_last=full, collate_fn=collate)
+            numbers = RowDataset(len(dataset))
+            return DataLoader(numbers, share, sampler=sampler, drop_last=full, collate_fn=collate)
         device = self.trainer.strategy.root_device.type if self.trainer else "cpu"
         on_device = self.crop == "device" or (self.crop == "auto" and device == "cuda")
         if self._shards is not None:
@@ -200,6 +192,13 @@ class CocoKeypointDataModule(L.LightningDataModule):
             drop_last=full,
             pin_memory=device == "cuda",
         )
+
+    def _trained(self) -> NDArray[np.int64]:
+        """Rows of the training split without those of images that are held out."""
+        persons = self.datasets["train"].persons
+        if self.tune is None:
+            return np.arange(len(persons))
+        return np.flatnonzero(~np.isin(persons.image_id, held_out(self.tune)))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> PoseBatch:
         """Cut the crops of a batch that came without."""

@@ -22,6 +22,7 @@ from kdpose.sweeps.jobs import keep_traceback
 from kdpose.sweeps.results import write_results
 from kdpose.sweeps.space import as_overrides, distributions, values_now
 from kdpose.sweeps.study import SharedStudy
+from kdpose.training.record import objective
 from kdpose.training.run_folder import changes
 from kdpose.training.stage import train
 
@@ -112,7 +113,8 @@ def _run_trial(cfg: DictConfig, shared: SharedStudy, trial: Trial, given: Sequen
         overrides = _trial_overrides(cfg, shared, trial, given)
         composed = renamed(compose("train", overrides=overrides))
         pruning = PyTorchLightningPruningCallback(trial, f"val/{metric}")
-        value = train(composed, callbacks=[pruning])[metric]
+        metrics = train(composed, callbacks=[pruning])
+        value = objective(metrics) if metric == "AP" else metrics[metric]
         shared.end(trial, TrialState.COMPLETE, value)
         spent = ["last.ckpt"]
     except TrialPruned:

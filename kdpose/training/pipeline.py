@@ -31,6 +31,7 @@ from kdpose.display.tables import (
 from kdpose.runtime.moved import renamed
 from kdpose.runtime.ranks import rank
 from kdpose.training.given_teacher import START, Rows, guest, is_foreign, open_models, score_given
+from kdpose.training.record import objective
 from kdpose.training.stage import train
 
 _NOT_PASSED_ON = (
@@ -76,7 +77,7 @@ def run_pipeline(cfg: DictConfig, overrides: list[str]) -> float | None:
         _write_table(run_dir, cfg.name, rows)
         _write_picture(run_dir / "poses.jpg", open_models(rows, guest(cfg)), rows)
     console.print(f"table and pictures in {run_dir.absolute()}")
-    return next(reversed(rows.values()))["AP"]
+    return objective(next(reversed(rows.values())))
 
 
 def _labels(cfg: DictConfig) -> list[str]:

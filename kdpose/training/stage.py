@@ -1,14 +1,12 @@
 """One stage: build the network, train it and score its best checkpoint."""
 
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -18,14 +16,13 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
 from kdpose.checkpoints.guest_net import GuestNet
-from kdpose.checkpoints.load import load_made_by_run, load_net
+from kdpose.checkpoints.load import load_made_by_run
 from kdpose.checkpoints.pretrained import build_backbone
-from kdpose.cli import command, console
+from kdpose.cli import console
 from kdpose.data.datamodule import CocoKeypointDataModule
 from kdpose.data.taught import StoredTeacher
-from kdpose.display.tables import caption, metrics_table
+from kdpose.data.tuning import tuning_split
 from kdpose.evaluation.cost import complexity
-from kdpose.evaluation.evaluate import evaluate_net
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.runtime import signals
 from kdpose.runtime.ranks import rank
@@ -35,12 +32,12 @@ from kdpose.training.asked_teacher import AskedTeacher
 from kdpose.training.callbacks import EpochLines
 from kdpose.training.pose_module import PoseModule
 from kdpose.training.preflight import check_data
+from kdpose.training.record import report, training_record
 from kdpose.training.run_folder import finished, open_run
 from kdpose.training.starts import begin
 from kdpose.training.stopping import StopSafely
 from kdpose.training.teacher_check import build_teacher, check_teacher, inference_device
 
-_log = logging.getLogger(__name__)
 Net = PoseNet | RefinedPoseNet
 
 
@@ -139,7 +136,7 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
         console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
         _fit(trainer, module, data, resume)
         if trainer.is_global_zero:
-            metrics = report(cfg, run_dir, _training(cfg, trainer, timer))
+            metrics = report(cfg, run_dir, training_record(cfg, trainer, timer))
             dashboards.end(loggers, cfg.name, metrics, made_from)
     if check is not None:
         check.after(run_dir / "predictions.json")
@@ -186,10 +183,21 @@ def _built(
         description=describe(cfg, recipe),
     )
     stored = teacher if isinstance(teacher, StoredTeacher) else None
+    tune = None
+    if cfg.dataset.get("tune") is not None:
+        if cfg.dataset.prepare is not None and not Path(cfg.dataset.train.annotations).is_file():
+            instantiate(cfg.dataset.prepare)()
+        tune = tuning_split(
+            OmegaConf.to_container(cfg.dataset.train, resolve=True),  # type: ignore[arg-type]
+            cfg.dataset.tune,
+            cfg.dataset.tune_seed,
+            Path(cfg.runs) / "splits",
+        )
     data = instantiate(cfg.data, _partial_=True, _convert_="all")(
         skeleton=skeleton,
         input_size=net.codec.input_size,
         teacher_size=teacher.codec.input_size if isinstance(teacher, PoseNet) else None,
+        tune=tune,
         **({} if stored is None else {"taught": stored.skeleton, "answers": stored.files}),
     )
     begin(cfg, net, asked or (teacher if isinstance(teacher, PoseNet) else None), data)
@@ -259,39 +267,3 @@ def _sources(cfg: DictConfig) -> dict[str, str]:
     """The checkpoints that a run is made from."""
     teacher = {} if cfg.teacher is None else {"teacher": str(cfg.teacher.get("ckpt", "stored"))}
     return teacher if cfg.refiner is None else {**teacher, "student": str(cfg.stage1_ckpt)}
-
-
-def _training(cfg: DictConfig, trainer: L.Trainer, timer: Timer) -> dict[str, Any]:
-    """What ``metrics.json`` says of the training itself."""
-    device = trainer.strategy.root_device
-    return {
-        "command": command(),
-        "seed": cfg.seed,
-        "epochs": trainer.current_epoch,
-        "seconds": round(timer.time_elapsed("train"), 1),
-        "devices": trainer.world_size,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-    }
-
-
-def report(cfg: DictConfig, run_dir: Path, training: dict[str, Any]) -> dict[str, Any]:
-    """Score the best checkpoint from its file; writes ``metrics.json`` and ``predictions.json``.
-
-    Args:
-        cfg: of the run.
-        run_dir: its folder.
-        training: what ``metrics.json`` is to say of the training itself.
-    """
-    best = run_dir / "best.ckpt"
-    metrics = evaluate_net(
-        load_net(best),
-        boxes=cfg.data.boxes,
-        flip=cfg.module.flip_test,
-        batch_size=cfg.data.batch_size,
-        num_workers=cfg.data.num_workers,
-        results_out=run_dir / "predictions.json",
-    )
-    metrics |= {"ckpt": str(best.absolute()), "training": training}
-    (run_dir / "metrics.json").write_text(json.dumps(metrics, indent=2))
-    console.print(metrics_table(caption(metrics), {cfg.name: metrics}))
-    return metrics

@@ -11,7 +11,7 @@ import lightning as L
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from kdpose.data.datamodule import EpochSampler
+from kdpose.data.sampling import EpochSampler
 from kdpose.runtime import signals
 
 _log = logging.getLogger(__name__)
