@@ -127,14 +127,14 @@ def category_joints(data: Mapping[str, Any], skeleton: Skeleton) -> Iterator[Fin
 
 def checkpoint_joints(known: Skeleton, ckpt: str, skeleton: Skeleton) -> Iterator[Finding]:
     """A checkpoint's joints: evaluation needs the same joints, a teacher shared ones."""
-    if known.joints == skeleton.joints:
+    if sorted(map(joint_key, known.joints)) == sorted(map(joint_key, skeleton.joints)):
         return
     keys = {joint_key(joint) for joint in known.joints}
     shared = [joint for joint in skeleton.joints if joint_key(joint) in keys]
     message = (
         f"{ckpt} has skeleton '{known.name}' of {len(known)} joints, the data '{skeleton.name}' of "
-        f"{len(skeleton)}: it can teach the {len(shared)} joints of the same name, "
-        "and cannot be evaluated here"
+        f"{len(skeleton)}: it can teach, and is evaluated on, the {len(shared)} joints of the same "
+        "name alone"
     )
     missing = first(
         Example(f"the checkpoint has no {joint}")

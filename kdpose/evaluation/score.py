@@ -12,10 +12,11 @@ from kdpose.metrics.keypoint_ap import category_ap, keypoint_ap, mean_figures
 from kdpose.metrics.matching import MAX_DETECTIONS
 from kdpose.metrics.people import has_boxes
 from kdpose.runtime.annotation_file import AnnotationFile, Annotations
-from kdpose.runtime.categories import category_id, classes
+from kdpose.runtime.categories import category_id, category_joints, classes
 from kdpose.runtime.provenance import code_version, sha256
 from kdpose.skeletons.files import named_skeleton
 from kdpose.skeletons.shared import SkeletonBridge
+from kdpose.skeletons.sides import joint_key
 from kdpose.skeletons.skeleton import Skeleton
 
 _log = logging.getLogger(__name__)
@@ -154,8 +155,8 @@ def score_file(
             warning: it moves APM and APL away from published figures, which have none.
         annotations: annotation file.
         protocol: ``coco`` or ``crowdpose``.
-        skeleton: ``coco``, ``crowdpose`` or a JSON whose category names the joints; None is the
-            annotations' own.
+        skeleton: of the results: ``coco``, ``crowdpose``, a YAML or a JSON whose category names
+            the joints; None is the annotations' own. Joints are matched by name.
         taught: the results' skeleton, where it is another: they are scored on the joints of both.
         crowd_cuts: see :func:`keypoint_ap`.
 
@@ -168,14 +169,27 @@ def score_file(
         ValueError: a file is of another kind, or they do not fit one another.
     """
     path, truth = Path(predictions), AnnotationFile.of(annotations)
-    known = named_skeleton(skeleton or truth)
+    known, found = _skeletons(truth, skeleton)
     results = read_results(path, truth)
     _warn(path, results, protocol)
-    bridge = SkeletonBridge.between(known, taught or known)
+    bridge = SkeletonBridge.between(known, taught or found)
     record = score_shared(truth, results, bridge, protocol=protocol, crowd_cuts=crowd_cuts)
     source = {"predictions": str(path.absolute()), "predictions_sha256": sha256(path)}
     unknown = ("box_source", "boxes_sha256", "flip", "flip_shift_bins")
     return record | source | dict.fromkeys(unknown)
+
+
+def _skeletons(truth: AnnotationFile, given: str | None) -> tuple[Skeleton, Skeleton]:
+    """The annotations' skeleton and the results'; annotations without joint names have the same."""
+    if given is None:
+        own = named_skeleton(truth)
+        return own, own
+    found = named_skeleton(given)
+    if not any(map(category_joints, truth.content.get("categories") or ())):
+        return found, found
+    own = named_skeleton(truth)
+    same = [*map(joint_key, own.joints)] == [*map(joint_key, found.joints)]
+    return (found if same else own), found
 
 
 def _warn(path: Path, results: Sequence[Mapping[str, Any]], protocol: str) -> None:

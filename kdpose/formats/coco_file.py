@@ -19,11 +19,13 @@ class CocoFile:
     """A file to which images and persons are added one by one.
 
     Args:
-        skeleton: of all persons; its sigmas and flip pairs go into the file's category.
+        skeleton: of all persons; its sigmas and flip pairs go into the file's categories.
+        names: of the categories, which count from 1; None: one, ``person``.
     """
 
-    def __init__(self, skeleton: Skeleton) -> None:
+    def __init__(self, skeleton: Skeleton, names: Sequence[str] | None = None) -> None:
         self.skeleton = skeleton
+        self.names = list(names or ["person"])
         self.images: list[dict[str, Any]] = []
         self.persons: list[dict[str, Any]] = []
 
@@ -77,7 +79,10 @@ class CocoFile:
         return {
             "images": self.images,
             "annotations": self.persons,
-            "categories": [category(self.skeleton)],
+            "categories": [
+                category(self.skeleton) | {"id": number, "name": name}
+                for number, name in enumerate(self.names, start=1)
+            ],
         }
 
 

@@ -35,7 +35,8 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
     pictures = images or _sibling(source)
     known = _data_yaml(source)
     skeleton = skeleton or _skeleton(known, source)
-    file = CocoFile(skeleton)
+    names = _classes(known)
+    file = CocoFile(skeleton, names)
     for path in list_images(pictures):
         name = path.relative_to(pictures)
         width, height = image_size(path)
@@ -44,6 +45,7 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
         for line in label.read_text().splitlines() if label.is_file() else ():
             if line.strip():
                 _add(file, [float(value) for value in line.split()], (width, height), label)
+                file.persons[-1]["category_id"] = _category(line.split()[0], names, label)
     if not file.persons:
         raise ValueError(f"no label of {source.absolute()} (from source) belongs to an image")
     return file.to_dict()
@@ -64,6 +66,26 @@ def _add(file: CocoFile, values: list[float], size: tuple[int, int], label: Path
     seen = points[:, 2:] if dimensions == 3 else 2.0 * (points != 0).any(axis=1, keepdims=True)
     keypoints = np.hstack([points[:, :2] * scale, seen])
     file.add_person(keypoints, [*(centre - extent / 2), *extent])
+
+
+def _classes(known: dict[str, Any]) -> list[str]:
+    """The names of the classes, which become categories; without names all are persons."""
+    names = known.get("names") or []
+    if isinstance(names, dict):
+        names = [names.get(k, f"class_{k}") for k in range(max(map(int, names)) + 1)]
+    return [str(name) for name in names]
+
+
+def _category(number: str, names: list[str], label: Path) -> int:
+    """The category of a line's class."""
+    if not names:
+        return 1
+    place = float(number)
+    if not (place.is_integer() and 0 <= place < len(names)):
+        raise ValueError(
+            f"{label.absolute()}: class {number} is none of data.yaml's {len(names)} names"
+        )
+    return int(place) + 1
 
 
 def _sibling(source: Path) -> Path:

@@ -122,7 +122,7 @@ def category_limbs(category: dict[str, Any]) -> Limbs:
     known = _known(joints)
     if known is not None:
         return Limbs(known.limbs)
-    pairs = read_flip_pairs(category.get("flip_pairs", category.get("flip_idx")), joints)
+    pairs = _category_pairs(category, joints)
     mirrored = None
     if pairs is not None:
         partner = dict(pairs) | {b: a for a, b in pairs}
@@ -152,9 +152,16 @@ def category_skeleton(category: dict[str, Any], name: str = "custom") -> Skeleto
         joints,
         limbs.pairs,
         sigmas or default_sigmas(joints),
-        flip_pairs=read_flip_pairs(category.get("flip_pairs", category.get("flip_idx")), joints),
+        flip_pairs=_category_pairs(category, joints),
         sigma_source=str(category.get("sigma_source", "given")) if sigmas else "default",
     )
+
+
+def _category_pairs(
+    category: dict[str, Any], joints: tuple[str, ...]
+) -> tuple[tuple[str, str], ...] | None:
+    """The flip pairs of a COCO category; an empty list is as good as none, and names tell."""
+    return read_flip_pairs(category.get("flip_pairs") or category.get("flip_idx") or None, joints)
 
 
 def _known(joints: tuple[str, ...]) -> Skeleton | None:

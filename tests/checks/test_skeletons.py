@@ -1,7 +1,7 @@
 """What the doctor says of sides and limbs."""
 
-from kdpose.checks.skeletons import own_facts
-from kdpose.skeletons.known import CROWDPOSE
+from kdpose.checks.skeletons import checkpoint_joints, own_facts
+from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.skeletons.skeleton import Skeleton
 
 
@@ -34,3 +34,10 @@ def test_what_was_done_to_limbs(planted):
     found = planted.findings()["limbs"]
     assert (found.severity, found.split) == ("warning", "val")
     assert "limbs are counted from 0" in found.message
+
+
+def test_a_checkpoint_of_the_same_joints_in_another_order_or_spelling():
+    joints = tuple(name.title().replace("_", "") for name in reversed(CROWDPOSE.joints))
+    other = Skeleton("mine", joints, (), CROWDPOSE.sigmas)
+    assert not list(checkpoint_joints(CROWDPOSE, "c.ckpt", other))
+    assert list(checkpoint_joints(COCO, "c.ckpt", other))

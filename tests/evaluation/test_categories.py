@@ -212,3 +212,16 @@ def test_joints_without_names_are_not_counted_but_asked_for(monkeypatch, capsys,
     assert "no category names its joints, so their order is unknown: set skeleton=coco" in text
     code, text = run(monkeypatch, capsys, kdpose.evaluate, *words, "skeleton=coco")
     assert code == 0
+
+
+def test_results_of_another_order_are_matched_by_name(write, tmp_path):
+    """``skeleton`` is of the results."""
+    order = [3, 1, 0, 2]
+    turned = [POINTS[3 * k + i] for k in order for i in range(3)]
+    path = write([person(1, 1, turned)], [{**KITE, "keypoints": [JOINTS[k] for k in order]}])
+    (tmp_path / "p.json").write_text(json.dumps([result(1, 1)]))
+    (tmp_path / "kite.yaml").write_text(f"joints: {JOINTS}")
+    assert score_file(tmp_path / "p.json", path, protocol="coco")["AP"] == 0
+    given = str(tmp_path / "kite.yaml")
+    figures = score_file(tmp_path / "p.json", path, protocol="coco", skeleton=given)
+    assert figures["AP"] == pytest.approx(1)

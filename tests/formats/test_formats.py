@@ -107,14 +107,27 @@ def test_yolo(tmp_path):
     (tmp_path / "data.yaml").write_text("kpt_shape: [3, 3]\nflip_idx: [1, 2, 0]\n")
     with pytest.raises(ValueError, match=r"flip_idx must list .* and undo itself"):
         yolo.read(labels, None, None)
-    seventeen = "kpt_shape: [17, 3]\nflip_idx: "
+
+
+def test_yolos_seventeen_joints_and_classes(tmp_path):
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    picture(tmp_path / "images" / "a.png", (100, 80))
+    seventeen = "names: [cow]\nkpt_shape: [17, 3]\nflip_idx: "
     (tmp_path / "data.yaml").write_text(seventeen + str(list(COCO.flip_order)))
     (labels / "a.txt").write_text("0 0.5 0.5 0.4 0.5" + " 0.5 0.5 2" * 17)
     assert yolo.read(labels, None, None)["categories"][0]["keypoints"] == list(COCO.joints)
+    (labels / "a.txt").write_text("1 0.5 0.5 0.4 0.5" + " 0.5 0.5 2" * 17)
+    with pytest.raises(ValueError, match=r"class 1 is none of data\.yaml's 1 names"):
+        yolo.read(labels, None, None)
+    seventeen = "names: {0: cow, 1: ox}\nkpt_shape: [17, 3]\nflip_idx: "
     cow = [1, 0, 2, 3, 4, 8, 9, 10, 5, 6, 7, 14, 15, 16, 11, 12, 13]
     for flip in (cow, []):  # 17 joints, and not those of COCO's person
         (tmp_path / "data.yaml").write_text(seventeen + str(flip))
-        (category,) = yolo.read(labels, None, None)["categories"]
+        read = yolo.read(labels, None, None)
+        assert [c["name"] for c in read["categories"]] == ["cow", "ox"]
+        assert [p["category_id"] for p in read["annotations"]] == [2]
+        category = read["categories"][1]
         assert category["keypoints"] == [f"joint_{k}" for k in range(17)]
         assert category["skeleton"] == []
         assert category_skeleton(category).flip_order == tuple(flip or range(17))

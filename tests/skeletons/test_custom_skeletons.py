@@ -120,6 +120,29 @@ def test_all_stages(data):
     assert len(again["sigmas"]) == len(skeleton)
 
 
+@pytest.mark.slow
+def test_training_on_several_categories(tmp_path):
+    kite = {"id": 3, "name": "kite", "keypoints": ["top", "TipL", "TipR"], "skeleton": [[0, 1]]}
+    write_data(tmp_path, kite)
+    for split in ("train", "val"):
+        path = tmp_path / "annotations" / f"{split}.json"
+        content = json.loads(path.read_text())
+        for n, thing in enumerate(content["annotations"]):
+            thing["category_id"] = 3 + n % 2
+        string = {"id": 5, "name": "string", "keypoints": ["start", "end"]}
+        other = content["annotations"][0] | {"id": 99, "category_id": 5, "keypoints": [1, 1, 2] * 2}
+        content["annotations"].append(other)
+        content["categories"] += [{**kite, "id": 4, "name": "dragon"}, string]
+        path.write_text(json.dumps(content))
+    found = run(tmp_path, "kites")
+    assert list(found["categories"]) == ["kite", "dragon"]
+    assert found["boxes"] == found["persons"] == 3
+    results = json.loads((tmp_path / "runs/kites/predictions.json").read_text())
+    assert [r["category_id"] for r in results] == [3, 4, 3]
+    skeleton = load_net(tmp_path / "runs/kites/best.ckpt").net.skeleton
+    assert (skeleton.flip_order, skeleton.limbs) == ((0, 2, 1), ((0, 1),))
+
+
 def test_what_follows_from_names_and_files(data):
     root, told = data
     skeleton = read_skeleton(told[0].split("=")[1] if told else root / "annotations" / "val.json")

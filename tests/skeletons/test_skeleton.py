@@ -206,6 +206,12 @@ def test_flip_pairs_of_a_category(given):
     assert category_skeleton(category).flip_pairs == (("left_paw", "right_paw"),)
 
 
+@pytest.mark.parametrize("given", [None, []])
+def test_flip_pairs_that_are_not_given_follow_from_names(given):
+    category = {"keypoints": ["top", "left_paw", "right_paw", "tail"], "flip_pairs": given}
+    assert category_skeleton(category).sides == ((1, 2),)
+
+
 def test_flip_pairs_that_do_not_undo_themselves():
     with pytest.raises(ValueError, match="undo itself"):
         category_skeleton({"keypoints": ["a", "b", "c"], "flip_pairs": [1, 2, 0]})
