@@ -120,7 +120,8 @@ def category_joints(data: Mapping[str, Any], skeleton: Skeleton) -> Iterator[Fin
                 f"joints of category '{category.get('name')}' differ from those of skeleton "
                 f"'{skeleton.name}', or their order does"
             )
-            severity: Severity = "error" if sorted(found) == sorted(wanted) else "warning"
+            moved = any(a != b and b in wanted for a, b in zip(wanted, found, strict=False))
+            severity: Severity = "error" if moved else "warning"  # or else the names alone differ
             severity = severity if len(found) == len(wanted) else "unusable"
             yield Finding("skeleton_mismatch", severity, len(off), message, first(off))
 

@@ -41,3 +41,12 @@ def test_a_checkpoint_of_the_same_joints_in_another_order_or_spelling():
     other = Skeleton("mine", joints, (), CROWDPOSE.sigmas)
     assert not list(checkpoint_joints(CROWDPOSE, "c.ckpt", other))
     assert list(checkpoint_joints(COCO, "c.ckpt", other))
+
+
+def test_joints_in_another_order_are_an_error_even_if_some_have_other_names(planted):
+    names = [*CROWDPOSE.joints[::-1][:-1], "shoulder"]
+    planted.data["val"]["categories"][0] |= {"keypoints": names, "skeleton": []}
+    assert planted.findings()["skeleton_mismatch"].severity == "error"
+    names = [*CROWDPOSE.joints[:-2], "head_top", "throat"]
+    planted.data["val"]["categories"][0] |= {"keypoints": names}
+    assert planted.findings()["skeleton_mismatch"].severity == "warning"
