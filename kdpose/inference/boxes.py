@@ -130,8 +130,12 @@ def box_source(
 
     Raises:
         FileNotFoundError: a file does not exist.
-        ValueError: a file does not fit.
+        ValueError: a file does not fit, or a category is asked for without one.
     """
+    if category is not None and boxes in ("whole", "auto", "detector"):
+        raise ValueError(
+            f"category={category} chooses among the boxes of a file: set boxes=FILE.json"
+        )
     if boxes == "whole":
         return whole_image
     if boxes in ("auto", "detector"):

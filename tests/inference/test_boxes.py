@@ -76,3 +76,9 @@ def test_labelled_boxes_are_not_cut(tmp_path, annotated):
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps({"annotations": rows} if annotated else rows))
     assert len(FileBoxes(str(path))(PICTURE, 1)[0]) == 3
+
+
+def test_a_category_is_of_a_file():
+    unused = DetectorChoice("none", None, 0.5)
+    with pytest.raises(ValueError, match=r"category=2 chooses among the boxes of a file"):
+        box_source("auto", unused, torch.device("cpu"), category=2)
