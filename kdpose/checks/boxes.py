@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kdpose.checks.findings import Example, Finding, first, graded
+from kdpose.checks.findings import Example, Finding, Severity, first, graded
 from kdpose.checks.split import Split
 from kdpose.data.boxes import are_corners
 from kdpose.data.boxes import swapped_sizes as sizes_are_swapped
 
 _SLACK = 1.0  # pixel: files round
+_MANY = 0.2  # of the persons
 _FAR = 0.5  # of the box's longer side
 
 
@@ -44,7 +45,8 @@ def outside(split: Split) -> Iterator[Finding]:
     if part.any():
         rows = np.flatnonzero(part)
         message = "boxes extend beyond their image and are clipped"
-        kind, severity = "box_over_edge", graded(len(rows), 2 * total, "note")
+        kind = "box_over_edge"
+        severity: Severity = "warning" if len(rows) > _MANY * total else "note"
         if are_corners(split.box[counted & sized], split.size[counted & sized]):
             message = "boxes look like x1, y1, x2, y2: write them as x, y, width, height"
             kind, severity = "box_format", "error"

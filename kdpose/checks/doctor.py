@@ -17,7 +17,9 @@ from kdpose.checks.inspect import Inspection, inspect, places
 from kdpose.checks.skeletons import checkpoint_joints
 from kdpose.cli import console
 from kdpose.data.taught import StoredTeacher, answered, describe
-from kdpose.runtime.annotation_file import AnnotationFile
+from kdpose.runtime.annotation_file import AnnotationFile, check_lists
+from kdpose.runtime.categories import of_people
+from kdpose.runtime.json_text import read_json
 from kdpose.skeletons.files import named_skeleton
 from kdpose.skeletons.skeleton import Skeleton
 
@@ -52,7 +54,10 @@ def _skeleton(cfg: DictConfig) -> Skeleton:
     if cfg.skeleton or cfg.annotations:
         if cfg.skeleton or cfg.category is None:
             return named_skeleton(cfg.skeleton or cfg.annotations)
-        return named_skeleton(AnnotationFile.read(cfg.annotations, category=cfg.category))
+        where = f"{Path(cfg.annotations).absolute()} (from annotations)"
+        content = check_lists(read_json(cfg.annotations, "annotations"), where)
+        content, _ = of_people(content, cfg.category, where)
+        return named_skeleton(AnnotationFile(Path(cfg.annotations), content))
     skeleton: Skeleton = instantiate(cfg.dataset.skeleton, _convert_="all")
     return skeleton
 

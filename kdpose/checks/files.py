@@ -3,10 +3,12 @@
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +17,10 @@ from PIL import Image
 from kdpose.checks.findings import Example, Finding, Severity, first
 from kdpose.checks.split import Split
 from kdpose.data.sources.images import read_image
+from kdpose.runtime.image_header import QUARTERS, open_header, orientation
 
-_ROTATED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
-_ORIENTATION = 274  # EXIF's tag
+_LARGE = 16_000_000  # pixels, of which only one image is opened at a time
+_ONE_AT_A_TIME = Lock()
 _ALIKE = 6  # bits of 256 in which scaled or re-encoded copies differ; other images, ~128
 
 
@@ -30,7 +33,8 @@ class ImageFact:
         fault: ``missing_image``, ``empty_image``, ``unreadable_image``, or None.
         detail: of the fault.
         size: width and height of the pixels, as training reads them.
-        rotated: EXIF asks for a quarter turn.
+        stored: width and height of the stored pixels.
+        turn: EXIF's orientation, 1 for none.
         digest: hash of the file's bytes.
         look: ``(4,)`` uint64, a perceptual hash, see :func:`look`.
     """
@@ -39,7 +43,8 @@ class ImageFact:
     fault: str | None = None
     detail: str = ""
     size: tuple[int, int] = (0, 0)
-    rotated: bool = False
+    stored: tuple[int, int] = (0, 0)
+    turn: int = 1
     digest: bytes = b""
     look: NDArray[np.uint64] | None = None
 
@@ -48,6 +53,7 @@ def open_images(
     folder: Path,
     names: Sequence[str],
     progress: Callable[[Iterable[ImageFact], int], Iterable[ImageFact]] = lambda facts, _: facts,
+    sizes: Mapping[str, tuple[int, int]] | None = None,
 ) -> list[ImageFact]:
     """Open image files, several at once.
 
@@ -55,28 +61,30 @@ def open_images(
         folder: that contains them.
         names: file names.
         progress: wraps the iterator of facts; also receives their number.
+        sizes: width and height by name, as training takes them from the annotation file.
     """
+    said = sizes or {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders release the GIL
-        facts = pool.map(lambda name: _open(folder, name), names)
+        facts = pool.map(lambda name: _open(folder, name, said.get(name)), names)
         return list(progress(facts, len(names)))
 
 
-def _open(folder: Path, name: str) -> ImageFact:
+def _open(folder: Path, name: str, size: tuple[int, int] | None) -> ImageFact:
     path = folder / name
     try:
-        data = path.read_bytes()
-        if not data:
-            return ImageFact(name, "empty_image", "zero bytes")
-        pixels = read_image(path)
+        with open_header(path) as file:
+            turn, stored = orientation(file), file.size
+        with _ONE_AT_A_TIME if stored[0] * stored[1] > _LARGE else nullcontext():
+            pixels = read_image(path, size=size)
+            digest, seen = hashlib.blake2b(path.read_bytes(), digest_size=16).digest(), look(pixels)
     except FileNotFoundError:
         return ImageFact(name, "missing_image")
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        if path.is_file() and not path.stat().st_size:
+            return ImageFact(name, "empty_image", "zero bytes")
         return ImageFact(name, "unreadable_image", str(error).rpartition(": ")[2])
-    with Image.open(path) as file:
-        rotated = file.getexif().get(_ORIENTATION) in _ROTATED
-    size = pixels.shape[1], pixels.shape[0]
-    digest = hashlib.blake2b(data, digest_size=16).digest()
-    return ImageFact(name, size=size, rotated=rotated, digest=digest, look=look(pixels))
+    read = pixels.shape[1], pixels.shape[0]
+    return ImageFact(name, size=read, stored=stored, turn=turn, digest=digest, look=seen)
 
 
 def look(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -111,17 +119,31 @@ def _named(facts: Iterable[ImageFact]) -> tuple[Example, ...]:
 def sizes(split: Split, facts: Sequence[ImageFact]) -> Iterator[Finding]:
     """Images whose size differs from the annotated one."""
     said = {str(i["file_name"]): (round(i["width"]), round(i["height"])) for i in split.images}
-    off = [fact for fact in facts if fact.fault is None and fact.size != said[fact.name]]
-    turned = [fact for fact in off if fact.size == said[fact.name][::-1]]
-    exif = [fact for fact in turned if fact.rotated]
-    swapped = [fact for fact in turned if not fact.rotated]
+    sound = [fact for fact in facts if fact.fault is None]
+    off = [fact for fact in sound if fact.size != said[fact.name]]
+    swapped = [fact for fact in off if fact.size == said[fact.name][::-1]]
     other = [fact for fact in off if fact.size != said[fact.name][::-1]]
+    turned = [fact for fact in sound if fact.size != fact.stored]
+    unclear = [
+        fact
+        for fact in sound
+        if fact.turn > 1
+        and fact.size == fact.stored
+        and (fact.turn not in QUARTERS or fact.stored[0] == fact.stored[1])
+    ]
     kinds: tuple[tuple[str, Severity, list[ImageFact], str], ...] = (
         (
             "exif_rotation",
-            "error",
-            exif,
-            "images were annotated after EXIF rotation, but training ignores it: save them upright",
+            "note",
+            turned,
+            "images are stored on their side and annotated upright: turned by EXIF when read",
+        ),
+        (
+            "exif_unclear",
+            "warning",
+            unclear,
+            "images have an EXIF orientation that the annotated size cannot confirm, and are read "
+            "as stored: if they were annotated upright, save them upright",
         ),
         (
             "swapped_size",
@@ -140,7 +162,8 @@ def sizes(split: Split, facts: Sequence[ImageFact]) -> Iterator[Finding]:
         if found:
             shown = first(
                 Example(
-                    f"{f.size[0]} x {f.size[1]}, not {said[f.name][0]} x {said[f.name][1]}", f.name
+                    f"{f.stored[0]} x {f.stored[1]}, not {said[f.name][0]} x {said[f.name][1]}",
+                    f.name,
                 )
                 for f in found
             )

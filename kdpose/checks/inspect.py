@@ -9,9 +9,10 @@ from omegaconf import DictConfig, ListConfig
 
 from kdpose.checks import boxes, files, persons, sides, skeletons
 from kdpose.checks.findings import SEVERITIES, Finding
-from kdpose.checks.split import Split, is_coco, make_split
-from kdpose.data.annotations import read_json
+from kdpose.checks.split import Split, make_split
+from kdpose.runtime.annotation_file import check_lists
 from kdpose.runtime.categories import of_people
+from kdpose.runtime.json_text import read_json
 from kdpose.skeletons.skeleton import Skeleton
 
 Progress = Callable[[Iterable[files.ImageFact], int], Iterable[files.ImageFact]]
@@ -59,7 +60,8 @@ def inspect(
     for name, paths in where.items():
         path = Path(paths["annotations"])
         own = skeletons.own_skeleton(path, name, skeleton)
-        found, split = check_annotations(path, own, name, category)
+        folder = Path(paths["images"]) if paths["images"] else None
+        found, split = check_annotations(path, own, name, category, folder)
         found += skeletons.shared_joints(own, skeleton)
         if split is not None:
             splits[name], facts[name] = split, _facts(split, paths["images"], open_images, progress)
@@ -83,24 +85,34 @@ def places(dataset: DictConfig) -> dict[str, dict[str, Any]]:
 
 
 def check_annotations(
-    path: Path, skeleton: Skeleton, name: str = "", category: str | int | None = None
+    path: Path,
+    skeleton: Skeleton,
+    name: str = "",
+    category: str | int | None = None,
+    folder: Path | None = None,
 ) -> tuple[list[Finding], Split | None]:
-    """Findings from an annotation file alone, and its tables if it can be read."""
+    """Findings from an annotation file alone, and its tables if it can be read.
+
+    Args:
+        path: of the file.
+        skeleton: of its joints.
+        name: of the split.
+        category: the name or id of the only category whose annotations are persons.
+        folder: of the image files, for sizes that the file lacks.
+    """
     key = f"dataset.{name}.annotations" if name else "annotations"
+    where = f"{path.absolute()} (from {key})"
     try:
-        data = read_json(path, key)
+        data = check_lists(read_json(path, key), where)
+        if data.get("images") is None or data.get("annotations") is None:
+            raise ValueError(f"{where} is not a COCO file: it needs images and annotations")
     except (OSError, ValueError) as error:
         return [Finding("annotations", "unusable", 1, str(error))], None
-    if not is_coco(data):
-        message = (
-            f"{path.absolute()} (from {key}) is not a COCO file: it needs images and annotations"
-        )
-        return [Finding("annotations", "unusable", 1, message)], None
     try:
-        data, left_out = of_people(data, category, f"{path.absolute()} (from {key})")
+        data, left_out = of_people(data, category, where)
     except ValueError as error:
         return [Finding("annotations", "unusable", 1, str(error))], None
-    split, found = make_split(data, path, skeleton, name)
+    split, found = make_split(data, path, skeleton, name, folder)
     if left_out:
         found.append(Finding("other_categories", "warning", 1, left_out))
     return [*found, *_annotation_findings(split, skeleton)], split
@@ -137,7 +149,12 @@ def _facts(
         return []
     if limit is not None and limit < len(names):
         names = [names[i * len(names) // limit] for i in range(limit)]
-    return files.open_images(Path(folder), names, progress)
+    swapped = boxes.swapped_images(split)
+    sizes = {}
+    for row, image in enumerate(split.images):
+        width, height = round(image["width"]), round(image["height"])
+        sizes[image["file_name"]] = (height, width) if row in swapped else (width, height)
+    return files.open_images(Path(folder), names, progress, sizes)
 
 
 def _image_findings(

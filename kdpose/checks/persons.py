@@ -32,9 +32,9 @@ def unlabelled(split: Split) -> Iterator[Finding]:
 
 def unknown_images(split: Split) -> Iterator[Finding]:
     """Annotations of images that the file does not list."""
-    known = {image.get("id") for image in split.data["images"] if isinstance(image, dict)}
-    persons = [p for p in split.data["annotations"] if isinstance(p, dict)]
-    lost = [p for p in persons if p.get("image_id") not in known and p.get("image_id") is not None]
+    known = {image["id"] for image in split.images}
+    persons = split.data["annotations"]
+    lost = [p for p in persons if p["image_id"] not in known]
     if lost:
         shown = (
             Example(f"image_id {p['image_id']} is not listed", None, p.get("id")) for p in lost

@@ -66,9 +66,10 @@ def write_sheet(
         split, folder = splits[tile.split], folders[tile.split]
         if folder is None:
             continue
-        name = str(split.images[split.image[tile.row]]["file_name"])
+        image = split.images[split.image[tile.row]]
+        name, size = image["file_name"], (round(image["width"]), round(image["height"]))
         try:
-            pixels = read_image(Path(folder) / name)
+            pixels = read_image(Path(folder) / name, size=size)
         except (FileNotFoundError, ValueError):
             continue
         picture = pil_to_tensor(draw_person(pixels, split, tile.row))

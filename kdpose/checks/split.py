@@ -1,15 +1,16 @@
 """An annotation file as tables, and errors in its format."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpose.checks.findings import Example, Finding, first
+from kdpose.checks.findings import Example, Finding, Severity, first
+from kdpose.runtime.annotation_file import Tidied, tidied
+from kdpose.runtime.coco_schema import NESTED, STRAYS
 from kdpose.skeletons.skeleton import Skeleton
 
 
@@ -62,27 +63,33 @@ class Split:
         return Example(detail, name, self.persons[row].get("id"), int(row))
 
 
-def is_coco(data: Any) -> bool:
-    """Whether a parsed JSON has the lists of a COCO file."""
-    return isinstance(data, dict) and all(
-        isinstance(data.get(key), list) for key in ("images", "annotations")
-    )
-
-
 def make_split(
-    data: Mapping[str, Any], path: Path, skeleton: Skeleton, name: str = ""
+    data: Mapping[str, Any],
+    path: Path,
+    skeleton: Skeleton,
+    name: str = "",
+    folder: Path | None = None,
 ) -> tuple[Split, list[Finding]]:
-    """Tables of the well-formed entries, and findings on the others."""
-    images, bad_images = _sorted_out(data["images"], _lacks_image)
-    formed, bad_persons = _sorted_out(data["annotations"], _lacks_person)
+    """Tables of the well-formed entries, and findings on the others.
+
+    Args:
+        data: the parsed JSON.
+        path: of the file.
+        skeleton: of its joints.
+        name: of the split.
+        folder: of the image files, for sizes that the file lacks.
+    """
+    found = tidied(dict(data), folder)
+    images, formed = found.images, found.persons
     row = {image["id"]: number for number, image in enumerate(images)}
     lengths = (0, 3 * len(skeleton))
     other = [p for p in formed if len(p.get("keypoints") or ()) not in lengths]
-    persons = [
+    fitting = [
         person
         for person in formed
         if person["image_id"] in row and len(person.get("keypoints") or ()) in lengths
     ]
+    persons = [person for person in fitting if "bbox" in person]
     nothing = [0] * (3 * len(skeleton))
     points = np.array([p.get("keypoints") or nothing for p in persons], dtype=np.float64)
     points = points.reshape(len(persons), len(skeleton), 3)
@@ -92,7 +99,7 @@ def make_split(
         name=name,
         path=path,
         skeleton=skeleton,
-        data=data,
+        data={**data, "images": images, "annotations": formed},
         images=images,
         persons=persons,
         image=image,
@@ -102,72 +109,32 @@ def make_split(
         visible=points[..., 2],
         crowd=np.array([bool(p.get("iscrowd")) for p in persons], dtype=bool),
     )
-    return split, list(_form_findings(bad_images, bad_persons, other, skeleton))
-
-
-def _sorted_out(
-    entries: list[Any], lacks: Callable[[Any], str | None]
-) -> tuple[list[dict[str, Any]], list[Example]]:
-    """The well-formed entries, and what is missing in the others."""
-    good, bad = [], []
-    for entry in entries:
-        if lack := lacks(entry):
-            bad.append(Example(f"{_named(entry)} {lack}"))
-        else:
-            good.append(entry)
-    return good, bad
-
-
-def _lacks_image(image: Any) -> str | None:
-    if not isinstance(image, dict):
-        return "is not an object"
-    lacking = [key for key in ("id", "file_name", "width", "height") if image.get(key) is None]
-    if lacking:
-        return f"has no {', '.join(lacking)}"
-    sizes = (image["width"], image["height"])
-    return None if _numbers(sizes) and min(sizes) > 0 else f"measures {sizes[0]} x {sizes[1]}"
-
-
-def _lacks_person(person: Any) -> str | None:
-    if not isinstance(person, dict):
-        return "is not an object"
-    if person.get("image_id") is None:
-        return "has no image_id"
-    if not isinstance(box := person.get("bbox"), list) or len(box) != 4 or not _numbers(box):
-        return f"must have bbox [x, y, width, height], has {person.get('bbox')}"
-    keypoints = person.get("keypoints") or []
-    if not isinstance(keypoints, list) or len(keypoints) % 3 or not _numbers(keypoints):
-        return "must have finite keypoints [x, y, v, ...]"
-    return None
-
-
-def _numbers(values: Any) -> bool:
-    try:
-        return isfinite(sum(values))
-    except TypeError:
-        return False
+    boxless = len(fitting) - len(persons)
+    return split, list(_form_findings(found, boxless, other, skeleton))
 
 
 def _form_findings(
-    bad_images: list[Example],
-    bad_persons: list[Example],
-    other: list[dict[str, Any]],
-    skeleton: Skeleton,
+    found: Tidied, boxless: int, other: list[dict[str, Any]], skeleton: Skeleton
 ) -> Iterator[Finding]:
-    if bad_images:
+    if found.bad_images:
         message = "image entries need id, file_name, width and height"
-        yield Finding("malformed_image", "error", len(bad_images), message, first(bad_images))
-    if bad_persons:
+        shown = first(map(Example, found.bad_images))
+        yield Finding("malformed_image", "error", len(found.bad_images), message, shown)
+    if found.bad_persons:
         message = "annotations need image_id, bbox as x, y, width, height, and keypoints"
-        yield Finding("malformed_person", "error", len(bad_persons), message, first(bad_persons))
+        shown = first(map(Example, found.bad_persons))
+        yield Finding("malformed_person", "error", len(found.bad_persons), message, shown)
     if other:
-        shown = (Example(f"{_named(p)} has {len(p['keypoints']) // 3} joints") for p in other)
+        lines = (Example(f"{p.get('id', '')} has {len(p['keypoints']) // 3} joints") for p in other)
         message = (
             f"persons must have the {len(skeleton)} joints of skeleton '{skeleton.name}'; use the "
             "skeleton of the annotations (dataset=custom) or convert them"
         )
-        yield Finding("joint_count", "unusable", len(other), message, first(shown))
-
-
-def _named(entry: Any) -> str:
-    return str(entry.get("id", entry))[:60] if isinstance(entry, dict) else str(entry)[:60]
+        yield Finding("joint_count", "unusable", len(other), message, first(lines))
+    for note, count in found.notes.items():
+        if count and note != STRAYS:  # of which there is a check
+            severity: Severity = "note" if note == NESTED else "warning"
+            yield Finding("mended", severity, count, note)
+    if boxless:
+        message = "persons have neither a box nor a labelled joint, and are ignored"
+        yield Finding("no_box", "warning", boxless, message)

@@ -1,7 +1,7 @@
 """COCO-format annotations as arrays of persons; no pixels are read here."""
 
-import gc
-import json
+import logging
+from collections import Counter
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpose.data.boxes import clean_boxes, upright
+from kdpose.data.boxes import check_corners, clean_boxes, upright
 from kdpose.data.person_table import read_table
 from kdpose.runtime.annotation_file import Annotations
-from kdpose.runtime.files import check_file
 from kdpose.skeletons.skeleton import Skeleton
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,50 +61,47 @@ class Persons:
         return Persons(**taken)
 
 
-def read_json(path: str | Path, key: str) -> Any:
-    """Read a JSON file; ``key`` is the config key that the path came from, for the error.
-
-    Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: it is not JSON.
-    """
-    path = check_file(path, key)
-    collecting = gc.isenabled()
-    gc.disable()  # there is no garbage, and looking for it takes a third of the time
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path.absolute()} (from {key}) is not JSON: {error}") from None
-    finally:
-        if collecting:
-            gc.enable()
-
-
 def load_persons(
     annotations: Annotations,
     skeleton: Skeleton,
     key: str = "dataset.annotations",
     unlabelled: bool = False,
+    images: str | Path | None = None,
 ) -> Persons:
     """Read the persons that have a box and at least one labelled joint; crowds are left out.
+
+    How many are left out and why is logged.
 
     Args:
         annotations: COCO-keypoints JSON, or one that is parsed already.
         skeleton: what the file's joints must agree with in number.
         key: config key of the path, for errors.
         unlabelled: keep persons without a labelled joint too, for a teacher to label.
+        images: folder of the image files, for sizes that the file lacks.
 
     Raises:
         FileNotFoundError: the file is not there.
         ValueError: it does not fit the skeleton, or nobody in it has a labelled joint.
     """
     where = f"{Path(getattr(annotations, 'path', annotations)).absolute()} (from {key})"
-    ids, names, size, place, boxes, triplets, *more = read_table(annotations, skeleton, key, where)
+    table = read_table(annotations, skeleton, key, where, images)
+    ids, names, size, place, boxes, triplets, number, category, left_out = table
+    del table
     size = upright(size, place, boxes, where)
     labelled = np.asarray(triplets[..., 2].any(axis=1))
-    rows, boxes = _usable(size, place, boxes, labelled, unlabelled)
+    wanted = labelled | (place >= 0) if unlabelled else labelled
+    left_out["without a labelled joint"] = int(
+        ((place >= 0) & ~wanted).sum() - left_out["with an area of 0"]
+    )
+    rows, boxes = _usable(size, place, boxes, wanted, left_out)
+    _tell_left_out(left_out, len(place), where)
     if not len(rows):
-        raise ValueError(f"{where}: none of {len(place)} persons has a labelled joint")
+        lacking = "has a labelled joint"
+        if left_out.total() > left_out["without a labelled joint"]:
+            lacking = f"can be used{_reasons(left_out)}"
+        raise ValueError(f"{where}: none of {len(place)} persons {lacking}")
+    check_corners(boxes.astype(np.float32), size[place[rows]], where)
+    boxes = clean_boxes(boxes, size[place[rows]])
     image = place[rows]
     joints = np.ascontiguousarray(triplets[..., :2][rows])
     visible = np.ascontiguousarray(triplets[..., 2][rows])
@@ -116,8 +114,8 @@ def load_persons(
         box_score=np.ones(len(rows), dtype=np.float32),
         joints=joints,
         visible=visible,
-        annotation_id=more[0][rows],
-        category=more[1][rows],
+        annotation_id=number[rows],
+        category=category[rows],
     )
 
 
@@ -125,17 +123,27 @@ def _usable(
     size: NDArray[np.float64],
     place: NDArray[np.int64],
     boxes: NDArray[np.float64],
-    labelled: NDArray[np.bool_],
-    unlabelled: bool,
+    wanted: NDArray[np.bool_],
+    left_out: Counter[str],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Rows ``(M,)`` of the persons to load, and their clipped boxes ``(M, 4)``."""
-    wanted = labelled | (place >= 0) if unlabelled else labelled
-    if unlabelled:
-        wanted &= ~np.isnan(boxes[:, 0])
-    rows = np.flatnonzero(wanted)
-    clean = clean_boxes(boxes[rows], size[place[rows]])
-    sized = (clean[:, 2:] > 0).all(axis=1)
-    return rows[sized], clean[sized]
+    """Rows ``(M,)`` of the wanted persons that have a box, and their boxes ``(M, 4)``."""
+    boxed = wanted & ~np.isnan(boxes[:, 0])
+    left_out["without a box"] = int(wanted.sum() - boxed.sum())
+    rows = np.flatnonzero(boxed)
+    sized = (clean_boxes(boxes[rows], size[place[rows]])[:, 2:] > 0).all(axis=1)
+    left_out["with a box outside their image or without an area"] = int((~sized).sum())
+    return rows[sized], boxes[rows[sized]]
+
+
+def _reasons(left_out: Counter[str]) -> str:
+    said = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
+    return f": {said}" if said else ""
+
+
+def _tell_left_out(left_out: Counter[str], persons: int, where: str) -> None:
+    count = left_out.total()
+    if count:
+        _log.info("%s: %d of %d persons are left out%s", where, count, persons, _reasons(left_out))
 
 
 def concatenate(*parts: Persons) -> Persons:

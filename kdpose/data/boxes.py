@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 _log = logging.getLogger(__name__)
 _SLACK = 1.0  # pixel: files round
+_SEVERAL = 5  # boxes, of fewer more must leave their image
+_FAR = 1.1  # of an image's size, which corners taken for sizes go beyond
 
 
 def clean_boxes(boxes: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -78,4 +80,25 @@ def are_corners(boxes: NDArray[np.floating], size: NDArray[np.floating]) -> bool
         return False
     first, second = boxes[:, :2], boxes[:, 2:]
     fits = ((second > first) & (second <= size + _SLACK)).all(axis=1)
-    return bool(fits.mean() > 0.99 and leaving(boxes, size).mean() > 0.3)
+    far = (first + second > _FAR * size).any()  # not merely cut off, of a few persons
+    many = 0.3 if len(boxes) >= _SEVERAL else 0.5
+    return bool(far and fits.mean() > 0.99 and leaving(boxes, size).mean() > many)
+
+
+def check_corners(boxes: NDArray[np.floating], size: NDArray[np.floating], where: str) -> None:
+    """Refuse boxes that are x1, y1, x2, y2, see :func:`are_corners`.
+
+    Args:
+        boxes: ``(N, 4)``.
+        size: ``(N, 2)`` width and height of their images.
+        where: the file, for the error.
+
+    Raises:
+        ValueError: they are, with the counts.
+    """
+    if are_corners(boxes, size):
+        raise ValueError(
+            f"{leaving(boxes, size).sum()} of {len(boxes)} boxes of {where} leave their image as "
+            "x, y, width, height, and none does as x1, y1, x2, y2: write them as "
+            "[x1, y1, x2 - x1, y2 - y1]"
+        )

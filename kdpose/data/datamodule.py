@@ -20,6 +20,7 @@ from kdpose.data.sources.resident import Resident, RowDataset
 from kdpose.data.taught import load_training
 from kdpose.data.transforms import Augmentation
 from kdpose.data.tuning import held_out
+from kdpose.runtime.annotation_file import AnnotationFile
 from kdpose.runtime.signals import keep_worker
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.types import PoseBatch
@@ -137,11 +138,14 @@ class CocoKeypointDataModule(L.LightningDataModule):
             )
 
     def _persons(self, split: str, annotations: str) -> Persons:
+        where = self.splits[split]
         if split == "val" and self.boxes != "gt" and self.tune is None:
-            return load_detections(self.boxes, annotations, self.skeleton)
+            truth = AnnotationFile.read(annotations, "dataset.val.annotations", where["images"])
+            return load_detections(self.boxes, truth, self.skeleton)
         if split == "train" and self.mixed:
             return load_training(self.parts, self.skeleton, self.answers, self.taught)
-        return load_persons(annotations, self.skeleton, f"dataset.{split}.annotations")
+        key = f"dataset.{split}.annotations"
+        return load_persons(annotations, self.skeleton, key, images=where["images"])
 
     def _pixels(self, split: str, persons: Persons) -> str | Pixels:
         """The split's pack where one is wanted, else its folder of images, which is whole."""

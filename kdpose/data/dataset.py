@@ -26,7 +26,9 @@ from kdpose.data.transforms import (
     warp_joints,
     warp_spread,
 )
+from kdpose.runtime.annotation_file import say_once
 from kdpose.runtime.files import how_to_mend
+from kdpose.runtime.image_header import UnreadableImage
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.types import PoseBatch
 
@@ -100,7 +102,7 @@ class PoseDataset(Dataset[PoseBatch]):
     ) -> None:
         self.persons = persons
         self.pixels: Pixels = (
-            ImageFiles(persons.files, images, cache_images)
+            ImageFiles(persons.files, images, cache_images, persons.image_size)
             if isinstance(images, str | Path)
             else images
         )
@@ -111,6 +113,7 @@ class PoseDataset(Dataset[PoseBatch]):
         self.seed = seed
         self.padding = padding
         self._draws: tuple[int, Draws | None] = (-1, None)
+        self._lost: set[int] = set()
 
     def __len__(self) -> int:
         """Number of persons."""
@@ -132,12 +135,25 @@ class PoseDataset(Dataset[PoseBatch]):
         height = np.maximum(1, np.max(ends, axis=0)[:, 1]).tolist()
         crops = [np.empty((len(rows), size[1], size[0], 3), np.uint8) for size in sizes]
         for i, row in enumerate(rows.tolist()):
-            source = self.pixels.read(row, height[i])
+            source = self.source(row, height[i])
             for size, matrix, crop in zip(sizes, matrices, crops, strict=True):
                 warp(source, matrix[i], size, out=crop[i])
         images = [torch.from_numpy(crop).permute(0, 3, 1, 2) for crop in crops]
         teacher_image = images[1] if self.teacher_size is not None else None
         return self.labels(plan, rows)._replace(image=images[0], teacher_image=teacher_image)
+
+    def source(self, row: int, height: int) -> NDArray[np.uint8]:
+        """The pixels of a person's source, see :class:`Pixels`; black where they cannot be read.
+
+        Such a person teaches nothing and is scored as missed, see :meth:`labels`, and a warning
+        names the file: one bad picture ends no training.
+        """
+        try:
+            return self.pixels.read(row, height)
+        except (FileNotFoundError, UnreadableImage) as error:
+            say_once(f"skipped: {error}")
+            self._lost.add(row)
+            return np.zeros((1, 1, 3), np.uint8)
 
     def plan(self, epoch: int, rows: NDArray[np.int64]) -> CropPlan:
         """How these persons are shown in an epoch."""
@@ -162,7 +178,7 @@ class PoseDataset(Dataset[PoseBatch]):
         return np.concatenate([linear, shift], -1)
 
     def labels(self, plan: CropPlan, rows: NDArray[np.int64]) -> PoseBatch:
-        """All of a batch but its pixels."""
+        """All of a batch but its pixels; nothing of persons whose pixels could not be read."""
         joints = warp_joints(self.persons.joints[rows], plan.matrix(self.input_size))
         visible = self.persons.visible[rows]
         flip = np.asarray(plan.flip)
@@ -176,6 +192,10 @@ class PoseDataset(Dataset[PoseBatch]):
         if self.persons.taught_spread is not None:
             spread = warp_spread(self.persons.taught_spread[rows], plan.matrix(self.input_size))
             spread[flip] = spread[flip][:, order]
+        lost = np.isin(rows, list(self._lost))
+        visible[lost] = 0
+        if score is not None:
+            score[lost] = 0
         return PoseBatch(
             image=torch.empty(0, dtype=torch.uint8),
             joints=torch.from_numpy(joints),
@@ -184,7 +204,7 @@ class PoseDataset(Dataset[PoseBatch]):
             size=torch.from_numpy(plan.size),
             image_id=torch.from_numpy(self.persons.image_id[rows]),
             person=torch.from_numpy(rows),
-            box_score=torch.from_numpy(self.persons.box_score[rows]),
+            box_score=torch.from_numpy(np.where(lost, np.float32(0), self.persons.box_score[rows])),
             taught=None if taught is None else torch.from_numpy(taught),
             taught_score=None if score is None else torch.from_numpy(score),
             taught_spread=None if spread is None else torch.from_numpy(spread),

@@ -10,11 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpose.data.annotations import Persons, read_json
-from kdpose.data.boxes import are_corners, leaving
-from kdpose.runtime.annotation_file import AnnotationFile, Annotations
+from kdpose.data.annotations import Persons
+from kdpose.data.boxes import check_corners
+from kdpose.runtime.annotation_file import (
+    AnnotationFile,
+    Annotations,
+    check_lists,
+    say_once,
+    tidied,
+)
 from kdpose.runtime.categories import category_id, classes, people, plain_id
+from kdpose.runtime.coco_schema import Misfit, Notes, empty, numbers, shown, whole
 from kdpose.runtime.files import check_file
+from kdpose.runtime.json_text import read_json
 from kdpose.skeletons.skeleton import Skeleton
 
 _log = logging.getLogger(__name__)
@@ -119,8 +127,11 @@ def read_boxes(
     annotated: bool = False,
     category: str | int | None = None,
     wanted: Collection[Any] = (_PERSON,),
+    images: str | Path | None = None,
 ) -> BoxTable:
     """Read the boxes of persons. Other categories, crowds and boxes without an area are left out.
+
+    So are detections whose box or score is null, text, or not finite, with a warning.
 
     Args:
         path: JSON list of ``{image_id, category_id, bbox, score}``.
@@ -128,6 +139,7 @@ def read_boxes(
         annotated: also accept an annotation file, whose categories with keypoints are persons.
         category: the name or id of the only category to take; of a list, the id.
         wanted: ids of the categories to take of a list.
+        images: folder of the image files, for sizes that an annotation file lacks.
 
     Raises:
         FileNotFoundError: the file is not there.
@@ -136,15 +148,23 @@ def read_boxes(
     where = f"{Path(path).absolute()} (from {key})"
     content = read_json(path, key)
     labelled = annotated and isinstance(content, dict) and "annotations" in content
-    _check_format(rows := content["annotations"] if labelled else content, where)
-    total = len(rows)
     if labelled:
+        content = check_lists(content, where)
+        total = len(content["annotations"] or ())
         rows = _annotated_persons(content, category, where)
+        found = tidied({**content, "annotations": rows}, Path(images) if images else None)
+        found.check(where)
+        rows = found.persons
     else:
-        rows = _detected_persons(rows, wanted if category is None else [category], where)
-    kept = [row for row in rows if not row.get("iscrowd") and min(row["bbox"][2:]) > 0]
+        total = len(content) if isinstance(content, list) else 0
+        listed = _detections(content, where)
+        rows = _detected_persons(listed, wanted if category is None else [category], where)
+    boxed = [row for row in rows if not row.get("iscrowd") and "bbox" in row]
+    kept = [row for row in boxed if min(row["bbox"][2:]) > 0]
+    if len(kept) < len(boxed):
+        say_once(f"{where}: {len(boxed) - len(kept)} boxes without an area are left out")
     return BoxTable(
-        image_id=np.array([int(row["image_id"]) for row in kept], dtype=np.int64),
+        image_id=np.array([row["image_id"] for row in kept], dtype=np.int64),
         box=np.array([row["bbox"] for row in kept], dtype=np.float64).reshape(-1, 4),
         score=np.array([row.get("score", 1.0) for row in kept], dtype=np.float32),
         category=np.array([_number(category_id(row)) for row in kept], dtype=np.int64),
@@ -171,7 +191,9 @@ def _annotated_persons(
     If none has keypoints, those of ``person``; without a list of categories those of number 1, if
     there are any; else all.
     """
-    rows, categories = content["annotations"], content.get("categories")
+    rows, categories = content["annotations"] or [], content.get("categories")
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{where}: 'annotations' must be a list of objects")
     if not categories and category is None:
         return [row for row in rows if category_id(row) in (None, _PERSON)] or list(rows)
     chosen = people(categories, category, where, alike=False)
@@ -228,7 +250,7 @@ def load_detections(
     owners = [images[i] for i in boxes.image_id[rows].tolist()]
     corners = boxes.box[rows].astype(np.float32)
     sizes = np.array([(i["width"], i["height"]) for i in owners], dtype=np.float32)
-    _check_corners(corners, sizes, boxes.where)
+    check_corners(corners, sizes, boxes.where)
     return Persons(
         files=np.array([image["file_name"] for image in owners]),
         image_id=boxes.image_id[rows],
@@ -241,31 +263,44 @@ def load_detections(
     )
 
 
-def _check_format(boxes: Any, where: str) -> None:
+def _detections(content: Any, where: str) -> list[dict[str, Any]]:
+    """The entries of a detections file that can be used."""
     wanted = "must be a list of {image_id, category_id, bbox: [x, y, width, height], score}"
-    if not isinstance(boxes, list) or not boxes:
-        raise ValueError(f"{where} {wanted}, got {_shown(boxes)}")
-    for index, box in enumerate(boxes):
-        if (
-            not isinstance(box, Mapping)
-            or "image_id" not in box
-            or not isinstance(box.get("bbox"), Sequence)
-            or len(box["bbox"]) != 4
-        ):
-            raise ValueError(f"{where} {wanted}, got {_shown(box)} as number {index}")
+    if not isinstance(content, list) or not content:
+        raise ValueError(f"{where} {wanted}, got {_shown(content)}")
+    for index, row in enumerate(content):
+        has = isinstance(row, Mapping) and "image_id" in row and "bbox" in row
+        if not has or (isinstance(row["bbox"], list) and len(row["bbox"]) not in (0, 4)):
+            raise ValueError(f"{where} {wanted}, got {_shown(row)} as number {index}")
+    scored = any(not empty(row.get("score")) for row in content)
+    notes, kept = Notes(), list[dict[str, Any]]()
+    left_out: dict[str, list[Any]] = {"bbox": [], "score": []}
+    for index, row in enumerate(content):
+        try:
+            row = {**row, "image_id": whole(row, "image_id", notes)}
+        except Misfit as error:
+            raise ValueError(f"{where}: detection number {index} {error}") from None
+        if not numbers(row["bbox"], 4):
+            left_out["bbox"].append(row["bbox"])
+        elif scored and not numbers([row.get("score", 1.0)]):
+            left_out["score"].append(row["score"])
+        else:
+            kept.append(row if scored else {k: v for k, v in row.items() if k != "score"})
+    unscored = sum("score" not in row for row in kept)
+    if scored and unscored:
+        say_once(f"{where}: {unscored} of {len(content)} detections have no score: taken as 1")
+    for key, values in left_out.items():
+        if values:
+            say_once(
+                f"{where}: {len(values)} of {len(content)} detections are left out, whose {key} is "
+                f"not finite, such as {shown(values[0])}"
+            )
+    if not kept:
+        raise ValueError(f"{where}: none of {len(content)} detections has a finite bbox and score")
+    return kept
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"a dict of {sorted(map(str, value))[:5]}"
     return "an empty list" if value == [] else f"a {type(value).__name__}"
-
-
-def _check_corners(boxes: NDArray[np.float32], sizes: NDArray[np.float32], where: str) -> None:
-    """Refuse boxes ``(N, 4)`` that are x1, y1, x2, y2 in images of ``sizes (N, 2)``."""
-    if are_corners(boxes, sizes):
-        raise ValueError(
-            f"{leaving(boxes, sizes).sum()} of {len(boxes)} boxes of {where} leave their image as "
-            "x, y, width, height, and none does as x1, y1, x2, y2: write them as "
-            "[x1, y1, x2 - x1, y2 - y1]"
-        )

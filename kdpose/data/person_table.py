@@ -4,17 +4,19 @@ import logging
 import mmap
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from kdpose.runtime import categories
-from kdpose.runtime.annotation_file import AnnotationFile, Annotations
+from kdpose.runtime.annotation_file import AnnotationFile, Annotations, Tidied
+from kdpose.runtime.coco_schema import Entry
 from kdpose.runtime.files import check_file
+from kdpose.runtime.json_text import plain_text
 from kdpose.skeletons.skeleton import Skeleton
 
 _log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ class PersonTable(NamedTuple):
         joints: ``(N, K, 3)``, zeros for those without an image or a size.
         number: ``(N,)`` ids of the persons, -1 for none.
         category: ``(N,)`` ids of their categories, -1 for none; other categories have no image.
+        left_out: how many persons are not to be used, by reason.
     """
 
     ids: NDArray[np.int64]
@@ -42,40 +45,37 @@ class PersonTable(NamedTuple):
     joints: NDArray[np.float32]
     number: NDArray[np.int64]
     category: NDArray[np.int64]
+    left_out: Counter[str]
 
 
-class _Image(msgspec.Struct):
-    id: int
-    file_name: str
-    width: float
-    height: float
+class _Person(TypedDict, total=False):
+    """What is read of a person; segmentations, the greater part of a file, are skipped."""
 
-
-class _Person(msgspec.Struct):
-    image_id: int
-    id: int | str = -1
-    category_id: Any = None
-    bbox: list[float] | None = None
-    keypoints: list[float] | None = None
-    iscrowd: float | bool = 0
-    area: float = 1
+    image_id: Any
+    id: Any
+    bbox: Any
+    keypoints: Any
+    iscrowd: Any
+    area: Any
+    num_keypoints: Any
+    category_id: Any
 
 
 class _File(msgspec.Struct):
     """What is read of a file; persons one by one, or a million would fill gigabytes."""
 
-    images: list[_Image]
-    annotations: list[msgspec.Raw]
+    images: list[Any] | None = None
+    annotations: list[msgspec.Raw] | None = None
     categories: Any = None
 
 
-class _ParsedFile(msgspec.Struct):
-    images: list[_Image]
-    annotations: list[Any]
-    categories: Any = None
-
-
-def read_table(annotations: Annotations, skeleton: Skeleton, key: str, where: str) -> PersonTable:
+def read_table(
+    annotations: Annotations,
+    skeleton: Skeleton,
+    key: str,
+    where: str,
+    images: str | Path | None = None,
+) -> PersonTable:
     """Read the persons of a file, or take them from a parsed one.
 
     A file that is not parsed yet is mapped and never held as a whole.
@@ -85,25 +85,38 @@ def read_table(annotations: Annotations, skeleton: Skeleton, key: str, where: st
         skeleton: its number of joints is the file's.
         key: config key of the path, for errors.
         where: the file, for errors.
+        images: folder of the image files, for sizes that the file lacks.
 
     Raises:
         FileNotFoundError: the file is not there.
         ValueError: it is not a COCO-keypoints file, or its joints do not fit the skeleton.
     """
-    try:
-        if isinstance(annotations, AnnotationFile):
-            parsed = msgspec.convert(annotations.content, _ParsedFile)
-            people = _decoded(parsed.annotations, lambda one: msgspec.convert(one, _Person), where)
-            return _filled(parsed, people, skeleton, where)
-        file = msgspec.json.decode(_mapped(check_file(annotations, key)), type=_File)
-    except msgspec.ValidationError as error:
+    if not isinstance(annotations, AnnotationFile):
+        try:
+            text = plain_text(memoryview(_mapped(check_file(annotations, key))))
+            file = msgspec.json.decode(text, type=_File)
+        except (msgspec.DecodeError, UnicodeDecodeError):  # or odd: the other reader says what
+            annotations = AnnotationFile.read(annotations, key, images)
+        else:
+            _check_lists(file.images, file.annotations, where)
+            found = Tidied()
+            found.add_images(file.images or (), None if images is None else Path(images))
+            entries = file.annotations or []
+            chosen = categories.people(file.categories)
+            people = _read(entries, found, chosen, where)
+            return _filled(found, people, len(entries), chosen, skeleton, where)
+    content = annotations.content
+    found, persons = Tidied(images=content["images"]), content["annotations"]
+    _check_lists(content["images"] or None, persons, where)
+    chosen = categories.people(content.get("categories"))
+    return _filled(found, persons, len(persons), chosen, skeleton, where)
+
+
+def _check_lists(images: list[Any] | None, persons: list[Any] | None, where: str) -> None:
+    if images is None or persons is None:
         raise ValueError(
-            f"{where} is not a COCO-keypoints file: it needs 'images' and 'annotations': {error}"
-        ) from None
-    except msgspec.DecodeError as error:
-        raise ValueError(f"{where} is not JSON: {error}") from None
-    people = _decoded(file.annotations, msgspec.json.Decoder(_Person).decode, where)
-    return _filled(file, people, skeleton, where)
+            f"{where} is not a COCO-keypoints file: it needs 'images' and 'annotations'"
+        )
 
 
 def _mapped(path: Path) -> mmap.mmap | bytes:
@@ -113,53 +126,74 @@ def _mapped(path: Path) -> mmap.mmap | bytes:
         return b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _decoded(
-    entries: Iterable[Any], decode: Callable[[Any], _Person], where: str
-) -> Iterable[_Person]:
+def _read(
+    entries: Sequence[msgspec.Raw], found: Tidied, chosen: categories.People, where: str
+) -> Iterator[Entry]:
+    """Persons, each decoded when it is its turn; at the end what was derived is said.
+
+    Raises:
+        ValueError: one of them, or an image, cannot be used.
+    """
+    decode = msgspec.json.Decoder(_Person).decode
     for row, entry in enumerate(entries):
         try:
-            yield decode(entry)
-        except msgspec.ValidationError as error:
-            raise ValueError(f"{where}: person {row} of 'annotations': {error}") from None
+            person: Any = decode(entry)
+        except msgspec.ValidationError:
+            person = msgspec.json.decode(entry)  # no object, as will be said
+        known = found.person(person, row) if chosen.has(person) else person
+        if known is not None:
+            yield known
+    found.check(where)
 
 
 def _filled(
-    file: _File | _ParsedFile, people: Iterable[_Person], skeleton: Skeleton, where: str
+    found: Tidied,
+    people: Iterable[Entry],
+    count: int,
+    chosen: categories.People,
+    skeleton: Skeleton,
+    where: str,
 ) -> PersonTable:
-    images, count = file.images, len(file.annotations)
-    chosen, others = categories.people(file.categories), Counter[Any]()
-    number = {image.id: place for place, image in enumerate(images)}
+    number = {image["id"]: place for place, image in enumerate(found.images)}
     place = np.full(count, -1, dtype=np.int64)
     boxes = np.full((count, 4), np.nan)
     joints = np.zeros((count, 3 * len(skeleton)), dtype=np.float32)
     ids, category = np.full((2, count), -1, dtype=np.int64)
+    left_out, others = Counter[str](), Counter[Any]()
     for row, person in enumerate(people):
-        if not chosen.has_id(kind := categories.plain_id(person.category_id)):
-            others[kind] += bool(person.keypoints)
+        keypoints, box, name = person.get("keypoints"), person.get("bbox"), person.get("id")
+        if not chosen.has_id(kind := categories.category_id(person)):
+            others[kind] += bool(keypoints)
             continue
         category[row] = kind if isinstance(kind, int) else -1
-        if person.keypoints and len(person.keypoints) != 3 * len(skeleton):
+        if keypoints and len(keypoints) != 3 * len(skeleton):
             raise ValueError(
-                f"{where} has {len(person.keypoints) / 3:g} joints per person and skeleton "
+                f"{where} has {len(keypoints) / 3:g} joints per person and skeleton "
                 f"'{skeleton.name}' has {len(skeleton)}; take dataset=custom or another skeleton"
             )
-        ids[row] = person.id if isinstance(person.id, int) else -1
-        place[row] = number.get(person.image_id, -1)
-        if person.bbox:
-            boxes[row] = person.bbox
-        if person.keypoints and place[row] >= 0 and not person.iscrowd and person.area > 0:
-            joints[row] = person.keypoints
-        if person.iscrowd:
+        ids[row] = name if isinstance(name, int) and abs(name) < 2**63 else -1
+        place[row] = number.get(person["image_id"], -1)
+        if box:
+            boxes[row] = box
+        if place[row] < 0:
+            continue  # which is said where files are read
+        if person.get("iscrowd"):
             place[row] = -1
-    if left_out := categories.told(chosen.told(others)):
-        _log.warning("%s: %s", where, left_out)
+            left_out["crowds"] += 1
+        elif keypoints and person.get("area", 1) > 0:
+            joints[row] = keypoints
+        elif keypoints:
+            left_out["with an area of 0"] += 1
+    if said := categories.told(chosen.told(others)):
+        _log.warning("%s: %s", where, said)
     return PersonTable(
-        ids=np.array([image.id for image in images], dtype=np.int64),
-        names=np.array([image.file_name for image in images]),
-        size=np.array([(image.width, image.height) for image in images]).reshape(-1, 2),
+        ids=np.array([image["id"] for image in found.images], dtype=np.int64),
+        names=np.array([image["file_name"] for image in found.images]),
+        size=np.array([(i["width"], i["height"]) for i in found.images], float).reshape(-1, 2),
         place=place,
         boxes=boxes,
         joints=joints.reshape(count, len(skeleton), 3),
         number=ids,
         category=category,
+        left_out=left_out,
     )

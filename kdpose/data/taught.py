@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpose.data.annotations import Persons, concatenate, load_persons, read_json
+from kdpose.data.annotations import Persons, concatenate, load_persons
+from kdpose.data.results import read_poses
 from kdpose.skeletons.files import annotated_skeleton
 from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.skeletons.skeleton import Skeleton
@@ -60,7 +61,8 @@ def load_training(
         ValueError: a file does not fit, or the answers are of other persons.
     """
     loaded = []
-    known = answered([part["annotations"] for part in parts], skeleton, answers, taught)
+    annotations, folders = ([part[key] for part in parts] for key in ("annotations", "images"))
+    known = answered(annotations, skeleton, answers, taught, folders=folders)
     for part, persons in zip(parts, known, strict=True):
         folder = Path(part["images"]).absolute()
         files = np.array([str(folder / name) for name in persons.files])
@@ -84,6 +86,7 @@ def answered(
     answers: Sequence[str],
     taught: Skeleton | None,
     boxes_alone: bool = False,
+    folders: Sequence[str | None] = (),
 ) -> list[Persons]:
     """The persons of annotation files with what stored answers say of them.
 
@@ -93,6 +96,7 @@ def answered(
         answers: see there.
         taught: see there.
         boxes_alone: keep persons that nobody knows a joint of.
+        folders: of each file's images, for sizes that it lacks.
 
     Raises:
         FileNotFoundError: see :func:`load_training`.
@@ -104,7 +108,11 @@ def answered(
             f"sets, {len(answers)} files"
         )
     unlabelled = boxes_alone or bool(answers)
-    persons = [in_joints_of(skeleton, file, unlabelled) for file in annotations]
+    places = list(folders) or [None] * len(annotations)
+    persons = [
+        in_joints_of(skeleton, file, unlabelled, place)
+        for file, place in zip(annotations, places, strict=True)
+    ]
     if not answers:
         return persons
     assert taught is not None
@@ -133,9 +141,7 @@ def attach(persons: Persons, path: str, skeleton: Skeleton, taught: Skeleton) ->
         ValueError: it holds no results, or most persons have none.
     """
     where = f"{Path(path).absolute()} (from teacher.file)"
-    results = read_json(path, "teacher.file")
-    if not isinstance(results, list) or not all(isinstance(r, dict) for r in results):
-        raise ValueError(f"{where} is not a list of COCO keypoint results")
+    results = read_poses(path, "teacher.file", scored=False)
     rows = _rows(persons, results)
     taught_persons = _with_answers(
         persons, results, rows, SkeletonBridge.between(skeleton, taught), where
@@ -225,14 +231,16 @@ def _iou(box: NDArray[np.float64], boxes: NDArray[np.float32]) -> NDArray[np.flo
     )
 
 
-def in_joints_of(skeleton: Skeleton, annotations: str, unlabelled: bool) -> Persons:
+def in_joints_of(
+    skeleton: Skeleton, annotations: str, unlabelled: bool, images: str | None = None
+) -> Persons:
     """The persons of a file, their joints in another skeleton's places."""
     key = "dataset.train.annotations"
     try:
         own = annotated_skeleton(annotations)
     except ValueError:  # boxes alone
-        return load_persons(annotations, skeleton, key, unlabelled)
-    persons = load_persons(annotations, own, key, unlabelled)
+        return load_persons(annotations, skeleton, key, unlabelled, images)
+    persons = load_persons(annotations, own, key, unlabelled, images)
     if own.joints == skeleton.joints:
         return persons
     bridge = SkeletonBridge.between(skeleton, own)

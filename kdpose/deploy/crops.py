@@ -14,7 +14,7 @@ from rich.progress import track
 from kdpose.cli import console
 from kdpose.data.annotations import Persons, load_persons
 from kdpose.data.dataset import PoseDataset, check_images, collate
-from kdpose.data.sources.images import UnreadableImage, open_image
+from kdpose.data.sources.images import open_image
 from kdpose.evaluation.evaluate import joint_bridge
 from kdpose.evaluation.score import only, reduced
 from kdpose.inference.images import ImageFile, find_images
@@ -22,6 +22,7 @@ from kdpose.metrics.keypoint_ap import keypoint_ap
 from kdpose.metrics.pose_results import PoseResults, to_results
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.runtime.annotation_file import AnnotationFile
+from kdpose.runtime.image_header import UnreadableImage
 from kdpose.skeletons.files import named_skeleton
 from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.types import PoseBatch
@@ -187,7 +188,7 @@ def unlabelled_crops(images: str | Path, net: Net, persons: int, key: str, detec
     parts: list[tuple[PoseBatch, Array]] = []
     count = 0
     found = _photographs(folder, key)
-    for path, number, _ in track(found, "finding persons", console=console, transient=True):
+    for path, number, *_ in track(found, "finding persons", console=console, transient=True):
         try:
             picture = open_image(path)
         except UnreadableImage as error:

@@ -63,7 +63,8 @@ def _annotations(cfg: DictConfig, own: Mapping[str, Any]) -> Annotations | None:
     path = cfg.annotations or own.get("annotations")
     if cfg.category is None or path is None:
         return cfg.annotations
-    return AnnotationFile.read(path, category=cfg.category)
+    folder = cfg.images or own.get("images")
+    return AnnotationFile.read(path, images=folder, category=cfg.category)
 
 
 def evaluate_stored(cfg: DictConfig) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def evaluate_stored(cfg: DictConfig) -> dict[str, Any]:
         raise ValueError("teacher=poses needs annotations=A.json and one file of results to score")
     return score_file(
         stored.files[0],
-        AnnotationFile.read(cfg.annotations, category=cfg.category),
+        AnnotationFile.read(cfg.annotations, category=cfg.category, pictured=False),
         protocol=cfg.protocol or "coco",
         skeleton=cfg.skeleton,
         taught=stored.skeleton,
@@ -96,7 +97,7 @@ def evaluate_file(cfg: DictConfig) -> dict[str, Any]:
         raise ValueError(f"predictions={cfg.predictions} needs {' and '.join(lacking)}")
     return score_file(
         cfg.predictions,
-        AnnotationFile.read(cfg.annotations, category=cfg.category),
+        AnnotationFile.read(cfg.annotations, category=cfg.category, pictured=False),
         protocol=cfg.protocol,
         skeleton=cfg.skeleton,
         crowd_cuts=tuple(cfg.crowd_cuts),

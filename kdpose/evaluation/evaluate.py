@@ -256,7 +256,10 @@ def _data(
     if not own and not (annotations and images):
         raise ValueError("weights of another project know no data: set annotations=JSON images=DIR")
     folder = Path(images or own["images"]).absolute()
-    return AnnotationFile.of(annotations or own["annotations"]), folder
+    file = annotations or own["annotations"]
+    if not isinstance(file, AnnotationFile):
+        file = AnnotationFile.read(file, images=folder)
+    return file, folder
 
 
 def _persons(source: str, annotations: AnnotationFile, skeleton: Skeleton) -> Persons:

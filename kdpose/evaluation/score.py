@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kdpose.data.annotations import read_json
+from kdpose.data.results import read_poses
 from kdpose.metrics.keypoint_ap import category_ap, keypoint_ap, mean_figures
 from kdpose.metrics.matching import MAX_DETECTIONS
 from kdpose.metrics.people import has_boxes
@@ -47,7 +47,7 @@ def score(
         sigmas are defaults, also ``AP_half_sigma`` and ``AP_double_sigma``, AP at half and double;
         where there are several categories, whose mean the figures are, ``categories``: each AP.
     """
-    file = AnnotationFile.of(annotations)
+    file = AnnotationFile.of(annotations, pictured=False)
     figures = _figures(file, results, skeleton, protocol=protocol, crowd_cuts=crowd_cuts)
     return {
         **figures,
@@ -111,7 +111,7 @@ def score_shared(
     Returns:
         The record of :func:`score`; where the skeletons differ, also ``shared_joints``, by name.
     """
-    file = AnnotationFile.of(annotations)
+    file = AnnotationFile.of(annotations, pictured=False)
     if bridge.student.joints == bridge.teacher.joints:
         return score(file, results, skeleton=bridge.student, **rules)
     known = [{**r, "keypoints": only(r["keypoints"], bridge.teacher_joints)} for r in results]
@@ -168,7 +168,7 @@ def score_file(
         FileNotFoundError: a file is not there.
         ValueError: a file is of another kind, or they do not fit one another.
     """
-    path, truth = Path(predictions), AnnotationFile.of(annotations)
+    path, truth = Path(predictions), AnnotationFile.of(annotations, pictured=False)
     known, found = _skeletons(truth, skeleton)
     results = read_results(path, truth)
     _warn(path, results, protocol)
@@ -209,13 +209,8 @@ def read_results(path: Path, annotations: AnnotationFile) -> list[dict[str, Any]
 
     Where the annotations have one category and the results another one, they are the same.
     """
-    results = read_json(path, "predictions")
     where = f"{path.absolute()} (from predictions)"
-    if not isinstance(results, list) or not all(isinstance(r, dict) for r in results):
-        raise ValueError(
-            f"{where} must be a list of {{image_id, category_id, keypoints, score}}, "
-            f"got a {type(results).__name__}"
-        )
+    results = read_poses(path, "predictions")
     kinds = classes(annotations.content)
     wanted = set(kinds) or {1}
     single = len(wanted) == 1

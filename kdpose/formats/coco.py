@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from kdpose.data.annotations import read_json
 from kdpose.data.boxes import upright
 from kdpose.formats.coco_file import CocoFile, category
-from kdpose.runtime.annotation_file import AnnotationFile
+from kdpose.runtime.annotation_file import AnnotationFile, check_lists, tidied
 from kdpose.runtime.categories import category_id, of_people
+from kdpose.runtime.json_text import read_json
 from kdpose.skeletons.files import named_skeleton
 from kdpose.skeletons.skeleton import Skeleton
 
@@ -32,18 +32,27 @@ def read(
 
     Args:
         source: the JSON.
-        images: unused.
+        images: folder of the images, for sizes that the file lacks.
         skeleton: of the persons; None: the file's own.
         only: the name or id of the only category to keep.
     """
-    data = read_json(source, "source")
-    if not isinstance(data, dict) or not {"images", "annotations"} <= data.keys():
-        raise ValueError(f"{source.absolute()} (from source) has no 'images' and 'annotations'")
+    where = f"{source.absolute()} (from source)"
+    data = check_lists(read_json(source, "source"), where)
+    if not data.get("annotations") or not data.get("images"):
+        raise ValueError(f"{where} has no 'images' and 'annotations'")
     data = _chosen(data, only, str(source.absolute()))
-    skeleton = skeleton or named_skeleton(AnnotationFile(source.absolute(), data))
+    found = tidied(data, images)
+    found.check(where)
+    data = {**data, "images": found.images, "annotations": found.persons}
+    file = AnnotationFile(source.absolute(), data)
+    skeleton = skeleton or named_skeleton(file)
     kept = _categories(data, skeleton)
     sizes = _upright(data, str(source.absolute()))
-    persons = [_completed(p, sizes.get(p["image_id"]), skeleton) for p in data["annotations"]]
+    listed = data["annotations"]
+    persons = [_completed(p, sizes.get(p["image_id"]), skeleton) for p in listed]
+    lost = sum(p is None and a["image_id"] in sizes for p, a in zip(persons, listed, strict=True))
+    if lost:
+        _log.warning("%s: %d persons without box and joints are left out", file.path, lost)
     ids = [one["id"] for one in kept]
     return {
         **data,

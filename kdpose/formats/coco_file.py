@@ -1,18 +1,19 @@
 """Build a COCO-keypoints file; ids, boxes, areas and counts are derived from joints."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from PIL import Image
+from numpy.typing import ArrayLike
 
 from kdpose.metrics.people import BOX_TO_BODY
+from kdpose.runtime.coco_schema import box_around
+from kdpose.runtime.image_header import pictures, stored_size
 from kdpose.skeletons.skeleton import Skeleton
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-_MARGIN = 0.1  # of the joints' extent, if there is no box
+_log = logging.getLogger(__name__)
 
 
 class CocoFile:
@@ -56,7 +57,7 @@ class CocoFile:
         if box is None and not len(known):
             raise ValueError(f"{image['file_name']}: a person has no box and no labelled joint")
         if box is None:
-            box = _around(known, image)
+            box = box_around(points.reshape(-1).tolist(), (image["width"], image["height"]))
         self.persons.append(
             {
                 "id": len(self.persons) + 1,
@@ -86,15 +87,6 @@ class CocoFile:
         }
 
 
-def _around(joints: NDArray[np.float64], image: dict[str, Any]) -> list[float]:
-    """A box ``x, y, width, height`` around labelled joints ``(n, 2)``, inside the image."""
-    low, high = joints.min(axis=0), joints.max(axis=0)
-    reach = _MARGIN * (high - low).max() + 1
-    low = np.maximum(low - reach, 0)
-    high = np.minimum(high + reach, (image["width"], image["height"]))
-    return [*low, *(high - low)]
-
-
 def category(skeleton: Skeleton) -> dict[str, Any]:
     """A COCO category with all parts of the skeleton."""
     facts = skeleton.to_category()
@@ -110,15 +102,12 @@ def image_size(path: Path) -> tuple[int, int]:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: it is not an image.
+        UnreadableImage: it is not an image.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no image at {path.absolute()}: set images=FOLDER")
     try:
-        with Image.open(path) as file:
-            return file.size
-    except OSError as error:
-        raise ValueError(f"cannot read the image {path.absolute()}: {error}") from None
+        return stored_size(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}: set images=FOLDER") from None
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -127,7 +116,14 @@ def list_images(folder: Path) -> list[Path]:
     Raises:
         FileNotFoundError: there are none.
     """
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    found, others = pictures(folder.rglob("*"))
+    if others:
+        _log.warning(
+            "%s: %d pictures of formats that are not read, such as %s, are skipped",
+            folder.absolute(),
+            len(others),
+            others[0].name,
+        )
     if not found:
         raise FileNotFoundError(f"no images in {folder.absolute()} (from images)")
     return found

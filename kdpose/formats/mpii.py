@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from kdpose.data.annotations import read_json
 from kdpose.formats.coco_file import CocoFile, image_size
+from kdpose.runtime.json_text import read_json
 from kdpose.skeletons.known import default_sigmas
 from kdpose.skeletons.skeleton import Skeleton
 

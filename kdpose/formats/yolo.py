@@ -1,6 +1,7 @@
 """YOLO-pose: one text file per image with relative coordinates, and a ``data.yaml``."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import numpy as np
 import yaml
 
 from kdpose.formats.coco_file import CocoFile, image_size, list_images
+from kdpose.runtime.coco_schema import CONFIDENCES, LABELLED_FROM, Notes
+from kdpose.runtime.image_header import UnreadableImage
 from kdpose.skeletons.known import COCO, default_sigmas
 from kdpose.skeletons.references import read_flip_pairs
 from kdpose.skeletons.skeleton import Skeleton
@@ -35,23 +38,53 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
     pictures = images or _sibling(source)
     known = _data_yaml(source)
     skeleton = skeleton or _skeleton(known, source)
-    names = _classes(known)
+    names, broken, notes = _classes(known), list[str](), Notes()
     file = CocoFile(skeleton, names)
     for path in list_images(pictures):
         name = path.relative_to(pictures)
-        width, height = image_size(path)
+        try:
+            width, height = image_size(path)
+        except UnreadableImage as error:
+            broken.append(str(error))
+            continue
         file.add_image(str(name), width, height)
         label = source / name.with_suffix(".txt")
-        for line in label.read_text().splitlines() if label.is_file() else ():
+        for number, line in enumerate(_lines(label), start=1):
             if line.strip():
-                _add(file, [float(value) for value in line.split()], (width, height), label)
+                _add(file, _numbers(line, label, number), (width, height), label, notes)
                 file.persons[-1]["category_id"] = _category(line.split()[0], names, label)
+    for line in broken:
+        _log.warning("skipped: %s", line)
+    for note, count in notes.items():
+        _log.warning("%s (from source): %d %s", source.absolute(), count, note)
     if not file.persons:
         raise ValueError(f"no label of {source.absolute()} (from source) belongs to an image")
     return file.to_dict()
 
 
-def _add(file: CocoFile, values: list[float], size: tuple[int, int], label: Path) -> None:
+def _lines(label: Path) -> list[str]:
+    """Of an image's labels; none where it has none."""
+    if not label.is_file():
+        return []
+    try:
+        return label.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{label.absolute()} is not text: {error}") from None
+
+
+def _numbers(line: str, label: Path, number: int) -> list[float]:
+    try:
+        values = [float(value) for value in line.split()]
+    except ValueError:
+        values = [math.nan]
+    if not all(map(math.isfinite, values)):
+        raise ValueError(f"{label.absolute()}: line {number} must be finite numbers, got {line}")
+    return values
+
+
+def _add(
+    file: CocoFile, values: list[float], size: tuple[int, int], label: Path, notes: Notes
+) -> None:
     """One line: class, box by its centre, then x, y or x, y, v of each joint."""
     count = len(file.skeleton)
     dimensions = (len(values) - 5) / count
@@ -64,6 +97,10 @@ def _add(file: CocoFile, values: list[float], size: tuple[int, int], label: Path
     centre, extent = np.array(values[1:3]) * scale, np.array(values[3:5]) * scale
     points = np.array(values[5:]).reshape(count, int(dimensions))
     seen = points[:, 2:] if dimensions == 3 else 2.0 * (points != 0).any(axis=1, keepdims=True)
+    unsure = (seen > 0) & (seen < 1)
+    if unsure.any():  # of a model, not of a person
+        notes[CONFIDENCES] += int(unsure.sum())
+        seen = np.where(seen >= LABELLED_FROM, 2.0, 0.0)
     keypoints = np.hstack([points[:, :2] * scale, seen])
     file.add_person(keypoints, [*(centre - extent / 2), *extent])
 

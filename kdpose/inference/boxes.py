@@ -1,7 +1,7 @@
 """Person boxes from a detector, from a file, or of the whole image."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.ops import nms
 
-from kdpose.data.boxes import clean_boxes
+from kdpose.data.boxes import check_corners, clean_boxes
 from kdpose.data.detections import read_boxes
 from kdpose.inference.detector import DetectorChoice, load_detector
 from kdpose.inference.multipose import Boxes
@@ -49,10 +49,12 @@ class FileBoxes:
         ids: of the pictures, at least one of which must have a box; None if unknown.
         cut: of detections; boxes of an annotation file, or without scores, are all used.
         category: the name or id of the only category to take; None: see :func:`read_boxes`.
+        folder: of an annotation file's images, for sizes that it lacks.
+        sizes: width and height of pictures by id, as far as known, which tell corners.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: it has no boxes, or none for these pictures.
+        ValueError: it has no boxes, or none for these pictures, or they are corners.
     """
 
     def __init__(
@@ -61,18 +63,26 @@ class FileBoxes:
         ids: Collection[int] | None = None,
         cut: BoxCut = BOX_CUT,
         category: str | int | None = None,
+        folder: str | None = None,
+        sizes: Mapping[int, tuple[int, int]] | None = None,
     ) -> None:
-        self._table = read_boxes(path, annotated=True, category=category)
+        self._table = read_boxes(path, annotated=True, category=category, images=folder)
         known = self._table.image_id.tolist()
         if ids is not None and not set(known) & set(ids):
             raise ValueError(
                 f"no box of {self._table.where} belongs to the {len(ids)} images of source: their "
                 f"ids are {sorted(ids)[:3]} ..."
             )
+        self._check_corners(sizes or {})
         self._cut = cut if self._table.scored and not self._table.annotated else None
         self._rows: defaultdict[int, list[int]] = defaultdict(list)
         for row, image_id in enumerate(known):
             self._rows[image_id].append(row)
+
+    def _check_corners(self, sizes: Mapping[int, tuple[int, int]]) -> None:
+        rows = [n for n, i in enumerate(self._table.image_id.tolist()) if i in sizes]
+        size = [sizes[i] for i in self._table.image_id[rows].tolist()]
+        check_corners(self._table.box[rows], np.array(size).reshape(-1, 2), self._table.where)
 
     def __call__(self, picture: Image.Image, image_id: int) -> Boxes:
         """The boxes of a picture, empty if the file has none."""
@@ -117,6 +127,8 @@ def box_source(
     ids: Collection[int] | None = None,
     cut: BoxCut = BOX_CUT,
     category: str | int | None = None,
+    folder: str | None = None,
+    sizes: Mapping[int, tuple[int, int]] | None = None,
 ) -> BoxSource:
     """Select the source of boxes.
 
@@ -127,6 +139,8 @@ def box_source(
         ids: of the pictures, None if unknown.
         cut: of a file's detections.
         category: see :class:`FileBoxes`.
+        folder: see :class:`FileBoxes`.
+        sizes: see there.
 
     Raises:
         FileNotFoundError: a file does not exist.
@@ -141,4 +155,4 @@ def box_source(
     if boxes in ("auto", "detector"):
         find = load_detector(detector, device)
         return lambda picture, image_id: find(picture)
-    return FileBoxes(boxes, ids, cut, category)
+    return FileBoxes(boxes, ids, cut, category, folder, sizes)

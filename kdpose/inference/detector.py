@@ -22,6 +22,7 @@ _PERSON = 1  # COCO's category in torchvision's labels
 _CLASSES = 91  # COCO's categories, gaps included, and the background
 _BUNDLED = "multipose"
 _USUAL = "fasterrcnn_mobilenet_v3_large_fpn"  # of torchvision's, the fastest on a CPU
+_PIXELS = 2**23  # of a picture; larger ones are scaled down first
 _THRESHOLD, _BUNDLED_THRESHOLD = 0.5, 0.1  # their scores mean different things
 Detector = Callable[[Image.Image], Boxes]
 
@@ -80,10 +81,17 @@ class PersonDetector:
     @torch.inference_mode()
     def __call__(self, picture: Image.Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Boxes ``(P, 4)`` x, y, width, height in image pixels, best first, and scores ``(P,)``."""
+        large = max(1.0, (picture.width * picture.height / _PIXELS) ** 0.5)
+        if large > 1:  # the model would scale it down, once it has taken 24 bytes a pixel
+            small = round(picture.width / large), round(picture.height / large)
+            scale = picture.width / small[0], picture.height / small[1]
+            picture = picture.resize(small, reducing_gap=2)
         image = pil_to_tensor(picture).to(self.device).float() / 255
         found = self.model([image])[0]
         kept = (found["labels"] == _PERSON) & (found["scores"] >= self.threshold)
         boxes = found["boxes"][kept].float().cpu()
+        if large > 1:
+            boxes *= torch.tensor(scale * 2)
         boxes[:, 2:] -= boxes[:, :2]
         solid = (boxes[:, 2:] > 0).all(dim=1)
         return boxes[solid].numpy(), found["scores"][kept].float().cpu()[solid].numpy()

@@ -46,7 +46,7 @@ def predict(cfg: DictConfig) -> None:
         return
     images = find_images(source, cfg.images)
     _spare_sources(images, out)
-    worker = build_worker(cfg, [image.image_id for image in images])
+    worker = build_worker(cfg, images)
     out.mkdir(parents=True, exist_ok=True)
     if cfg.engine == "ray" or cfg.shard is not None:
         _predict_shards(cfg, images, worker)

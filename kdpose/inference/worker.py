@@ -1,7 +1,7 @@
 """The work of one process: read images, find persons and poses, draw them."""
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +16,10 @@ from kdpose.checkpoints.load import Loaded, chosen, load_net
 from kdpose.data.sources.images import open_image
 from kdpose.inference.boxes import BOX_CUT, BoxCut, BoxSource, FileBoxes, box_source
 from kdpose.inference.detector import choose_detector
-from kdpose.inference.images import ImageFile
+from kdpose.inference.images import ImageFile, known_sizes
 from kdpose.inference.pictures import Painter, save_crops, save_drawn
 from kdpose.inference.predictor import Predictor
 
-_PIXELS = 500_000_000  # Pillow's lower limit is for untrusted pictures
 _Opened = tuple[tuple[int, ImageFile], Image.Image, NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -73,31 +72,41 @@ class ImageWorker:
     ) -> Iterator[_Opened]:
         for number, image in enumerate(images):
             try:
-                picture = open_image(image.path)
+                picture = open_image(image.path, size=image.size)
             except OSError as error:
                 broken.append((number, ImageResult(image, [], str(error))))
                 continue
             yield (number, image), picture, *self.boxes(picture, image.image_id)
 
 
-def build_worker(cfg: DictConfig, ids: Collection[int] | None = None) -> ImageWorker:
+def build_worker(cfg: DictConfig, images: Sequence[ImageFile] | None = None) -> ImageWorker:
     """The worker that ``conf/predict.yaml`` describes.
 
     Args:
         cfg: the configuration.
-        ids: of the images, at least one of which must have a box; None if unknown.
+        images: of the source, at least one of which must have a box; None if unknown.
 
     Raises:
         FileNotFoundError: a file does not exist.
         ValueError: a file does not fit.
     """
-    Image.MAX_IMAGE_PIXELS = _PIXELS
     predictor = Predictor(_loaded(cfg), cfg.device, cfg.flip, cfg.batch_size)
     painter = Painter(cfg.threshold, predictor.stage1() if cfg.compare else None)
     least = cfg.detector.threshold
     cut = BoxCut(BOX_CUT.score if least is None else least, cfg.boxes_overlap)
     detector = choose_detector(**cfg.detector)
-    boxes = box_source(str(cfg.boxes), detector, predictor.device, ids, cut, cfg.get("category"))
+    ids = None if images is None else [image.image_id for image in images]
+    asked = () if images is None or str(cfg.boxes) in ("auto", "detector", "whole") else images
+    boxes = box_source(
+        str(cfg.boxes),
+        detector,
+        predictor.device,
+        ids,
+        cut,
+        cfg.get("category"),
+        cfg.get("images"),
+        known_sizes(asked),
+    )
     out = Path(cfg.out)
     return ImageWorker(predictor, boxes, out, painter if cfg.draw else None, cfg.crops)
 

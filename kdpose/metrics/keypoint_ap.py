@@ -82,7 +82,7 @@ def category_ap(
         ValueError: see there; or a result's category is unknown where there are several.
     """
     _check_rules(protocol, crowd_cuts)
-    file = AnnotationFile.of(annotations)
+    file = AnnotationFile.of(annotations, pictured=False)
     images = {int(image["id"]): image for image in file.content["images"]}
     chosen = np.unique(np.fromiter(images if image_ids is None else map(int, image_ids), np.int64))
     check_known("image_ids", chosen, images, file.path)

@@ -61,9 +61,13 @@ def ground_truth(
     """The file's persons with keypoints.
 
     Raises:
-        ValueError: a person has another number of joints, or no box.
+        ValueError: a person has another number of joints.
     """
-    persons = [a for a in data.get("annotations") or () if a.get("keypoints")]
+    listed = [a for a in data.get("annotations") or () if a.get("keypoints")]
+    persons = [person for person in listed if "bbox" in person]
+    if len(persons) < len(listed):  # whose joints are not labelled, or they would have a box
+        left_out = len(listed) - len(persons)
+        _log.warning("%s: %d persons without joints and box are left out", path, left_out)
     without_area = 0
     area = []
     for number, person in enumerate(persons, start=1):
@@ -72,8 +76,6 @@ def ground_truth(
                 f"{path}: person {person.get('id', number)} has {len(person['keypoints']) / 3:g} "
                 f"joints, must be {joints} as there are sigmas"
             )
-        if "bbox" not in person:
-            raise ValueError(f"{path}: person {person.get('id', number)} must have a 'bbox'")
         own = person.get("area") if protocol == "coco" else None
         without_area += own is None
         _, _, width, height = person["bbox"]
@@ -84,7 +86,7 @@ def ground_truth(
     points = np.array([p["keypoints"] for p in persons], np.float64).reshape(-1, joints, 3)
     labelled = (points[..., 2] > 0).sum(axis=1).tolist()
     counted = [p.get("num_keypoints", n) for p, n in zip(persons, labelled, strict=True)]
-    crowd = np.array([int(p.get("iscrowd", 0)) for p in persons], dtype=bool)
+    crowd = np.array([bool(p.get("iscrowd")) for p in persons], dtype=bool)
     return LabelledPersons(
         image=np.array([int(p["image_id"]) for p in persons], np.int64),
         joints=points[..., :2],

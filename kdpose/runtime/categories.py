@@ -23,7 +23,9 @@ def plain_id(value: Any) -> Id:
     """An id: 3, 3.0 and "3" are the same."""
     if isinstance(value, str) and value.strip().isdecimal():
         return int(value)
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return repr(value) if isinstance(value, list | dict) else value  # which can be looked up
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Skeletons by name or file: a YAML file, or the category of an annotation file."""
 
-import json
 import logging
 from functools import cache
 from pathlib import Path
@@ -8,8 +7,9 @@ from typing import Any
 
 import yaml
 
-from kdpose.runtime.annotation_file import AnnotationFile, Annotations
+from kdpose.runtime.annotation_file import AnnotationFile, Annotations, check_lists
 from kdpose.runtime.categories import category_joints
+from kdpose.runtime.json_text import parse_json
 from kdpose.skeletons.known import COCO, CROWDPOSE, default_sigmas
 from kdpose.skeletons.references import Limbs, joint_index, read_flip_pairs, read_limbs
 from kdpose.skeletons.sides import joint_key
@@ -214,7 +214,5 @@ def _categories(path: Path) -> list[dict[str, Any]]:
             f"no annotations at {path.absolute()} to read a skeleton from: set dataset.root="
             "FOLDER, dataset.train.annotations=FILE.json or dataset.skeleton.path=FILE.yaml"
         )
-    try:
-        return json.loads(path.read_bytes()).get("categories") or []
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path.absolute()} is not a COCO-keypoints JSON: {error}") from None
+    where = str(path.absolute())
+    return check_lists(parse_json(path.read_bytes(), where), where).get("categories") or []

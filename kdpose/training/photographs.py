@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from kdpose.cli import console
-from kdpose.data.annotations import read_json
-from kdpose.data.sources.images import UnreadableImage, open_image
+from kdpose.data.sources.images import open_image
 from kdpose.formats.coco_file import category
 from kdpose.inference.detector import choose_detector, load_detector
 from kdpose.inference.images import ImageFile, find_images
 from kdpose.metrics.people import BOX_TO_BODY
+from kdpose.runtime.annotation_file import AnnotationFile
 from kdpose.runtime.devices import pick_device
+from kdpose.runtime.image_header import UnreadableImage
 from kdpose.skeletons.skeleton import Skeleton
 
 
@@ -106,7 +107,8 @@ def _persons(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> Iterato
 def _names(source: str, images: str | None, pictures: list[ImageFile]) -> dict[int, str]:
     """``file_name`` of each image, by id."""
     if source.lower().endswith(".json"):
-        return {int(i["id"]): str(i["file_name"]) for i in read_json(source, "source")["images"]}
+        listed = AnnotationFile.read(source, "source", images).content["images"]
+        return {image["id"]: image["file_name"] for image in listed}
     root = Path(images).absolute() if images else pictures[0].path.absolute().parent
     paths = {picture.image_id: picture.path.absolute() for picture in pictures}
     return {

@@ -34,7 +34,8 @@ def test_clean_data_is_clean(planted):
     [
         ({"keypoints": [0] * 42, "num_keypoints": 0}, "no_joints", "note", "no labelled joint"),
         ({"bbox": [5, 5, 0, 80]}, "box_without_area", "error", "0.png, person 0: box [5.0"),
-        ({"bbox": None}, "malformed_person", "error", "0 must have bbox"),
+        ({"bbox": None}, "mended", "warning", "persons have no bbox: derived from their joints"),
+        ({"bbox": [5, 5, 3]}, "malformed_person", "error", "0 must have bbox"),
         ({"bbox": [5, 5, float("nan"), 3]}, "malformed_person", "error", "0 must have bbox"),
         ({"keypoints": [1, 2]}, "malformed_person", "error", "must have finite keypoints"),
         ({"keypoints": [float("inf"), 2, 2] * 14}, "malformed_person", "error", "finite keypoints"),
@@ -102,7 +103,7 @@ def test_images_that_exif_turns(planted):
     exif[274] = 6
     picture.save(path, exif=exif)
     assert ImageOps.exif_transpose(Image.open(path)).size == (120, 90)
-    only(planted.findings(), "exif_rotation", "error", 1, "90 x 120, not 120 x 90")
+    only(planted.findings(), "exif_rotation", "note", 1, "90 x 120, not 120 x 90")
 
 
 @pytest.mark.parametrize("kind", ["missing_image", "empty_image", "unreadable_image"])
@@ -135,8 +136,13 @@ def test_ids_and_names_of_images(planted):
 
 
 def test_visibilities(planted):
+    first(planted)["keypoints"][2] = 3
+    only(planted.findings(), "visibility", "error", 1, "v = [2.0, 3.0]")
+
+
+def test_confidences_in_the_place_of_v(planted):
     first(planted)["keypoints"][2] = 0.7
-    only(planted.findings(), "visibility", "error", 1, "v = [0.7, 2.0]")
+    only(planted.findings(), "mended", "warning", 1, "joints have a confidence as v")
 
 
 def test_a_person_twice(planted):

@@ -124,13 +124,13 @@ def test_missing_file_names_the_key(tmp_path):
     ("text", "match"),
     [
         ("{", r"a.json \(from dataset.annotations\) is not JSON: Input data was truncated"),
-        ("[]", "is not a COCO-keypoints file: it needs 'images' and 'annotations'"),
+        ("[]", "is a list: of detections or results, not an annotation file"),
         ('{"images": []}', "is not a COCO-keypoints file"),
         (
             '{"images": [{"id": 1}], "annotations": []}',
-            r"missing required field `file_name`.*images",
+            r"image 1 has no file_name",
         ),
-        ('{"images": [], "annotations": [{"bbox": []}]}', "person 0 of 'annotations': .*image_id"),
+        ('{"images": [], "annotations": [{"bbox": []}]}', "annotation number 0 has no image_id"),
         ('{"images": [], "annotations": []}', "none of 0 persons has a labelled joint"),
     ],
 )

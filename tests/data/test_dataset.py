@@ -9,7 +9,7 @@ from PIL import Image
 
 from kdpose.data.annotations import Persons, concatenate, load_persons
 from kdpose.data.dataset import PoseDataset, check_images, collate
-from kdpose.data.sources.device_crop import SourceDataset
+from kdpose.data.sources.device_crop import SourceDataset, cut
 from kdpose.data.sources.images import ImageFiles
 from kdpose.data.transforms import Augmentation
 from kdpose.skeletons.known import COCO, CROWDPOSE
@@ -165,11 +165,25 @@ def test_grey_pictures_and_exif(tmp_path):
     assert torch.equal(image[0], image[2])
 
 
-def test_unreadable_picture(tmp_path):
+def test_unreadable_picture(tmp_path, caplog):
+    """It teaches nothing and is scored last, and the others of its batch are what they were."""
     persons = paint(tmp_path, COCO)
-    (tmp_path / "dots.png").write_bytes(b"not a picture")
-    with pytest.raises(ValueError, match=f"cannot read the image {tmp_path}/dots.png"):
-        PoseDataset(persons, tmp_path, COCO, SIZE)[0]
+    whole = PoseDataset(persons, tmp_path, COCO, SIZE)[0]
+    two = concatenate(persons[:1], dataclasses.replace(persons[:1], files=np.array(["bad.png"])))
+    (tmp_path / "bad.png").write_bytes(b"not a picture")
+    for data in (
+        PoseDataset(two, tmp_path, COCO, SIZE),
+        SourceDataset(PoseDataset(two, tmp_path, COCO, SIZE)),
+    ):
+        found = data.__getitems__([0, 1])
+        batch = found if isinstance(data, PoseDataset) else cut(found, data.dataset)
+        assert torch.equal(batch.visible[0], whole.visible)
+        assert not batch.visible[1].any()
+        assert batch.box_score.tolist() == [whole.box_score, 0]
+        assert batch.image[0].any()
+        assert not batch.image[1].any()
+    assert f"skipped: cannot read the image {tmp_path}/bad.png" in caplog.text
+    assert len(caplog.records) == 1
 
 
 def test_missing_images_are_counted(tmp_path):

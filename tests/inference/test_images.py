@@ -61,5 +61,5 @@ def test_annotation_files_find_their_images(tmp_path, folder):
 
 def test_a_json_without_images(tmp_path):
     (tmp_path / "a.json").write_text("[1]")
-    with pytest.raises(ValueError, match=r"a\.json \(from source\) is not a COCO file"):
+    with pytest.raises(ValueError, match=r"a\.json \(from source\) is a list: of detections"):
         find_images(str(tmp_path / "a.json"))

@@ -85,7 +85,7 @@ def test_an_interrupted_run_goes_on(folder, tmp_path, predict, monkeypatch):
     (tmp_path / "out/predictions.json").unlink()
     asked = []
 
-    def stops_at_the_second(path):
+    def stops_at_the_second(path, **options):
         asked.append(path)
         if len(asked) == 2:
             raise KeyboardInterrupt

@@ -260,7 +260,7 @@ def test_crowdposes_own_file(real_data):
 
 def test_a_file_that_is_no_json_is_named(tmp_path):
     path = tmp_path / "train.json"
-    for content in ("<html>", "[]"):
+    for content, said in (("<html>", "not JSON"), ("[]", "a list: of detections or results")):
         path.write_text(content)
-        with pytest.raises(ValueError, match=r"train\.json is not a COCO-keypoints JSON"):
+        with pytest.raises(ValueError, match=rf"train\.json is {said}"):
             annotated_skeleton(path)

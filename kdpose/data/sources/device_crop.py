@@ -109,7 +109,7 @@ class SourceDataset(Dataset[SourceBatch]):
             low, high = np.minimum(low, also[0]), np.maximum(high, also[1])
         parts, corners = [], np.empty((len(rows), 2))
         for i, row in enumerate(rows.tolist()):
-            source = data.pixels.read(row, max(1, int(high[i, 1])))
+            source = data.source(row, max(1, int(high[i, 1])))
             limit = np.array(source.shape[1::-1])
             x1, y1 = np.clip(low[i], 0, limit - 1)
             x2, y2 = np.clip(high[i], (x1 + 1, y1 + 1), limit)

@@ -1,19 +1,36 @@
 """Image files as pixels: the stored ones where annotations count them, upright elsewhere."""
 
-import struct
 from pathlib import Path
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
+
+from kdpose.runtime.image_header import (
+    QUARTERS,
+    UnreadableImage,
+    check_regular,
+    open_header,
+    orientation,
+)
 
 ImageLike = str | Path | Image.Image | NDArray[np.uint8]
 JPEG = b"\xff\xd8"  # how one begins, b"\xff\xd9" is how it ends
 _IDENTITY = np.array([1.0, 1.0, 0.0, 0.0])
 _LONGEST = 32766  # pixels; the limit of OpenCV's warp
-# raised by Pillow's readers for truncated or damaged files
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+MOST_PIXELS = 64_000_000  # so that an image and its copies take less than 1 GB
+_WIDE = 4  # times as much memory do values of more than 8 bits take
+_FLIP, _MIRROR = Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.FLIP_LEFT_RIGHT
+_TURNS = {
+    2: _MIRROR,
+    3: Image.Transpose.ROTATE_180,
+    4: _FLIP,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _SPARE = 16  # further rows, so that the wanted ones do not depend on where decoding ends
 
 
@@ -61,71 +78,99 @@ def _shortened(data: bytes | memoryview, height: int) -> bytearray | None:
     return None
 
 
-class UnreadableImage(OSError, ValueError):
-    """A file that is damaged, not an image, or too large; the message names it."""
-
-
-def read_image(path: Path, height: int | None = None) -> NDArray[np.uint8]:
-    """The stored pixels ``(h, w, 3)`` of an annotated image, RGB, see :func:`open_image`.
+def read_image(
+    path: Path, height: int | None = None, size: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """The pixels ``(h, w, 3)`` of an annotated image, RGB, see :func:`open_image`.
 
     Args:
         path: of the file.
         height: see :func:`decode_jpeg`.
+        size: see :func:`open_image`.
 
     Raises:
         FileNotFoundError: the file does not exist.
         UnreadableImage: there is no image in the file.
     """
+    check_regular(path)
     try:
         data = path.read_bytes()
         if data[:2] == JPEG:
-            return decode_jpeg(data, height)
+            stored = simplejpeg.decode_jpeg_header(data)[1::-1]
+            if size in (None, stored) and _fits(stored):
+                return decode_jpeg(data, height)
     except (OSError, ValueError):
         pass  # an odd JPEG, or a broken one: Pillow knows
-    return np.asarray(open_image(path, upright=False))
+    return np.asarray(open_image(path, upright=False, size=size))
 
 
-def open_image(image: ImageLike, upright: bool = True) -> Image.Image:
+def _fits(size: tuple[int, int]) -> bool:
+    return max(size) <= _LONGEST and size[0] * size[1] <= MOST_PIXELS
+
+
+def open_image(
+    image: ImageLike, upright: bool = True, size: tuple[int, int] | None = None
+) -> Image.Image:
     """An RGB picture: 16 bits are scaled to 8, transparency shows white.
 
-    Annotations count stored pixels, so an annotated image is not turned. A photograph without
-    annotations is turned upright by its EXIF orientation, as a person sees it.
+    A photograph without annotations is turned upright by its EXIF orientation, as a person sees it.
+    Of an annotated one the annotated size decides: an image stored on its side and annotated
+    upright is turned, every other is read as it is stored.
 
     Args:
         image: a path, a Pillow image, or an array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``.
         upright: apply the EXIF orientation.
+        size: width and height in the annotation file, which decide instead of ``upright``.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        UnreadableImage: the file is damaged, not a picture, or too large: beyond Pillow's limit or
-            32766 pixels per side.
+        UnreadableImage: the file is damaged, not a picture, or too large: more than 32766 pixels
+            per side, or more than :data:`MOST_PIXELS` in all.
     """
     if isinstance(image, np.ndarray):
-        return _rgb(Image.fromarray(image), upright)
+        return _rgb(Image.fromarray(image), 1)
     if isinstance(image, Image.Image):
-        return _rgb(image, upright)
+        return _rgb(image, orientation(image) if upright else 1)
     try:
-        with Image.open(image) as file:
-            return _rgb(file, upright)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no image at {Path(image).absolute()}") from None
-    except _BROKEN as error:
-        raise UnreadableImage(f"cannot read the image {Path(image).absolute()}: {error}") from None
+        with open_header(Path(image)) as file:
+            _check_pixels(file)
+            turn = orientation(file)
+            if size is not None:
+                upright = turn in QUARTERS and file.size != size and file.size[::-1] == size
+            return _rgb(file, turn if upright else 1)
+    except (FileNotFoundError, UnreadableImage) as error:
+        if "cannot read" in str(error) or isinstance(error, FileNotFoundError):
+            raise
+        reason: Exception = error
+    except Exception as error:  # decoders of damaged files raise anything
+        reason = error
+    raise UnreadableImage(f"cannot read the image {Path(image).absolute()}: {reason}")
 
 
-def _rgb(picture: Image.Image, upright: bool) -> Image.Image:
+def _check_pixels(picture: Image.Image) -> None:
+    """Refuse what would fill the memory, before its pixels are read."""
+    limit = MOST_PIXELS // (_WIDE if picture.mode.startswith(("I", "F")) else 1)
+    if picture.width * picture.height > limit:
+        raise UnreadableImage(
+            f"it has {picture.width} x {picture.height} pixels; the limit is {limit:,} in all"
+        )
+
+
+def _rgb(picture: Image.Image, turn: int) -> Image.Image:
+    """In RGB, turned as EXIF's orientation says."""
     if max(picture.size) > _LONGEST:
         raise UnreadableImage(
             f"it has {picture.width} x {picture.height} pixels; the limit is {_LONGEST} per side"
         )
-    if upright:
-        picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith(("I", "F")):
-        return _eight_bits(picture).convert("RGB")
-    if picture.has_transparency_data:
+    wide = picture.mode.startswith(("I", "F"))
+    if wide:
+        picture = _eight_bits(picture)
+    elif picture.has_transparency_data:
         paper = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(paper, picture.convert("RGBA")).convert("RGB")
-    return picture.convert("RGB")
+        paper.alpha_composite(picture.convert("RGBA"))
+        picture = paper
+    picture = picture.convert("RGB")
+    return picture if turn == 1 else picture.transpose(_TURNS[turn])
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
@@ -145,10 +190,18 @@ class ImageFiles:
         folder: where they lie.
         cache_images: how many decoded images each process keeps, the first it opens; for data
             that fits the memory and is shown many times.
+        sizes: ``(N, 2)`` width and height in the annotation file, see :func:`open_image`.
     """
 
-    def __init__(self, names: NDArray[np.str_], folder: str | Path, cache_images: int = 0) -> None:
+    def __init__(
+        self,
+        names: NDArray[np.str_],
+        folder: str | Path,
+        cache_images: int = 0,
+        sizes: NDArray[np.float32] | None = None,
+    ) -> None:
         self.names = names
+        self.sizes = None if sizes is None else np.rint(sizes).astype(np.int64)
         self.folder = Path(folder)
         self.cache_images = cache_images
         self._kept: dict[str, NDArray[np.uint8]] = {}
@@ -168,7 +221,8 @@ class ImageFiles:
         wanted = np.inf if keep or height is None else height
         last, there, image = self._last  # persons of one image often follow each other
         if name != last or there < wanted:
-            image = read_image(self.folder / name, None if keep else height)
+            size = None if self.sizes is None else tuple(self.sizes[row].tolist())
+            image = read_image(self.folder / name, None if keep else height, size)
             self._last = (name, wanted, image)
         if keep:
             self._kept[name] = image

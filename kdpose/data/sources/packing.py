@@ -106,7 +106,13 @@ def write_pack(
     """
     _check(folder := Path(folder).absolute(), encoding)
     bounds, scale = _views(persons, skeleton, size, augmentation, reduce)
-    cutter = _Cutter(ImageFiles(persons.files, images), bounds, scale, encoding, quality)
+    cutter = _Cutter(
+        ImageFiles(persons.files, images, sizes=persons.image_size),
+        bounds,
+        scale,
+        encoding,
+        quality,
+    )
     with _appearing(folder) as temporary:
         _write(temporary, cutter, np.argsort(persons.files, kind="stable").tolist(), workers)
         _describe(temporary, cutter, images, skeleton, size, augmentation, about or {})
@@ -208,7 +214,8 @@ def pack_split(cfg: DictConfig) -> Pack:
     """
     where = cfg.dataset[cfg.split]
     skeleton = instantiate(cfg.dataset.skeleton, _convert_="all")
-    persons = load_persons(where.annotations, skeleton, f"dataset.{cfg.split}.annotations")
+    key = f"dataset.{cfg.split}.annotations"
+    persons = load_persons(where.annotations, skeleton, key, images=where.images)
     check_images(persons, where.images, f"dataset.{cfg.split}.images")
     width, height = cfg.size
     folder = Path(cfg.out or default_folder(where.annotations, (width, height)))

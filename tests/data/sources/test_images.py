@@ -92,9 +92,9 @@ def test_rows_that_are_at_hand_are_not_read_again(tmp_path, monkeypatch):
     noise(tmp_path / "a.jpg")
     calls = []
 
-    def counted(path, height):
+    def counted(path, height, size):
         calls.append(height)
-        return read_image(path, height)
+        return read_image(path, height, size)
 
     monkeypatch.setattr(images, "read_image", counted)
     files = ImageFiles(np.array(["a.jpg"] * 2), tmp_path)
