@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kdpose.data.boxes import check_corners, clean_boxes, upright
 from kdpose.data.person_table import read_table
-from kdpose.runtime.annotation_file import Annotations
+from kdpose.runtime.annotation_file import AnnotationFile, Annotations
 from kdpose.skeletons.skeleton import Skeleton
 
 _log = logging.getLogger(__name__)
@@ -83,7 +83,8 @@ def load_persons(
         FileNotFoundError: the file is not there.
         ValueError: it does not fit the skeleton, or nobody in it has a labelled joint.
     """
-    where = f"{Path(getattr(annotations, 'path', annotations)).absolute()} (from {key})"
+    path = annotations.path if isinstance(annotations, AnnotationFile) else Path(annotations)
+    where = f"{path.absolute()} (from {key})"
     table = read_table(annotations, skeleton, key, where, images)
     ids, names, size, place, boxes, triplets, number, category, left_out = table
     del table

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kdpose.data.annotations import read_json
+from kdpose.runtime.json_text import read_json
 from kdpose.runtime.provenance import sha256
 
 _log = logging.getLogger(__name__)
