@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kdpose.data.annotations import Persons
 from kdpose.data.boxes import check_corners
+from kdpose.data.results import detections
 from kdpose.runtime.annotation_file import (
     AnnotationFile,
     Annotations,
@@ -20,7 +21,6 @@ from kdpose.runtime.annotation_file import (
     tidied,
 )
 from kdpose.runtime.categories import category_id, classes, people, plain_id
-from kdpose.runtime.coco_schema import Misfit, Notes, empty, numbers, shown, whole
 from kdpose.runtime.files import check_file
 from kdpose.runtime.json_text import read_json
 from kdpose.skeletons.skeleton import Skeleton
@@ -157,7 +157,7 @@ def read_boxes(
         rows = found.persons
     else:
         total = len(content) if isinstance(content, list) else 0
-        listed = _detections(content, where)
+        listed = detections(content, where)
         rows = _detected_persons(listed, wanted if category is None else [category], where)
     boxed = [row for row in rows if not row.get("iscrowd") and "bbox" in row]
     kept = [row for row in boxed if min(row["bbox"][2:]) > 0]
@@ -261,46 +261,3 @@ def load_detections(
         visible=np.zeros((len(rows), len(skeleton)), dtype=np.float32),
         category=boxes.category[rows] if len(kinds) > 1 else np.full(len(rows), _only(kinds)),
     )
-
-
-def _detections(content: Any, where: str) -> list[dict[str, Any]]:
-    """The entries of a detections file that can be used."""
-    wanted = "must be a list of {image_id, category_id, bbox: [x, y, width, height], score}"
-    if not isinstance(content, list) or not content:
-        raise ValueError(f"{where} {wanted}, got {_shown(content)}")
-    for index, row in enumerate(content):
-        has = isinstance(row, Mapping) and "image_id" in row and "bbox" in row
-        if not has or (isinstance(row["bbox"], list) and len(row["bbox"]) not in (0, 4)):
-            raise ValueError(f"{where} {wanted}, got {_shown(row)} as number {index}")
-    scored = any(not empty(row.get("score")) for row in content)
-    notes, kept = Notes(), list[dict[str, Any]]()
-    left_out: dict[str, list[Any]] = {"bbox": [], "score": []}
-    for index, row in enumerate(content):
-        try:
-            row = {**row, "image_id": whole(row, "image_id", notes)}
-        except Misfit as error:
-            raise ValueError(f"{where}: detection number {index} {error}") from None
-        if not numbers(row["bbox"], 4):
-            left_out["bbox"].append(row["bbox"])
-        elif scored and not numbers([row.get("score", 1.0)]):
-            left_out["score"].append(row["score"])
-        else:
-            kept.append(row if scored else {k: v for k, v in row.items() if k != "score"})
-    unscored = sum("score" not in row for row in kept)
-    if scored and unscored:
-        say_once(f"{where}: {unscored} of {len(content)} detections have no score: taken as 1")
-    for key, values in left_out.items():
-        if values:
-            say_once(
-                f"{where}: {len(values)} of {len(content)} detections are left out, whose {key} is "
-                f"not finite, such as {shown(values[0])}"
-            )
-    if not kept:
-        raise ValueError(f"{where}: none of {len(content)} detections has a finite bbox and score")
-    return kept
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"a dict of {sorted(map(str, value))[:5]}"
-    return "an empty list" if value == [] else f"a {type(value).__name__}"
