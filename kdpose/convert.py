@@ -3,12 +3,12 @@
 ``from=images`` writes the boxes of the persons that a detector finds, for a teacher to label.
 """
 
-import json
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from kdpose.cli import console, entry_point
+from kdpose.runtime.whole import write_json
 
 
 @entry_point("convert")
@@ -26,7 +26,7 @@ def main(cfg: DictConfig) -> None:
 
     data = read(cfg["from"], cfg.source, cfg.images, cfg.skeleton, cfg.category)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(data))
+    write_json(out, data)
     joints = data["categories"][0]["keypoints"]
     console.print(
         f"{len(data['annotations'])} persons of {len(joints)} joints in {len(data['images'])} "

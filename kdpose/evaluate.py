@@ -1,12 +1,12 @@
 """Score a checkpoint, or any COCO results: ``kdpose evaluate ckpt=C``."""
 
-import json
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from kdpose.cli import console, entry_point
 from kdpose.runtime.files import check_checkpoint, check_file
+from kdpose.runtime.whole import write_json
 
 
 @entry_point("evaluate")
@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> float | None:
     if cfg.out:
         out = Path(cfg.out)
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(metrics, indent=2))
+        write_json(out, metrics, indent=2)
         console.print(f"written to {out.absolute()}", soft_wrap=True)
     return metrics["AP"]
 

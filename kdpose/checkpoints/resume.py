@@ -13,7 +13,7 @@ _NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "epoch", 
 _ASKED_FOR = "resume"
 
 
-def check_resumable(path: str | Path) -> None:
+def check_resumable(path: str | Path) -> dict[str, Any]:
     """Refuse a file that no training of kdpose wrote, or that names files to be deleted.
 
     Lightning deletes the checkpoints that its callbacks' state lists once there are better ones:
@@ -21,6 +21,9 @@ def check_resumable(path: str | Path) -> None:
 
     Args:
         path: what ``resume`` names; tensors and plain values alone are read.
+
+    Returns:
+        Its content.
 
     Raises:
         FileNotFoundError: it is not there.
@@ -39,6 +42,7 @@ def check_resumable(path: str | Path) -> None:
             raise ValueError(
                 f"{where} names a file outside its run's folder in the state of a callback"
             )
+    return content
 
 
 def _strings(values: Any) -> Iterator[str]:

@@ -16,6 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from kdpose.checkpoints.intact import damage
+
 FLOOR = 0.99  # share of a module's tensors that a file must have
 _log = logging.getLogger(__name__)
 
@@ -51,6 +53,9 @@ def read_checkpoint(path: str | Path, key: str = "ckpt") -> dict[str, Any]:
     where = f"{path.absolute()} (from {key})"
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {where}")
+    wrong = damage(path)
+    if wrong:
+        raise ValueError(f"{where} is {wrong}; {_remedy(path)}")
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
@@ -207,6 +212,14 @@ def _is_counter(name: str) -> bool:
     return name.endswith("num_batches_tracked")
 
 
+def _remedy(path: Path) -> str:
+    """What to take in the place of a damaged file."""
+    before = path.with_name(f"{path.stem}.1{path.suffix}")
+    if before.is_file():
+        return f"the one before is {before.absolute()}"
+    return "copy it again from where it came from, or train it again"
+
+
 def _reason(path: Path, error: BaseException) -> str:
     """Why a file could not be read, in one line."""
     foreign = re.search(r"GLOBAL (\S+)", str(error))
@@ -222,5 +235,5 @@ def _reason(path: Path, error: BaseException) -> str:
     guess = guess if start else "an empty file"
     return (
         f"not a checkpoint of tensors and plain values: it starts with {start!r} "
-        f"({guess or type(error).__name__})"
+        f"({guess or type(error).__name__}); {_remedy(path)}"
     )

@@ -1,6 +1,5 @@
 """Score a checkpoint on a COCO-format file."""
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from kdpose.runtime.categories import category_joints
 from kdpose.runtime.devices import pick_device
 from kdpose.runtime.provenance import sha256
 from kdpose.runtime.signals import keep_worker
+from kdpose.runtime.whole import write_json
 from kdpose.skeletons.files import named_skeleton
 from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.skeletons.sides import joint_key
@@ -277,4 +277,4 @@ def _write_results(out: Path | None, results: Sequence[dict[str, Any]], task: _T
         write_submission(out, results, task.truth.path.stem, algorithm)
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(results))
+        write_json(out, results)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kdpose.inference.poses import ImagePoses
 from kdpose.inference.video import Frame, VideoWriter
+from kdpose.runtime.whole import write_json
 
 
 class ImageResults:
@@ -56,7 +57,7 @@ class ImageResults:
         """Write the JSON, in the order of the pictures; returns the number of persons."""
         persons = [person for found in self.done.values() for person in found]
         self._file.close()
-        self.path.write_text(json.dumps(persons))
+        write_json(self.path, persons)
         self._part.unlink()
         return len(persons)
 

@@ -19,8 +19,8 @@ from omegaconf import DictConfig
 
 from kdpose.cli import console
 from kdpose.display.tables import as_markdown, write_csv
+from kdpose.runtime.locks import locked
 from kdpose.runtime.signals import Stopped
-from kdpose.sweeps.locks import locked
 
 
 class SweepJobs(Callback):

@@ -116,11 +116,11 @@ def _run_trial(cfg: DictConfig, shared: SharedStudy, trial: Trial, given: Sequen
         metrics = train(composed, callbacks=[pruning])
         value = objective(metrics) if metric == "AP" else metrics[metric]
         shared.end(trial, TrialState.COMPLETE, value)
-        spent = ["last.ckpt"]
+        spent = ["last.ckpt", "last.1.ckpt"]
     except TrialPruned:
         console.print(f"pruned: {metric} {_last_reported(trial, shared):.4f}, below the others")
         shared.end(trial, TrialState.PRUNED)
-        spent = ["last.ckpt", "best.ckpt"]
+        spent = ["last.ckpt", "last.1.ckpt", "best.ckpt"]
     except Exception as error:
         line = one_line(error)
         if line is None:

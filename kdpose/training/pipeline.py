@@ -30,6 +30,7 @@ from kdpose.display.tables import (
 )
 from kdpose.runtime.moved import renamed
 from kdpose.runtime.ranks import rank
+from kdpose.runtime.whole import write_json
 from kdpose.training.given_teacher import START, Rows, guest, is_foreign, open_models, score_given
 from kdpose.training.record import objective
 from kdpose.training.stage import train
@@ -132,7 +133,7 @@ def _write_table(run_dir: Path, name: str, rows: dict[str, dict[str, Any]]) -> N
     """Print the rows and write them as Markdown, CSV and, with all that is known, JSON."""
     run_dir.mkdir(parents=True, exist_ok=True)
     shown = [metric for metric in METRICS if any(metric in row for row in rows.values())]
-    (run_dir / "table.json").write_text(json.dumps(rows, indent=2, default=list))
+    write_json(run_dir / "table.json", rows, indent=2, default=list)
     title = f"{name}: {caption(next(reversed(rows.values())))}"
     console.print(metrics_table(title, rows))
     lines = [["model", *table_header(shown)]]

@@ -1,6 +1,5 @@
 """What a run says of itself when it ends: the AP of its best checkpoint, and how it was trained."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from kdpose.checkpoints.load import load_net
 from kdpose.cli import command, console
 from kdpose.display.tables import caption, metrics_table
 from kdpose.evaluation.evaluate import evaluate_net
+from kdpose.runtime.whole import write_json
 
 
 def training_record(cfg: DictConfig, trainer: L.Trainer, timer: Timer) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def report(cfg: DictConfig, run_dir: Path, training: dict[str, Any]) -> dict[str
         results_out=run_dir / "predictions.json",
     )
     metrics |= {"ckpt": str(best.absolute()), "training": training}
-    (run_dir / "metrics.json").write_text(json.dumps(metrics, indent=2))
+    write_json(run_dir / "metrics.json", metrics, indent=2)
     console.print(metrics_table(caption(metrics), {cfg.name: metrics}))
     console.print(_choice(training["chosen"]), highlight=False)
     return metrics

@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from kdpose.checkpoints.resume import check_resumable
 from kdpose.runtime.moved import present_name
 from kdpose.runtime.ranks import rank
+from kdpose.runtime.whole import write_whole
+from kdpose.training.checkpoint_files import LAST, resumable
 
 # what may differ between a run and its continuation: where and how fast it runs, not what it does
 _FREE = (
@@ -51,8 +53,9 @@ def open_run(cfg: DictConfig) -> tuple[Path, str | None]:
 
     Where several processes train together, only the first touches the folder.
 
-    With ``resume=auto`` an earlier run of the same configuration is continued; otherwise it is
-    kept aside as ``<folder>.1``, ``.2``, ..., so that nothing is ever overwritten.
+    With ``resume=auto`` an earlier run of the same configuration is continued, from the checkpoint
+    before the last where the last is damaged. ``resume=PATH`` continues that file; otherwise an
+    earlier run is kept aside as ``<folder>.1``, ``.2``, ..., so that nothing is ever overwritten.
 
     Returns:
         The folder, and the checkpoint to continue from, or None to begin.
@@ -63,26 +66,45 @@ def open_run(cfg: DictConfig) -> tuple[Path, str | None]:
         FileNotFoundError: ``resume=PATH`` is not there.
     """
     run_dir = Path(cfg.run_dir)
-    last = run_dir / "last.ckpt"
     saved = run_dir / "config.yaml"
     checkpoint = None
+    if cfg.resume == "auto":
+        checkpoint = _last(run_dir) if saved.is_file() else None
+    elif cfg.resume not in (False, None):
+        checkpoint = Path(cfg.resume)
     if rank() > 0:
-        return run_dir, _continued(cfg, last, saved)
-    if cfg.resume == "auto" and last.is_file() and saved.is_file():
+        return run_dir, None if checkpoint is None else str(checkpoint)
+    if checkpoint is not None and cfg.resume == "auto":
         _check_unchanged(run_dir, saved, cfg)
-        checkpoint = str(last)
-    elif cfg.resume not in (False, None, "auto"):
-        if not Path(cfg.resume).is_file():
-            raise FileNotFoundError(f"no checkpoint at {Path(cfg.resume).absolute()} (from resume)")
-        checkpoint = str(cfg.resume)
-    elif any(run_dir.glob("*.ckpt")):
+    elif checkpoint is not None:
+        _check_longer(checkpoint, cfg.trainer.max_epochs)
+    if checkpoint is None or checkpoint.absolute().parent != run_dir.absolute():
         _keep_aside(run_dir)
-    if checkpoint is not None and not finished(run_dir):
-        check_resumable(checkpoint)
+    elif cfg.resume != "auto":  # its score is of the shorter training
+        (run_dir / "metrics.json").unlink(missing_ok=True)
     run_dir.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(cfg, saved, resolve=True)
+    write_whole(saved, OmegaConf.to_yaml(cfg, resolve=True))
     _log_to(run_dir / "train.log")
-    return run_dir, checkpoint
+    return run_dir, None if checkpoint is None else str(checkpoint)
+
+
+def _last(run_dir: Path) -> Path | None:
+    """The checkpoint to go on from; that of a finished run is not read."""
+    last = run_dir / LAST
+    return last if finished(run_dir) and last.is_file() else resumable(run_dir)
+
+
+def _check_longer(checkpoint: Path, epochs: int) -> None:
+    """Refuse a checkpoint that no training can go on from, or that is at the end already."""
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"no checkpoint at {checkpoint.absolute()} (from resume)")
+    loops = check_resumable(checkpoint)["loops"]
+    done = loops["fit_loop"]["epoch_progress"]["current"]["processed"]
+    if done >= epochs:
+        raise ValueError(
+            f"{checkpoint.absolute()} (from resume) has {done} epochs already: set "
+            f"trainer.max_epochs above {done}, got {epochs}"
+        )
 
 
 def _check_unchanged(run_dir: Path, saved: Path, cfg: DictConfig) -> None:
@@ -94,14 +116,10 @@ def _check_unchanged(run_dir: Path, saved: Path, cfg: DictConfig) -> None:
         )
 
 
-def _continued(cfg: DictConfig, last: Path, saved: Path) -> str | None:
-    """The checkpoint that the first process will continue from."""
-    if cfg.resume == "auto":
-        return str(last) if last.is_file() and saved.is_file() else None
-    return None if cfg.resume in (False, None) else str(cfg.resume)
-
-
 def _keep_aside(run_dir: Path) -> None:
+    """Rename the folder of an earlier run, if there is one."""
+    if not any(run_dir.glob("*.ckpt")):
+        return
     number = 1
     while (run_dir.parent / f"{run_dir.name}.{number}").exists():
         number += 1

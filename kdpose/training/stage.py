@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
 from kdpose.checkpoints.guest_net import GuestNet
@@ -24,18 +24,19 @@ from kdpose.data.taught import StoredTeacher
 from kdpose.data.tuning import tuning_split
 from kdpose.evaluation.cost import complexity
 from kdpose.pose_net import PoseNet, RefinedPoseNet
-from kdpose.runtime import signals
+from kdpose.runtime.locks import claimed
 from kdpose.runtime.ranks import rank
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.training import dashboards
 from kdpose.training.asked_teacher import AskedTeacher
 from kdpose.training.callbacks import EpochLines
+from kdpose.training.checkpoint_files import WholeFiles
 from kdpose.training.pose_module import PoseModule
 from kdpose.training.preflight import check_data
 from kdpose.training.record import report, training_record
 from kdpose.training.run_folder import finished, open_run
 from kdpose.training.starts import begin
-from kdpose.training.stopping import StopSafely
+from kdpose.training.stopping import StopSafely, fit
 from kdpose.training.teacher_check import build_teacher, check_teacher, inference_device
 
 Net = PoseNet | RefinedPoseNet
@@ -114,6 +115,11 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
     Returns:
         The metrics that ``metrics.json`` holds.
     """
+    with claimed(Path(cfg.run_dir)) if rank() == 0 else nullcontext():
+        return _train(cfg, callbacks)
+
+
+def _train(cfg: DictConfig, callbacks: Sequence[L.Callback]) -> dict[str, Any]:
     run_dir, resume = open_run(cfg)
     if finished(run_dir) and resume:
         console.print(f"{cfg.name}: finished already in {run_dir} (resume=auto)")
@@ -134,33 +140,13 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
     with dashboards.closing(loggers):
         made_from = dashboards.begin(loggers, cfg, lambda: _cost(module.net), _sources(cfg))
         console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
-        _fit(trainer, module, data, resume)
+        fit(trainer, module, data, resume)
         if trainer.is_global_zero:
             metrics = report(cfg, run_dir, training_record(cfg, trainer, timer))
             dashboards.end(loggers, cfg.name, metrics, made_from)
     if check is not None:
         check.after(run_dir / "predictions.json")
     return trainer.strategy.broadcast(metrics)
-
-
-def _fit(
-    trainer: L.Trainer, module: PoseModule, data: CocoKeypointDataModule, resume: str | None
-) -> None:
-    """Train, and end the command if it is told to stop in the meantime.
-
-    Raises:
-        Stopped: it is.
-    """
-    with signals.deferred():
-        try:
-            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-        except SIGTERMException:
-            raise next(
-                c for c in trainer.callbacks if isinstance(c, StopSafely)
-            ).stopped() from None
-    number = signals.told()
-    if number is not None:  # after the last step
-        raise signals.Stopped(number)
 
 
 def _built(
@@ -246,9 +232,11 @@ def _scheduled() -> bool:
 def _trainer(
     cfg: DictConfig, loggers: Sequence[Logger], callbacks: Sequence[L.Callback]
 ) -> L.Trainer:
-    trainer: L.Trainer = instantiate(cfg.trainer, _partial_=True, _convert_="all")(
+    make = instantiate(cfg.trainer, _partial_=True, _convert_="all")
+    trainer: L.Trainer = make(
         callbacks=[*instantiate(cfg.callbacks, _convert_="all").values(), *callbacks],
         logger=list(loggers),
+        plugins=[*(make.keywords.get("plugins") or []), WholeFiles()],
     )
     # a run shorter than the interval would end without a validation, so without a best checkpoint
     every = cfg.trainer.check_val_every_n_epoch

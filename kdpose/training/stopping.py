@@ -87,6 +87,31 @@ class StopSafely(L.Callback):
         return signals.Stopped(number, kept or "no epoch was finished, so it begins again")
 
 
+def fit(
+    trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule, resume: str | None
+) -> None:
+    """Train, and end the command if it is told to stop in the meantime.
+
+    Args:
+        trainer: has :class:`StopSafely` among its callbacks.
+        module: what is trained.
+        data: on which.
+        resume: the checkpoint to go on from.
+
+    Raises:
+        Stopped: it is told.
+    """
+    with signals.deferred():
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        except SIGTERMException:
+            stop = next(x for x in trainer.callbacks if isinstance(x, StopSafely))  # type: ignore[attr-defined]
+            raise stop.stopped() from None
+    number = signals.told()
+    if number is not None:  # after the last step
+        raise signals.Stopped(number)
+
+
 def _go_on(trainer: L.Trainer) -> None:
     """Have the data go on where the checkpoint is; Lightning has made its iterator before that."""
     loop: Any = trainer.fit_loop

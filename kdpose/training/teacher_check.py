@@ -18,6 +18,7 @@ from kdpose.data.taught import StoredTeacher
 from kdpose.evaluation.shared_joints import SharedSplit
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.runtime.provenance import sha256
+from kdpose.runtime.whole import write_json
 from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.training.asked_teacher import AskedTeacher
 from kdpose.training.pose_module import PoseModule
@@ -91,7 +92,7 @@ class TeacherCheck:
             if student is not None:
                 ours = self.split.bridge.student_joints
                 self.figures["student"] = self.split.measure(student, ours, self.device)
-            record.write_text(json.dumps({**self.figures, "of": asked}, indent=2))
+            write_json(record, {**self.figures, "of": asked}, indent=2)
         console.print(f"teacher {escape(self.name)}: {self._summary()}", highlight=False)
         _log.info("teacher %s: %s", self.name, self._summary())
         reason = self._refusal()

@@ -9,7 +9,7 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
-from kdpose.sweeps.locks import locked
+from kdpose.runtime.locks import locked
 from kdpose.sweeps.study import SharedStudy
 
 SPACE = {"x": FloatDistribution(0, 1)}

@@ -4,9 +4,11 @@ from functools import partial
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from kdpose.backbones.timm_pyramid import TimmPyramid
+from kdpose.cli import CONF
 from kdpose.codecs.simcc import SimCC
 from kdpose.heads.simcc import SimCCHead
 from kdpose.losses.feature_mse import feature_mse
@@ -163,5 +165,34 @@ def build():
     def make(skeleton):
         torch.manual_seed(1)
         return instantiate(_recipe(skeleton), _convert_="all")
+
+    return make
+
+
+SMALL = (
+    "+experiment=baseline",
+    "dataset=synthetic",
+    "dataset.prepare=null",
+    "backbone=mobilenetv4_tiny",
+    "head.init=projection",
+    "codec.input_size=[48,64]",
+    "data.batch_size=8",
+    "trainer=cpu",
+    "trainer.max_epochs=3",
+    "trainer.check_val_every_n_epoch=2",
+    "~callbacks.pictures",
+    "~callbacks.progress",
+    "doctor=false",
+)
+
+
+@pytest.fixture
+def configured(crowd, tmp_path):
+    """Composes the configuration of a small run."""
+
+    def make(name, *more):
+        where = (f"dataset.root={crowd}", f"runs={tmp_path}", f"name={name}")
+        with initialize_config_dir(CONF, version_base="1.3"):
+            return compose("train", overrides=[*SMALL, *where, *more])
 
     return make

@@ -6,40 +6,10 @@ import signal
 import lightning as L
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
-from kdpose.cli import CONF
 from kdpose.runtime import signals
 from kdpose.training import stopping
 from kdpose.training.stage import train
-
-SMALL = (
-    "+experiment=baseline",
-    "dataset=synthetic",
-    "dataset.prepare=null",
-    "backbone=mobilenetv4_tiny",
-    "head.init=projection",
-    "codec.input_size=[48,64]",
-    "data.batch_size=8",
-    "trainer=cpu",
-    "trainer.max_epochs=3",
-    "trainer.check_val_every_n_epoch=2",
-    "~callbacks.pictures",
-    "~callbacks.progress",
-    "doctor=false",
-)
-
-
-@pytest.fixture
-def configured(crowd, tmp_path):
-    """Composes the configuration of a small run."""
-
-    def make(name, *more):
-        where = (f"dataset.root={crowd}", f"runs={tmp_path}", f"name={name}")
-        with initialize_config_dir(CONF, version_base="1.3"):
-            return compose("train", overrides=[*SMALL, *where, *more])
-
-    return make
 
 
 class Tell(L.Callback):
