@@ -22,6 +22,7 @@ from hydra.errors import (
     InstantiationException,
     MissingConfigException,
     OverrideParseException,
+    SearchPathException,
 )
 from hydra.types import RunMode
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
@@ -49,7 +50,13 @@ def spelt_out(config_name: str, words: Sequence[str]) -> list[str]:
     found = list(words)
     for key, whole in _SHORT.get(config_name, {}).items():
         found = [re.sub(f"^{key}=", f"{whole}=", word) for word in found]
-    return found
+    return [_without(word) for word in found]
+
+
+def _without(word: str) -> str:
+    """``GROUP=null`` as Hydra has it, ``~GROUP``."""
+    group, _, value = word.partition("=")
+    return f"~{group}" if value in ("null", "[]") and (Path(CONF) / group).is_dir() else word
 
 
 def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
@@ -192,6 +199,8 @@ def _misspelt(error: Exception, config_name: str) -> str | None:
         name, _, value = error.override.partition("=")
         quoted = f"""'{name}="{value}"'"""
         return f"cannot read {error.override}: a value with signs in it is quoted, as in {quoted}"
+    if isinstance(error, SearchPathException):
+        return f"{error} (from --config-dir)"
     if isinstance(error, ConfigCompositionException):
         first = str(error).splitlines()[0].rstrip(".")
         key = re.search(r"'([^'=@]+)", first)
@@ -202,6 +211,9 @@ def _misspelt(error: Exception, config_name: str) -> str | None:
 def _known_keys(config_name: str) -> list[str]:
     """Every key that can be set together with the chosen experiment."""
     chosen = [word for word in sys.argv[1:] if word.startswith("+experiment=")]
+    words = shlex.join(sys.argv[1:])
+    if given := re.search(r"(?:^| )(?:--config-dir|-cd)[ =](\S+)", words):
+        chosen.append(f"hydra.searchpath=['file://{Path(given[1]).absolute()}']")
     with hydra.initialize_config_dir(CONF, version_base="1.3"):
         cfg = hydra.compose(config_name, overrides=chosen)
     return _keys(OmegaConf.to_container(cfg, resolve=False))

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, ListConfig
 from kdpose.cli import entry_point
 from kdpose.runtime.files import check_checkpoint, check_file
 from kdpose.sweeps.jobs import recorded
+from kdpose.training.values import check_run
 
 
 def _check_files(cfg: DictConfig) -> None:
@@ -63,6 +64,7 @@ def _run(cfg: DictConfig, overrides: list[str]) -> float | None:
 @entry_point("train")
 def main(cfg: DictConfig) -> float | None:
     """Entry point; returns the AP, which sweeps optimise."""
+    check_run(cfg)
     hydra_cfg = HydraConfig.get()
     overrides = list(hydra_cfg.overrides.task)
     if hydra_cfg.mode != RunMode.MULTIRUN:

@@ -107,6 +107,8 @@ class PoseModule(L.LightningModule):
             joints.
     """
 
+    options_kind = TrainingOptions
+
     def __init__(
         self,
         net: PoseNet | RefinedPoseNet,

@@ -11,8 +11,9 @@ import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.callbacks import LearningRateMonitor, Timer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from kdpose.checkpoints.guest_net import GuestNet
@@ -38,6 +39,7 @@ from kdpose.training.run_folder import finished, open_run
 from kdpose.training.starts import begin
 from kdpose.training.stopping import StopSafely, fit
 from kdpose.training.teacher_check import build_teacher, check_teacher, inference_device
+from kdpose.training.values import check_values
 
 Net = PoseNet | RefinedPoseNet
 
@@ -115,6 +117,7 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
     Returns:
         The metrics that ``metrics.json`` holds.
     """
+    check_values(cfg)
     with claimed(Path(cfg.run_dir)) if rank() == 0 else nullcontext():
         return _train(cfg, callbacks)
 
@@ -126,7 +129,7 @@ def _train(cfg: DictConfig, callbacks: Sequence[L.Callback]) -> dict[str, Any]:
         return dict(json.loads((run_dir / "metrics.json").read_text()))
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     module, data, asked = _built(cfg)
-    loggers = list(instantiate(cfg.logger, _convert_="all").values())
+    loggers = list(instantiate(cfg.logger or {}, _convert_="all").values())
     timer = Timer(verbose=False)  # its state is in last.ckpt: a resumed run counts all of it
     trainer = _trainer(cfg, loggers, [*callbacks, EpochLines(), timer, StopSafely(run_dir)])
     _check_devices(cfg, trainer, data)
@@ -232,12 +235,18 @@ def _scheduled() -> bool:
 def _trainer(
     cfg: DictConfig, loggers: Sequence[Logger], callbacks: Sequence[L.Callback]
 ) -> L.Trainer:
+    own = instantiate(cfg.callbacks, _convert_="all").values()
+    if not loggers:  # which it would write to
+        own = [callback for callback in own if not isinstance(callback, LearningRateMonitor)]
     make = instantiate(cfg.trainer, _partial_=True, _convert_="all")
-    trainer: L.Trainer = make(
-        callbacks=[*instantiate(cfg.callbacks, _convert_="all").values(), *callbacks],
-        logger=list(loggers),
-        plugins=[*(make.keywords.get("plugins") or []), WholeFiles()],
-    )
+    try:
+        trainer: L.Trainer = make(
+            callbacks=[*own, *callbacks],
+            logger=list(loggers),
+            plugins=[*(make.keywords.get("plugins") or []), WholeFiles()],
+        )
+    except (MisconfigurationException, TypeError) as error:
+        raise ValueError(f"Lightning refuses trainer: {str(error).splitlines()[0]}") from None
     # a run shorter than the interval would end without a validation, so without a best checkpoint
     every = cfg.trainer.check_val_every_n_epoch
     trainer.check_val_every_n_epoch = min(every, trainer.max_epochs or every)
