@@ -80,6 +80,13 @@ def draw_images(images: int, resamples: int, seed: int = 0) -> Counts:
     return rng.multinomial(images, np.full(images, 1 / images), size=resamples)
 
 
+def resampled_mean(values: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
+    """Means ``(R,)`` over rows ``(S, R)`` drawn with replacement, anew for each column."""
+    rows, columns = values.shape
+    drawn = np.random.default_rng(seed).integers(rows, size=(rows, columns))
+    return np.asarray(np.take_along_axis(values, drawn, axis=0).mean(axis=0))
+
+
 def interval(values: NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float]:
     """The percentile interval of bootstrap values, which leaves out those that are NaN."""
     tail = 50 * (1 - confidence)

@@ -62,7 +62,7 @@ def _gains(axes: Axes, rows: Sequence[Row], confidence: float) -> None:
     axes.axvline(0, color="#888", lw=0.8)
     axes.set_yticks(range(len(compared)), [_named(row) for row in compared])
     axes.set_ylim(len(compared) - 0.5, -0.5)
-    axes.set_xlabel(f"AP above the baseline, points; {100 * confidence:g} % over images")
+    axes.set_xlabel(f"AP above the baseline, points; {100 * confidence:g} % over images and seeds")
     if compared:
         axes.legend(fontsize=8)
 

@@ -39,6 +39,7 @@ def write_report(cfg: DictConfig) -> list[Row]:
         grouped,
         {label: [measured[run.name] for run in members] for label, members in grouped.items()},
         baseline=cfg.baseline,
+        controls={str(label): list(others) for label, others in cfg.controls.items()},
         paper=paper,
         resamples=cfg.resamples,
         confidence=cfg.confidence,
@@ -99,6 +100,12 @@ def _markdown(cfg: DictConfig, rows: list[Row], split: Split, caption: str | Non
     parts = [
         (_title(split, rows), tables.main_table(rows, cfg.confidence), _notes(cfg, rows)),
         (
+            "Controls of equal cost",
+            tables.controls_table(rows),
+            "A control spends on a plain network what the row spends: its epochs, minutes or "
+            "parameters. Intervals as above.",
+        ),
+        (
             "Cost",
             tables.cost_table(rows),
             "Parameters and multiply-adds of the whole network; epochs and mean wall time of the "
@@ -137,8 +144,8 @@ def _notes(cfg: DictConfig, rows: list[Row]) -> str:
     notes = [
         "AP in percent, mean ± sample standard deviation over seeds.",
         f"The gain is over {cfg.baseline}, seed by seed on the same images and then averaged; its "
-        f"{100 * cfg.confidence:g} % interval is a paired bootstrap over images "
-        f"({cfg.resamples} samples) and does not cover the choice of seeds.",
+        f"{100 * cfg.confidence:g} % interval is a paired bootstrap over images and seeds together "
+        f"({cfg.resamples} samples; a row of one seed, such as the teacher's, over images alone).",
         "The paper's columns are its Table IV, on CrowdPose's test set: on other data, or at "
         "another scale, compare gains, not levels. Its AP, measured on a detector's boxes, stands "
         "only beside rows that were measured on such.",

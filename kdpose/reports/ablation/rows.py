@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpose.cli import CONF
-from kdpose.metrics.matches import draw_images, interval, resampled_ap
+from kdpose.metrics.matches import draw_images, interval, resampled_ap, resampled_mean
 from kdpose.reports.ablation.collect import Run
 from kdpose.reports.ablation.measure import Measured
 from kdpose.runtime.recipes import replacement
@@ -23,12 +23,21 @@ Shares = dict[str, dict[int, float]]
 
 @dataclass(frozen=True)
 class Difference:
-    """AP above the baseline's, as a fraction: over the seeds both have, and its interval."""
+    """AP above another row's, as a fraction: over the seeds both have, and its interval.
+
+    Attributes:
+        mean: over the seeds.
+        low: of the interval, over images and seeds together.
+        high: of the interval.
+        seeds: how many both have.
+        over: the other row's label.
+    """
 
     mean: float
     low: float
     high: float
     seeds: int
+    over: str
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,7 @@ class Row:
         means: of ``FIGURES`` and ``PCK``, where defined.
         deviation: of AP over the seeds, sample standard deviation; None for a single one.
         difference: from the baseline; None for itself and where no seed is shared.
+        beside: from the row's controls of equal cost.
         joints: AP by joint.
         occlusion: AP on visible and hidden joints.
         crowding: AP by the images' crowding.
@@ -55,6 +65,7 @@ class Row:
     means: dict[str, float]
     deviation: float | None
     difference: Difference | None
+    beside: Sequence[Difference]
     joints: dict[str, float | None]
     occlusion: dict[str, float | None]
     crowding: dict[str, float | None]
@@ -97,6 +108,7 @@ def make_rows(
     measured: Mapping[str, Sequence[Measured]],
     *,
     baseline: str,
+    controls: Mapping[str, Sequence[str]],
     paper: Mapping[str, Mapping[str, Any]],
     resamples: int,
     confidence: float,
@@ -108,6 +120,7 @@ def make_rows(
         runs: by label, one per seed.
         measured: the same runs'.
         baseline: the label that differences are taken from.
+        controls: by label, the rows of equal cost; labels without runs are left out.
         paper: by label.
         resamples: bootstrap samples of the split's images.
         confidence: of the intervals.
@@ -122,10 +135,21 @@ def make_rows(
     figures = {
         label: _over_seeds(members, measured[label], draws) for label, members in runs.items()
     }
-    base = figures.pop(baseline)
-    gains = {label: _difference(ours, base, confidence) for label, ours in figures.items()}
+
+    def over(label: str, other: str) -> Difference | None:
+        if other == label or other not in figures:
+            return None
+        return _difference(figures[label], figures[other], other, confidence, seed)
+
     return [
-        _row(label, members, measured[label], gains.get(label), paper.get(label, {}))
+        _row(
+            label,
+            members,
+            measured[label],
+            over(label, baseline),
+            [d for other in controls.get(label, ()) if (d := over(label, other)) is not None],
+            paper.get(label, {}),
+        )
         for label, members in runs.items()
     ]
 
@@ -140,15 +164,20 @@ def _over_seeds(
     }
 
 
-def _difference(ours: _Figures, theirs: _Figures, confidence: float) -> Difference | None:
-    """Seed by seed on the same images, then averaged: what both share cancels out."""
+def _difference(
+    ours: _Figures, theirs: _Figures, over: str, confidence: float, seed: int
+) -> Difference | None:
+    """Seed by seed on the same images, then averaged: what both share cancels out.
+
+    Each resampled split has its own sample of the seeds, so that the interval covers both.
+    """
     pairs = [(ours[s][0], theirs[s][0], s) for s in ours if s in theirs]
     known = [(a - b, s) for a, b, s in pairs if a is not None and b is not None]
     if not known:
         return None
-    sampled = np.mean([ours[s][1] - theirs[s][1] for _, s in known], axis=0)
-    low, high = interval(sampled, confidence)
-    return Difference(float(np.mean([gain for gain, _ in known])), low, high, len(known))
+    by_seed = np.stack([ours[s][1] - theirs[s][1] for _, s in known])
+    low, high = interval(resampled_mean(by_seed, seed), confidence)
+    return Difference(float(np.mean([gain for gain, _ in known])), low, high, len(known), over)
 
 
 def _row(
@@ -156,6 +185,7 @@ def _row(
     runs: Sequence[Run],
     measured: Sequence[Measured],
     difference: Difference | None,
+    beside: Sequence[Difference],
     paper: Mapping[str, Any],
 ) -> Row:
     means = _mean_by_key({k: run.metrics.get(k) for k in FIGURES} for run in runs)
@@ -168,6 +198,7 @@ def _row(
         means={name: value for name, value in means.items() if value is not None},
         deviation=float(np.std(aps, ddof=1)) if len(aps) > 1 else None,
         difference=difference,
+        beside=beside,
         joints=_mean_by_key(one.joints for one in measured),
         occlusion=_mean_by_key(one.occlusion for one in measured),
         crowding=_mean_by_key(one.crowding for one in measured),

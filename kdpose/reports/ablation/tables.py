@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 
 from kdpose.reports.ablation.collect import Run
-from kdpose.reports.ablation.rows import FIGURES, Row
+from kdpose.reports.ablation.rows import FIGURES, Difference, Row
 
 _TRAINING = ("epochs", "seconds", "device")
 _SHORT = {"AP_easy": "AP_E", "AP_medium": "AP_M", "AP_hard": "AP_H", "PCK": "PCK@0.2"}
@@ -29,17 +29,13 @@ def main_table(rows: Sequence[Row], confidence: float) -> Cells:
     for row in rows:
         ap = percent(row.means.get("AP"))
         ap += "" if row.deviation is None else f" ± {100 * row.deviation:.1f}"
-        gain = row.difference
         lines.append(
             [
                 row.label,
                 str(row.paper.get("scheme", "")),
                 str(len(row.runs)),
                 ap,
-                ""
-                if gain is None
-                else f"{percent(gain.mean, sign=True)} [{percent(gain.low, sign=True)}, "
-                f"{percent(gain.high, sign=True)}]",
+                _gain(row.difference),
                 *(percent(row.means.get(name)) for name in shown),
                 str(row.paper_levels.get("AP", "")),
                 f"{row.paper['AP'] - base.paper['AP']:+.1f}"
@@ -48,6 +44,21 @@ def main_table(rows: Sequence[Row], confidence: float) -> Cells:
             ]
         )
     return lines
+
+
+def _gain(gain: Difference | None) -> str:
+    if gain is None:
+        return ""
+    low, high = percent(gain.low, sign=True), percent(gain.high, sign=True)
+    return f"{percent(gain.mean, sign=True)} [{low}, {high}]"
+
+
+def controls_table(rows: Sequence[Row]) -> Cells:
+    """Rows beside controls that cost the same; header first, [] without any."""
+    lines = [
+        [row.label, one.over, str(one.seeds), _gain(one)] for row in rows for one in row.beside
+    ]
+    return [["", "control", "seeds", "gain over it"], *lines] if lines else []
 
 
 def narrow(cells: Cells) -> Cells:
@@ -145,6 +156,11 @@ def in_full(rows: Sequence[Row]) -> list[dict[str, Any]]:
                 "gain": gain and gain.mean,
                 "gain_low": gain and gain.low,
                 "gain_high": gain and gain.high,
+                **{
+                    f"over_{one.over}{end}": value
+                    for one in row.beside
+                    for end, value in (("", one.mean), ("_low", one.low), ("_high", one.high))
+                },
                 **{f"AP_{part}": value for part, value in row.occlusion.items()},
                 **{f"crowd_{part}": value for part, value in row.crowding.items()},
                 **{f"joint_{part}": value for part, value in row.joints.items()},

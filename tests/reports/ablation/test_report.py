@@ -61,6 +61,18 @@ def test_rows_against_a_slow_reference(runs):
     assert row.paper["scheme"] == 4
 
 
+def test_a_row_is_compared_with_its_control_as_well(runs):
+    rows = {row.label: row for row in reported(runs, "controls.stage1=[teacher]")}
+    aps = {run.name: run.metrics["AP"] for run in collect_runs([runs])}
+    (beside,) = rows["stage1"].beside
+    assert (beside.over, beside.seeds) == ("teacher", 1)
+    assert beside.mean == pytest.approx(aps["stage1_s0"] - aps["teacher"])
+    assert not rows["baseline"].beside
+    table = (runs / "report/report.md").read_text()
+    assert "## Controls of equal cost" in table
+    assert f"| stage1 | teacher | 1 | {100 * beside.mean:+.1f} [" in table
+
+
 def resampled(path, data, results, drawn):
     """Write the split of the images ``drawn``, and give the results on them."""
 
@@ -83,14 +95,16 @@ def test_the_interval_is_that_of_the_evaluator_on_splits_written_out(runs, tmp_p
     data = json.loads(Path(by_name["teacher"].metrics["annotations"]).read_text())
     order = sorted(image["id"] for image in data["images"])
     path, gains = tmp_path / "resampled.json", []
-    for counts in draw_images(len(order), 50, seed=0):
+    seeds = np.random.default_rng(0).integers(2, size=(2, 50))  # drawn anew for each split
+    for number, counts in enumerate(draw_images(len(order), 50, seed=0)):
         drawn = np.repeat(order, counts).tolist()
         values = {}
         for name in by_name.keys() - {"teacher"}:
             found = resampled(path, data["annotations"], by_name[name].results, drawn)
             scored = keypoint_ap(path, found, protocol="coco", sigmas=CROWDPOSE.sigmas)
             values[name] = scored["AP"]
-        gains.append(np.mean([values[f"stage1_s{s}"] - values[f"baseline_s{s}"] for s in (0, 1)]))
+        by_seed = [values[f"stage1_s{s}"] - values[f"baseline_s{s}"] for s in (0, 1)]
+        gains.append(np.mean([by_seed[s] for s in seeds[:, number]]))
     expected = np.percentile(gains, [2.5, 97.5])
     assert difference.low < difference.mean < difference.high
     assert (difference.low, difference.high) == pytest.approx(expected, abs=1e-6)
