@@ -147,3 +147,26 @@ def test_usual_file_in_its_usual_place(tmp_path, annotations, detections):
 
 def test_other_splits_have_no_usual_file(tmp_path):
     assert usual_detections(tmp_path / "annotations" / "lspet_val.json") == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"bbox": None}, "bbox"),
+        ({"bbox": [1, 2, float("nan"), 4]}, "bbox"),
+        ({"bbox": [1, "2", 3, 4]}, "bbox"),
+        ({"score": None}, "score"),
+        ({"score": float("inf")}, "score"),
+        ({"score": "0.9"}, "score"),
+    ],
+)
+def test_what_is_not_finite_is_left_out_and_counted(tmp_path, caplog, change, key):
+    persons = load(tmp_path, [box(score=0.25), {**box(), **change}])
+    assert persons.box_score.tolist() == [0.25]
+    assert f"1 of 2 detections are left out, whose {key} is not finite" in caplog.text
+
+
+def test_ids_of_detections(tmp_path):
+    assert load(tmp_path, [box(image_id=7.0), box(image_id="7")]).image_id.tolist() == [7, 7]
+    with pytest.raises(ValueError, match=r"\(from boxes\): detection number 0 has image_id"):
+        load(tmp_path, [box(image_id="frame_7")])

@@ -1,6 +1,7 @@
 """Pictures of every kind, upright or as they are stored."""
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 
 from kdpose.data.sources.images import open_image, read_image
 from kdpose.data.transforms import warp
+from kdpose.runtime.image_header import UnreadableImage
 
 RED = np.zeros((40, 60, 3), np.uint8) + np.array([200, 40, 30], np.uint8)
 
@@ -111,3 +113,47 @@ def test_both_readers_say_the_same_of_a_broken_file(tmp_path):
             said.append(str(error.value))
         assert said[0] == said[1]
         assert "\n" not in said[0]
+
+
+@pytest.mark.parametrize(
+    ("orientation", "annotated", "corner"),
+    [
+        (6, (40, 30), "stored"),  # annotated as stored
+        (6, (30, 40), "turned"),  # annotated upright
+        (3, (40, 30), "stored"),  # the size cannot tell
+        (1, (30, 40), "stored"),  # a swapped size, nothing to turn by
+    ],
+)
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_the_annotated_size_decides(tmp_path, suffix, orientation, annotated, corner):
+    """The white corner is stored at the upper left; orientation 6 shows it at the upper right."""
+    pixels = np.zeros((30, 40, 3), np.uint8)
+    pixels[:15, :15] = 255
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(pixels).save(path, exif=exif)
+    for found in (np.asarray(open_image(path, size=annotated)), read_image(path, size=annotated)):
+        assert found.shape == ((40, 30, 3) if corner == "turned" else (30, 40, 3))
+        column = -5 if corner == "turned" else 5
+        assert found[5, column].min() > 200
+        assert found[-5, -column].max() < 50
+
+
+@pytest.mark.parametrize(
+    ("side", "match"), [(9000, "9000 x 9000 pixels; the limit is 64,000,000"), (20_000, "bomb")]
+)
+def test_a_bomb_is_refused_by_its_header(tmp_path, side, match):
+    path = tmp_path / "a.png"
+    Image.new("1", (side, side)).save(path)
+    tracemalloc.start()
+    with pytest.raises(UnreadableImage, match=match):
+        open_image(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+def test_damaged_exif_turns_nothing(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (40, 30)).save(path, exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff\x00")
+    assert open_image(path).size == (40, 30)
