@@ -12,6 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from kdpose.backbones.movenet import MoveNetPyramid
 from kdpose.heads.simcc_maps import SimCCMapsHead
 from kdpose.pose_net import PoseNet
+from kdpose.skeletons.known import COCO
+from kdpose.skeletons.shared import SkeletonBridge
 
 _log = logging.getLogger(__name__)
 _OTHER_HEADS = ("kpt_regress", "kpt_offset", "center_0")  # of MoveNet, which SimCC does not need
@@ -20,6 +22,9 @@ _MODULES = "backbone=mobilenetv2_movenet head=simcc_maps"
 
 def start_as_movenet(net: nn.Module, path: str | Path, crops: Tensor, key: str = "start") -> None:
     """Give a network the weights of MoveNet Lightning; it predicts poses before any training.
+
+    Of another skeleton, the joints that COCO's 17 have by the same names start as MoveNet's, and
+    the others at random.
 
     The file's batch norms are folded into its convolutions.  Here each is put back with the mean
     and variance that its input has on the given crops, which leaves the function as it is and lets
@@ -45,17 +50,34 @@ def start_as_movenet(net: nn.Module, path: str | Path, crops: Tensor, key: str =
     file = list(_convolutions(path, where))
     own = [*_in_order(net.backbone), *_in_order(net.head.maps)]
     shapes = [tuple(conv.weight.shape) for conv, _ in own]
+    shapes[-1] = (len(COCO), *shapes[-1][1:])
     if [tuple(weight.shape) for weight, _ in file] != shapes:
         raise ValueError(
-            f"{where} has {len(file)} convolutions that are not those of MoveNet Lightning with "
-            f"{len(net.skeleton)} joints: take movenet_lightning.onnx and COCO's 17 joints"
+            f"{where} has {len(file)} convolutions that are not those of MoveNet Lightning: take "
+            "movenet_lightning.onnx"
         )
+    bridge = SkeletonBridge.between(net.skeleton, COCO)
     with torch.no_grad():
         file[0] = _renormalised(net, *file[0])
+        file[-1] = _in_joints_of(bridge, own[-1][0], *file[-1])
         for (conv, norm), (weight, bias) in zip(own, file, strict=True):
             _fill(conv, norm, weight, bias)
         _put_back(net, crops)
-    _log.info("%s: MoveNet Lightning, %d convolutions from %s", key, len(own), path)
+    _log.info(
+        "%s: MoveNet Lightning, %d convolutions from %s, %d of %d joints",
+        key, len(own), path, len(bridge.student_joints), len(net.skeleton),
+    )  # fmt: skip
+
+
+def _in_joints_of(
+    bridge: SkeletonBridge, conv: nn.Conv2d, weight: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The last convolution's rows in the network's joints; those of its own stay random."""
+    ours, its = list(bridge.student_joints), list(bridge.teacher_joints)
+    assert conv.bias is not None
+    kernel, offset = conv.weight.detach().clone(), conv.bias.detach().clone()
+    kernel[ours], offset[ours] = weight[its], bias[its]
+    return kernel, offset
 
 
 def _fill(conv: nn.Conv2d, norm: Any, weight: Tensor, bias: Tensor) -> None:
