@@ -2,9 +2,11 @@
 
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree.ElementTree import ParseError
 
 import numpy as np
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import parse
 
 from kdpose.formats.coco_file import CocoFile
 from kdpose.skeletons.known import default_sigmas
@@ -24,9 +26,14 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
     if not source.is_file():
         raise FileNotFoundError(f"no annotations at {source.absolute()} (from source)")
     try:
-        root = ElementTree.parse(source).getroot()
-    except ElementTree.ParseError as error:
+        root = parse(source).getroot()
+    except ParseError as error:
         raise ValueError(f"{source.absolute()} (from source) is not XML: {error}") from None
+    except DefusedXmlException:
+        raise ValueError(
+            f"{source.absolute()} (from source) declares entities, which CVAT does not write and "
+            "which can fill the memory: remove its <!DOCTYPE ...>"
+        ) from None
     if root.find("image/skeleton") is None:
         raise ValueError(
             f"{source.absolute()} (from source) has no <skeleton> in an <image>: export the task "

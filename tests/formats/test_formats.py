@@ -257,3 +257,12 @@ def test_command(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         kdpose.convert.main()
     assert "from must be one of mpii, lsp, yolo" in capsys.readouterr().err
+
+
+def test_cvat_declares_no_entities(tmp_path):
+    path = tmp_path / "annotations.xml"
+    path.write_text(
+        '<!DOCTYPE a [<!ENTITY x "xx"><!ENTITY y "&x;&x;">]><annotations>&y;</annotations>'
+    )
+    with pytest.raises(ValueError, match=r"annotations\.xml .*declares entities"):
+        cvat.read(path, None, CAT)

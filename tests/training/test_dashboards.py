@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import struct
 import sys
 import time
@@ -240,3 +241,13 @@ def test_a_key_lets_it_online_and_nothing_asks_for_one(monkeypatch, tmp_path):
     assert not has_key()
     monkeypatch.setenv("WANDB_API_KEY", "x")
     assert has_key()
+
+
+def test_without_a_writable_home_wandb_stages_in_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("kdpose.training.dashboards.WandbLogger", lambda **options: None)
+    monkeypatch.setattr("pathlib.Path.home", lambda: tmp_path / "none")
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        monkeypatch.setenv(name, "")  # so that it is undone
+        monkeypatch.delenv(name)
+    wandb_logger(str(tmp_path / "run"), offline=True)
+    assert os.environ["WANDB_DATA_DIR"] == str(tmp_path / "run")
