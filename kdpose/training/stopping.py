@@ -105,7 +105,8 @@ def fit(
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
         except SIGTERMException:
-            stop = next(x for x in trainer.callbacks if isinstance(x, StopSafely))  # type: ignore[attr-defined]
+            inner: Any = trainer  # whose type does not know of its callbacks
+            stop = next(x for x in inner.callbacks if isinstance(x, StopSafely))
             raise stop.stopped() from None
     number = signals.told()
     if number is not None:  # after the last step
