@@ -40,7 +40,8 @@ CONF = str(_HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf
 console = Console(quiet=rank() > 0)
 
 
-_NEWS = ("kdpose.checkpoints.tensors", "kdpose.data.taught")  # they log what a training starts from
+# they log what a training starts from, and who is left out
+_NEWS = ("kdpose.checkpoints.tensors", "kdpose.data.taught", "kdpose.data.annotations")
 _SHORT = {"distill": {"student": "student.backbone"}}  # keys that a user may write for longer ones
 _Job = Callable[[DictConfig], float | None] | Callable[[DictConfig], None]
 

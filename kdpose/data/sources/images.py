@@ -170,7 +170,9 @@ def _rgb(picture: Image.Image, turn: int) -> Image.Image:
         paper.alpha_composite(picture.convert("RGBA"))
         picture = paper
     picture = picture.convert("RGB")
-    return picture if turn == 1 else picture.transpose(_TURNS[turn])
+    picture = picture if turn == 1 else picture.transpose(_TURNS[turn])
+    picture.info = {}  # or its EXIF would turn it again when it is opened once more
+    return picture
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:

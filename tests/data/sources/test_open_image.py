@@ -133,7 +133,9 @@ def test_the_annotated_size_decides(tmp_path, suffix, orientation, annotated, co
     exif[274] = orientation
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(pixels).save(path, exif=exif)
-    for found in (np.asarray(open_image(path, size=annotated)), read_image(path, size=annotated)):
+    opened = open_image(path, size=annotated)
+    again = np.asarray(open_image(opened))  # as the predictor does
+    for found in (np.asarray(opened), again, read_image(path, size=annotated)):
         assert found.shape == ((40, 30, 3) if corner == "turned" else (30, 40, 3))
         column = -5 if corner == "turned" else 5
         assert found[5, column].min() > 200
