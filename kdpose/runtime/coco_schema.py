@@ -145,7 +145,7 @@ def person_entry(person: Any, sizes: Mapping[int, tuple[float, float]], notes: N
     known = _without_empty(person)
     known["image_id"] = whole(person, "image_id", notes)
     for key in ("id", "category_id"):
-        if isinstance(known.get(key), float):
+        if type(known.get(key)) in (int, float):
             known[key] = whole(known, key, notes)
         if key in known and not isinstance(known[key], int | str):
             raise Misfit(f"has {key} {shown(known[key])}, which must be a whole number")
