@@ -41,14 +41,8 @@ def start_as_movenet(net: nn.Module, path: str | Path, crops: Tensor, key: str =
         ValueError: it is no MoveNet Lightning, or the network is another.
     """
     where = f"{Path(path).absolute()} (from {key})"
-    if (
-        not isinstance(net, PoseNet)
-        or not isinstance(net.backbone, MoveNetPyramid)
-        or not isinstance(net.head, SimCCMapsHead)
-    ):
-        raise ValueError(f"{where}: an ONNX file is a start for {_MODULES} alone")
+    own = _own_convolutions(net, where)
     file = list(_convolutions(path, where))
-    own = [*_in_order(net.backbone), *_in_order(net.head.maps)]
     shapes = [tuple(conv.weight.shape) for conv, _ in own]
     shapes[-1] = (len(COCO), *shapes[-1][1:])
     if [tuple(weight.shape) for weight, _ in file] != shapes:
@@ -56,6 +50,7 @@ def start_as_movenet(net: nn.Module, path: str | Path, crops: Tensor, key: str =
             f"{where} has {len(file)} convolutions that are not those of MoveNet Lightning: take "
             "movenet_lightning.onnx"
         )
+    assert isinstance(net, PoseNet)
     bridge = SkeletonBridge.between(net.skeleton, COCO)
     with torch.no_grad():
         file[0] = _renormalised(net, *file[0])
@@ -67,6 +62,17 @@ def start_as_movenet(net: nn.Module, path: str | Path, crops: Tensor, key: str =
         "%s: MoveNet Lightning, %d convolutions from %s, %d of %d joints",
         key, len(own), path, len(bridge.student_joints), len(net.skeleton),
     )  # fmt: skip
+
+
+def _own_convolutions(net: nn.Module, where: str) -> list[tuple[nn.Conv2d, Any]]:
+    """Those of a network that can start as MoveNet, from input to heatmaps."""
+    if (
+        isinstance(net, PoseNet)
+        and isinstance(net.backbone, MoveNetPyramid)
+        and isinstance(net.head, SimCCMapsHead)
+    ):
+        return [*_in_order(net.backbone), *_in_order(net.head.maps)]
+    raise ValueError(f"{where}: an ONNX file is a start for {_MODULES} alone")
 
 
 def _in_joints_of(

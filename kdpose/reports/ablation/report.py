@@ -12,7 +12,7 @@ from kdpose.display.tables import as_markdown, write_csv
 from kdpose.reports.ablation import figures, tables
 from kdpose.reports.ablation.collect import Run, by_row, collect_runs
 from kdpose.reports.ablation.measure import Measured, Split, measure, read_split
-from kdpose.reports.ablation.rows import Row, make_rows
+from kdpose.reports.ablation.rows import Bootstrap, Row, make_rows
 
 
 def write_report(cfg: DictConfig) -> list[Row]:
@@ -41,9 +41,7 @@ def write_report(cfg: DictConfig) -> list[Row]:
         baseline=cfg.baseline,
         controls={str(label): list(others) for label, others in cfg.controls.items()},
         paper=paper,
-        resamples=cfg.resamples,
-        confidence=cfg.confidence,
-        seed=cfg.seed,
+        bootstrap=Bootstrap(cfg.resamples, cfg.confidence, cfg.seed),
     )
     out = Path(cfg.out or Path(folders[0]) / "report")
     out.mkdir(parents=True, exist_ok=True)
@@ -111,17 +109,7 @@ def _markdown(cfg: DictConfig, rows: list[Row], split: Split, caption: str | Non
             "Parameters and multiply-adds of the whole network; epochs and mean wall time of the "
             "row's own training, without those of the networks it was given.",
         ),
-        ("AP by joint", tables.breakdown_table(rows, "joints"), "OKS of the joint alone."),
-        (
-            "AP by occlusion",
-            tables.breakdown_table(rows, "occlusion"),
-            "OKS of the visible (v = 2) or the hidden (v = 1) joints alone.",
-        ),
-        (
-            "AP by crowding",
-            tables.breakdown_table(rows, "crowding"),
-            "crowdIndex below 0.2, below 0.8, and from there on.",
-        ),
+        *_breakdowns(rows),
         (
             "Share of the gradient",
             tables.shares_table(rows),
@@ -137,6 +125,23 @@ def _markdown(cfg: DictConfig, rows: list[Row], split: Split, caption: str | Non
     if caption:
         text.insert(2, f"![Poses of two runs](comparison.png)\n\n{caption}\n")
     return "# Report\n\n" + "\n".join(text)
+
+
+def _breakdowns(rows: list[Row]) -> list[tuple[str, tables.Cells, str]]:
+    """AP in parts: title, table and note of each."""
+    return [
+        ("AP by joint", tables.breakdown_table(rows, "joints"), "OKS of the joint alone."),
+        (
+            "AP by occlusion",
+            tables.breakdown_table(rows, "occlusion"),
+            "OKS of the visible (v = 2) or the hidden (v = 1) joints alone.",
+        ),
+        (
+            "AP by crowding",
+            tables.breakdown_table(rows, "crowding"),
+            "crowdIndex below 0.2, below 0.8, and from there on.",
+        ),
+    ]
 
 
 def _notes(cfg: DictConfig, rows: list[Row]) -> str:

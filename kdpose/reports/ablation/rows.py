@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,14 @@ FIGURES = ("AP", "AP50", "AP75", "AR", "APM", "APL", "AP_easy", "AP_medium", "AP
 _CHOICES = ("+experiment=", "dataset=", "pipeline=", "+scale=", "name=")
 _Figures = dict[int, tuple[float | None, NDArray[np.float64]]]
 Shares = dict[str, dict[int, float]]
+
+
+class Bootstrap(NamedTuple):
+    """How intervals are found: ``resamples`` of the images, their ``confidence`` and ``seed``."""
+
+    resamples: int
+    confidence: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -110,9 +118,7 @@ def make_rows(
     baseline: str,
     controls: Mapping[str, Sequence[str]],
     paper: Mapping[str, Mapping[str, Any]],
-    resamples: int,
-    confidence: float,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> list[Row]:
     """Rows in the order given.
 
@@ -122,16 +128,15 @@ def make_rows(
         baseline: the label that differences are taken from.
         controls: by label, the rows of equal cost; labels without runs are left out.
         paper: by label.
-        resamples: bootstrap samples of the split's images.
-        confidence: of the intervals.
-        seed: of the samples.
+        bootstrap: of the split's images.
 
     Raises:
         ValueError: no row is the baseline.
     """
     if baseline not in runs:
         raise ValueError(f"baseline must be one of {list(runs)}, got {baseline}")
-    draws = draw_images(len(measured[baseline][0].matches.persons), resamples, seed)
+    images = len(measured[baseline][0].matches.persons)
+    draws = draw_images(images, bootstrap.resamples, bootstrap.seed)
     figures = {
         label: _over_seeds(members, measured[label], draws) for label, members in runs.items()
     }
@@ -139,7 +144,7 @@ def make_rows(
     def over(label: str, other: str) -> Difference | None:
         if other == label or other not in figures:
             return None
-        return _difference(figures[label], figures[other], other, confidence, seed)
+        return _difference(figures[label], figures[other], other, bootstrap)
 
     return [
         _row(
@@ -165,7 +170,7 @@ def _over_seeds(
 
 
 def _difference(
-    ours: _Figures, theirs: _Figures, over: str, confidence: float, seed: int
+    ours: _Figures, theirs: _Figures, over: str, bootstrap: Bootstrap
 ) -> Difference | None:
     """Seed by seed on the same images, then averaged: what both share cancels out.
 
@@ -176,7 +181,7 @@ def _difference(
     if not known:
         return None
     by_seed = np.stack([ours[s][1] - theirs[s][1] for _, s in known])
-    low, high = interval(resampled_mean(by_seed, seed), confidence)
+    low, high = interval(resampled_mean(by_seed, bootstrap.seed), bootstrap.confidence)
     return Difference(float(np.mean([gain for gain, _ in known])), low, high, len(known), over)
 
 
