@@ -22,19 +22,23 @@ def main(cfg: DictConfig) -> None:
         skeleton = named_skeleton(cfg.skeleton or "coco")
         write_boxes(out, find_boxes(cfg.source, skeleton, cfg.images, cfg.detector, cfg.device))
         return
-    from kdpose.formats.readers import read
+    from kdpose.formats.readers import read_splits
 
-    data = read(cfg["from"], cfg.source, cfg.images, cfg.skeleton, cfg.category)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(out, data)
-    joints = data["categories"][0]["keypoints"]
-    console.print(
-        f"{len(data['annotations'])} persons of {len(joints)} joints in {len(data['images'])} "
-        f"images, written to {out.absolute()}; check them with `kdpose doctor "
-        f"annotations={out} images=FOLDER`",
-        soft_wrap=True,
-        highlight=False,
-    )
+    splits = read_splits(cfg["from"], cfg.source, cfg.images, cfg.skeleton, cfg.category)
+    for split, data in splits.items():
+        path = out / f"{split}.json" if split else out
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, data)
+        joints = data["categories"][0]["keypoints"]
+        _say(
+            f"{len(data['annotations'])} persons of {len(joints)} joints in {len(data['images'])} "
+            f"images, written to {path.absolute()}; check them with `kdpose doctor "
+            f"annotations={path} images=FOLDER`"
+        )
+
+
+def _say(line: str) -> None:
+    console.print(line, soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

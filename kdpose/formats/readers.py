@@ -3,7 +3,20 @@
 from pathlib import Path
 from typing import Any
 
-from kdpose.formats import coco, cvat, labelme, lsp, mpii, yolo
+from kdpose.formats import (
+    coco,
+    cvat,
+    deeplabcut,
+    fiftyone,
+    labelme,
+    labelstudio,
+    lsp,
+    mpii,
+    sleap,
+    via,
+    yolo,
+    yolo_folder,
+)
 from kdpose.skeletons.files import named_skeleton
 
 READERS = {
@@ -12,6 +25,12 @@ READERS = {
     "yolo": yolo.read,
     "labelme": labelme.read,
     "cvat": cvat.read,
+    "deeplabcut": deeplabcut.read,
+    "lightningpose": deeplabcut.read,  # which writes the same tables
+    "sleap": sleap.read,
+    "labelstudio": labelstudio.read,
+    "via": via.read,
+    "fiftyone": fiftyone.read,
     "crowdpose": coco.read,
     "coco": coco.read,
 }
@@ -44,3 +63,22 @@ def read(
             raise ValueError(f"category={category} is of from=coco and crowdpose, not {form}")
         return coco.read(Path(source), None, joints, category)
     return READERS[form](Path(source), Path(images) if images else None, joints)
+
+
+def read_splits(
+    form: str,
+    source: str,
+    images: str | None,
+    skeleton: str | None,
+    category: str | int | None = None,
+) -> dict[str, dict[str, Any]]:
+    """The same by split: a ``data.yaml`` of YOLO has several; of all else the only key is empty.
+
+    Raises:
+        ValueError: see :func:`read`.
+    """
+    if form != "yolo" or Path(source).suffix not in (".yaml", ".yml"):
+        return {"": read(form, source, images, skeleton, category)}
+    if images is not None or category is not None:
+        raise ValueError(f"source={source} gives images and categories: remove images=, category=")
+    return yolo_folder.read(Path(source), named_skeleton(skeleton) if skeleton else None)

@@ -22,7 +22,12 @@ _SIDELESS = (
 )
 
 
-def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[str, Any]:
+def read(
+    source: Path,
+    images: Path | None,
+    skeleton: Skeleton | None,
+    known: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Read a split.
 
     Args:
@@ -32,11 +37,12 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
         skeleton: names the joints; None: ``kpt_names`` of the ``data.yaml``, or COCO's if there
             are 17 with COCO's ``flip_idx``, or else their numbers, with the flip pairs of
             ``flip_idx``.
+        known: the ``data.yaml``; None: that in the folder of the labels or above.
     """
     if not source.is_dir():
         raise FileNotFoundError(f"no folder of labels at {source.absolute()} (from source)")
-    pictures = images or _sibling(source)
-    known = _data_yaml(source)
+    pictures = images or exchanged(source, "labels", "images")
+    known = known or _data_yaml(source)
     skeleton = skeleton or _skeleton(known, source)
     names, broken, notes = _classes(known), list[str](), Notes()
     file = CocoFile(skeleton, names)
@@ -125,12 +131,12 @@ def _category(number: str, names: list[str], label: Path) -> int:
     return int(place) + 1
 
 
-def _sibling(source: Path) -> Path:
-    """The folder of images: the same path with the last ``labels`` replaced by ``images``."""
-    parts = list(source.absolute().parts)
-    if "labels" not in parts:
-        raise ValueError(f"{source.absolute()} (from source) has no 'labels' in it: set images=DIR")
-    parts[len(parts) - 1 - parts[::-1].index("labels")] = "images"
+def exchanged(folder: Path, name: str, other: str) -> Path:
+    """The same path with the last ``labels`` replaced by ``images``, or the other way round."""
+    parts = list(folder.absolute().parts)
+    if name not in parts:
+        raise ValueError(f"{folder.absolute()} (from source) has no '{name}' in it: set images=DIR")
+    parts[len(parts) - 1 - parts[::-1].index(name)] = other
     return Path(*parts)
 
 
