@@ -26,6 +26,11 @@ def run(cfg: DictConfig, command: str) -> Table:
     """
     torch.set_num_threads(cfg.threads)
     what = cfg.what
+    if "campaign" in what:
+        found: Table = instantiate(
+            what.campaign, out=cfg.out, scratch=cfg.scratch, command=command, _convert_="all"
+        )
+        return found
     clock: Clock = what.clock
     if cfg.clock:
         clock = cfg.clock

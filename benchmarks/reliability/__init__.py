@@ -1,0 +1,1 @@
+"""What kdpose does when processes are killed, files are damaged and machines fail."""
