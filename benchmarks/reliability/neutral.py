@@ -27,7 +27,6 @@ def files() -> Iterator[tuple[str, str, Write]]:
     yield "annotations", "no info, no licenses", _top(lambda data: _without(data, "info"))
     yield "annotations", "ids of 60 bits", _each("a.json", _large)
     yield "annotations", "keypoints nested", _persons(_nested)
-    yield "annotations", "unlabelled person added", _top(_with_unlabelled)
     yield "annotations", "image without persons added", _top(_with_picture)
     for key in _OPTIONAL[1:]:
         for value in _EMPTY:
@@ -120,12 +119,6 @@ def _put(key: str, value: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
 def _nested(node: dict[str, Any]) -> dict[str, Any]:
     flat = node["keypoints"]
     return node | {"keypoints": [flat[n : n + 3] for n in range(0, len(flat), 3)]}
-
-
-def _with_unlabelled(data: dict[str, Any]) -> dict[str, Any]:
-    first = data["annotations"][0]
-    nobody = {"id": 999, "keypoints": [0] * len(first["keypoints"]), "num_keypoints": 0}
-    return data | {"annotations": [*data["annotations"], first | nobody]}
 
 
 def _with_picture(data: dict[str, Any]) -> dict[str, Any]:
