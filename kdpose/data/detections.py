@@ -159,6 +159,9 @@ def read_boxes(
         total = len(content) if isinstance(content, list) else 0
         listed = detections(content, where)
         rows = _detected_persons(listed, wanted if category is None else [category], where)
+    crowds = sum(bool(row.get("iscrowd")) for row in rows)
+    if crowds:
+        say_once(f"{where}: {crowds} boxes of crowds are left out")
     boxed = [row for row in rows if not row.get("iscrowd") and "bbox" in row]
     kept = [row for row in boxed if min(row["bbox"][2:]) > 0]
     if len(kept) < len(boxed):
@@ -221,6 +224,8 @@ def _detected_persons(rows: list[Any], wanted: Collection[Any], where: str) -> l
             f"0 of {len(rows)} boxes of {where} are persons: category_id must be {one}, "
             f"it has {seen[:5]}; category=ID takes another"
         )
+    if len(kept) < len(rows):
+        say_once(f"{where}: {len(rows) - len(kept)} boxes of other categories are left out")
     return kept
 
 
@@ -247,6 +252,8 @@ def load_detections(
             f"0 of {boxes.total} boxes of {boxes.where} lie in the {len(images)} images of "
             f"{file.path}: take the detections of the same split"
         )
+    if len(rows) < len(boxes):
+        say_once(f"{boxes.where}: {len(boxes) - len(rows)} boxes of other images are left out")
     owners = [images[i] for i in boxes.image_id[rows].tolist()]
     corners = boxes.box[rows].astype(np.float32)
     sizes = np.array([(i["width"], i["height"]) for i in owners], dtype=np.float32)

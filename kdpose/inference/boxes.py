@@ -14,6 +14,7 @@ from kdpose.data.boxes import check_corners, clean_boxes
 from kdpose.data.detections import read_boxes
 from kdpose.inference.detector import DetectorChoice, load_detector
 from kdpose.inference.multipose import Boxes
+from kdpose.runtime.annotation_file import say_once
 
 # returns boxes (P, 4) x, y, width, height, image pixels, and scores (P,) of a picture and its id
 BoxSource = Callable[[Image.Image, int], Boxes]
@@ -68,10 +69,16 @@ class FileBoxes:
     ) -> None:
         self._table = read_boxes(path, annotated=True, category=category, images=folder)
         known = self._table.image_id.tolist()
-        if ids is not None and not set(known) & set(ids):
+        mine = set(known if ids is None else ids)
+        others = sum(i not in mine for i in known)
+        if ids is not None and others == len(known):
             raise ValueError(
                 f"no box of {self._table.where} belongs to the {len(ids)} images of source: their "
                 f"ids are {sorted(ids)[:3]} ..."
+            )
+        if others:
+            say_once(
+                f"{self._table.where}: {others} boxes of images that source lacks are left out"
             )
         self._check_corners(sizes or {})
         self._cut = cut if self._table.scored and not self._table.annotated else None
