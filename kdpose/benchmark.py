@@ -20,7 +20,7 @@ def main(cfg: DictConfig) -> None:
     table = run(cfg, " ".join(["kdpose benchmark", *sys.argv[1:]]))
     console.print(table)
     if cfg.out:
-        console.print(f"written to {cfg.out} and, as a page, to the .md beside it", soft_wrap=True)
+        console.print(f"written to {cfg.out} and, as a page, to a .md beside it", soft_wrap=True)
 
 
 if __name__ == "__main__":

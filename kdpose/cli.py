@@ -186,6 +186,11 @@ def one_line(error: BaseException | None) -> str | None:
         return one_line(error.__cause__)
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} must be given: {error.full_key}=VALUE"
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+        return (
+            f"{str(error).splitlines()[0].rstrip('. ')}, which happens when memory runs out: set "
+            "fewer workers (train: data.num_workers, and resume=auto to go on)"
+        )
     return str(error) if isinstance(error, ValueError | OSError) else None
 
 

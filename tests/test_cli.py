@@ -154,6 +154,13 @@ def test_a_fault_of_ours_is_no_line():
     assert one_line(ValueError("yours")) == "yours"
 
 
+def test_a_killed_data_worker_is_one_line():
+    error = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. \nMore.")
+    line = one_line(error)
+    assert line.startswith("DataLoader worker (pid 7) is killed by signal: Killed, which")
+    assert "data.num_workers" in line
+
+
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from benchmarks.reliability.page import write_page
 from benchmarks.reliability.records import Records
 from kdpose.runtime.provenance import code_version
 
-_PARTS = ("kills", "mutations", "faults", "soak")
+_Part = Callable[[Path], None]
 
 
 def run(
@@ -22,10 +22,7 @@ def run(
     scratch: str | None,
     command: str,
     seed: int,
-    kill: int,
-    mutate: int,
-    fault: bool,
-    minutes: float,
+    counts: Mapping[str, float],
     targets: Sequence[str],
 ) -> Table:
     """Run the campaign up to the counts, and write the report and the page beside it.
@@ -35,10 +32,7 @@ def run(
         scratch: folder for data and runs; None: a temporary one.
         command: that started it, for the page.
         seed: of all random choices.
-        kill: number of kills.
-        mutate: number of mutations.
-        fault: make the faults of machines.
-        minutes: of the soak; 0: none.
+        counts: how many ``kills``, ``mutations`` and ``faults``, and ``minutes`` of soak.
         targets: the commands that are killed.
 
     Returns:
@@ -52,19 +46,21 @@ def run(
     os.environ["OMP_NUM_THREADS"] = "1"  # of what the commands start
     records = Records(Path(out), seed, str(code_version()["commit"])[:12])
     commands.warm_up()
+    parts: dict[str, _Part] = {
+        "kills": lambda here: kills.kill_all(
+            records, here, int(counts["kills"]), seed, list(targets)
+        ),
+        "mutations": lambda here: mutated.mutate_all(records, here, int(counts["mutations"]), seed),
+        "faults": lambda here: faults.make_all(records, here, int(counts["faults"])),
+        "soak": lambda here: soak.soak(records, here, counts["minutes"]),
+    }
     with tempfile.TemporaryDirectory(prefix="kdpose-reliability-", dir=scratch) as folder:
-        here = Path(folder)
-        if kill:
-            kills.kill_all(records, here, kill, seed, list(targets))
-        if mutate:
-            mutated.mutate_all(records, here, mutate, seed)
-        if fault:
-            faults.make_all(records, here)
-        soak.soak(records, here, minutes)
-    counts = {part: _counts(records, part) for part in _PARTS}
-    records.summarise(command, counts)
-    write_page(records, counts, command)
-    return _table(counts)
+        for part in parts.values():
+            part(Path(folder))
+    found = {part: _counts(records, part) for part in parts}
+    records.summarise(command, found)
+    write_page(records, found, command)
+    return _table(found)
 
 
 def _counts(records: Records, part: str) -> dict[str, int]:

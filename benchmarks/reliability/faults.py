@@ -20,15 +20,17 @@ _STOPPED = 4.0  # seconds for which a data worker does nothing
 Found = tuple[str, str]  # what is wrong, or nothing; what the command said
 
 
-def make_all(records: Records, folder: Path) -> None:
-    """Make each fault that was not made before.
+def make_all(records: Records, folder: Path, count: int) -> None:
+    """Make each of the first faults that was not made before.
 
     Args:
         records: of the campaign.
         folder: for the data and the runs.
+        count: of faults.
     """
-    prepare(folder)
-    for name, make in _FAULTS.items():
+    if count:
+        prepare(folder)
+    for name, make in list(_FAULTS.items())[:count]:
         if records.has("faults", name):
             continue
         here = folder / "faults"

@@ -37,7 +37,8 @@ def kill_all(records: Records, folder: Path, count: int, seed: int, names: list[
         seed: of the moments.
         names: of the targets.
     """
-    prepare(folder)
+    if count:
+        prepare(folder)
     known = targets(folder)
     whole: dict[str, Undisturbed] = {}
     for number in range(count):

@@ -75,6 +75,8 @@ def mutate_all(records: Records, folder: Path, count: int, seed: int) -> None:
         count: of mutations.
         seed: of their order and of random damages.
     """
+    if not count:
+        return
     prepare(folder)
     clean = folder / "clean"
     if not (clean / "net.ckpt").is_file():
