@@ -37,14 +37,9 @@ def run(
 
     Returns:
         The counts, for a terminal.
-
-    Raises:
-        ValueError: ``out`` is missing, or of a campaign of another seed.
     """
-    if not out:
-        raise ValueError("what=reliability needs out=FOLDER/report.json: it continues from there")
     os.environ["OMP_NUM_THREADS"] = "1"  # of what the commands start
-    records = Records(Path(out), seed, str(code_version()["commit"])[:12])
+    records = _records(out, seed)
     commands.warm_up()
     parts: dict[str, _Part] = {
         "kills": lambda here: kills.kill_all(
@@ -61,6 +56,17 @@ def run(
     records.summarise(command, found)
     write_page(records, found, command)
     return _table(found)
+
+
+def _records(out: str | None, seed: int) -> Records:
+    """What was found before.
+
+    Raises:
+        ValueError: ``out`` is missing, or of a campaign of another seed.
+    """
+    if not out:
+        raise ValueError("what=reliability needs out=FOLDER/report.json: it continues from there")
+    return Records(Path(out), seed, str(code_version()["commit"])[:12])
 
 
 def _counts(records: Records, part: str) -> dict[str, int]:

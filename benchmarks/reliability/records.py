@@ -37,14 +37,15 @@ class Records:
 
     def add(self, part: str, key: str, record: Record) -> None:
         """Keep a record on the disk."""
+        line = json.dumps({"key": key, **record, "commit": self.commit})
         with self._file(part).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": key, **record, "commit": self.commit}) + "\n")
+            file.write(f"{self._end(part)}{line}\n")
 
     def part(self, part: str) -> dict[str, Record]:
         """The records of a part by key; of two with one key, the later."""
         path = self._file(part)
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        whole = [line for line in lines if line.endswith("}")]  # the last one may be cut short
+        whole = [line for line in lines if line.endswith("}")]  # not those cut short
         return {record["key"]: record for record in map(json.loads, whole)}
 
     def faults(self, part: str) -> Iterator[tuple[str, Record]]:
@@ -55,6 +56,12 @@ class Records:
         """Write the report: the counts of all parts."""
         content = {"seed": self.seed, "command": command, "counts": counts}
         write_json(self.path, content, indent=2)
+
+    def _end(self, part: str) -> str:
+        """The end of a line that was cut short."""
+        path = self._file(part)
+        text = path.read_bytes() if path.is_file() else b""
+        return "\n" if text and not text.endswith(b"\n") else ""
 
     def _file(self, part: str) -> Path:
         return self.path.with_name(f"{part}.jsonl")

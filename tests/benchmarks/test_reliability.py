@@ -28,7 +28,9 @@ def test_records_survive_a_line_that_was_cut_short(tmp_path):
     records.add("kills", "one", {"fault": ""})
     with (tmp_path / "kills.jsonl").open("a") as file:
         file.write('{"key": "two", "fau')
-    assert list(Records(tmp_path / "report.json", 0, "abc").part("kills")) == ["one"]
+    assert list(records.part("kills")) == ["one"]
+    records.add("kills", "three", {"fault": "lost"})
+    assert list(Records(tmp_path / "report.json", 0, "abc").part("kills")) == ["one", "three"]
 
 
 def test_a_report_of_another_seed_is_refused(tmp_path):
