@@ -113,7 +113,7 @@ def _in_one_line(
         overrides = list(HydraConfig.get().overrides.task)
         ended.append((overrides, "failed"))
         try:
-            result = function(moved.renamed(cfg))
+            result = function(_checked(config_name, moved.renamed(cfg)))
         except signals.Stopped:
             ended[-1] = (overrides, "stopped")
             raise
@@ -132,6 +132,14 @@ def _in_one_line(
         return result
 
     return job
+
+
+def _checked(config_name: str, cfg: DictConfig) -> DictConfig:
+    if config_name in ("evaluate", "predict", "doctor", "convert"):  # training checks its own
+        from kdpose.runtime.kinds import check_command  # takes pydantic, --help does not
+
+        check_command(cfg)
+    return cfg
 
 
 def _keys_of(config_name: str) -> str:

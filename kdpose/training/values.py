@@ -4,10 +4,8 @@ Types are those that the classes and functions behind each ``_target_`` declare;
 """
 
 import inspect
-import json
-import math
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import PurePath
@@ -17,7 +15,8 @@ from annotated_types import Ge, Gt, Lt
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from kdpose.runtime.kinds import check_kind, shown
 
 _NEEDED = (
     "dataset", "data", "codec", "backbone", "head", "loss", "module", "optimizer", "schedule",
@@ -41,16 +40,6 @@ _DECLARED: dict[str, Any] = {
     "optimizer.lr": Annotated[float, Gt(0)],
 }
 
-_PLAIN = {
-    "integer": "a whole number",
-    "number": "a number",
-    "string": "text",
-    "boolean": "true or false",
-    "array": "a list",
-    "tuple": "a list",
-    "dictionary": "keys with values",
-}
-
 
 def check_run(cfg: DictConfig) -> None:
     """Check the keys of a run itself, without importing what they configure; ``name`` becomes text.
@@ -66,7 +55,7 @@ def check_run(cfg: DictConfig) -> None:
     name = cfg.get("name")
     if name is None or not str(name).strip("/") or not _is_inside(str(name)):
         raise ValueError(
-            f"name={_yaml(name)} is refused: it names a folder below runs, so expected is text "
+            f"name={shown(name)} is refused: it names a folder below runs, so expected is text "
             "without '..' and without '/' at its start"
         )
     cfg.name = str(name)
@@ -76,7 +65,7 @@ def check_run(cfg: DictConfig) -> None:
         parent, _, name = key.rpartition(".")
         node = OmegaConf.select(cfg, parent) if parent else cfg
         if node is not None and name in node:
-            _check(key, _plain(node.get(name)), kind)
+            check_kind(key, _plain(node.get(name)), kind)
     if not any(part.get("filename") == "best" for part in cfg.callbacks.values() if part):
         raise ValueError(
             "callbacks.best is missing: the training would end without best.ckpt, which is scored"
@@ -93,7 +82,7 @@ def check_values(cfg: DictConfig) -> None:
     for key, node in _nodes(_plain(cfg)):
         for name, kind in _declared(node["_target_"]).items():
             if name in node and not _holds_targets(node[name]):
-                _check(f"{key}.{name}", node[name], kind)
+                check_kind(f"{key}.{name}", node[name], kind)
 
 
 def _is_inside(name: str) -> bool:
@@ -141,43 +130,3 @@ def _declared(target: str) -> dict[str, Any]:
     if options := getattr(built, "options_kind", None):  # what its ``**options`` are
         hints |= typing.get_type_hints(options)
     return {name: kind for name, kind in hints.items() if name != "return"}
-
-
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any] | None:
-    try:
-        return TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True))
-    except Exception:  # a type that pydantic has no schema for
-        return None
-
-
-def _check(key: str, value: Any, kind: Any) -> None:
-    try:
-        adapter = _adapter(kind)
-    except TypeError:  # not hashable
-        return
-    if adapter is None:
-        return
-    try:
-        # as JSON, where a list may stand for a tuple and a whole number for a float
-        adapter.validate_json(json.dumps(value), strict=True)
-    except ValidationError as error:
-        wanted = dict.fromkeys(_words(detail) for detail in error.errors())
-        raise ValueError(
-            f"{key}={_yaml(value)} is refused: expected {' or '.join(wanted)}"
-        ) from None
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{key}={value} is refused: expected a number")
-
-
-def _yaml(value: Any) -> str:
-    """A value as it is written on the command line."""
-    return value if isinstance(value, str) else json.dumps(value).replace("NaN", "nan")
-
-
-def _words(detail: Mapping[str, Any]) -> str:
-    """What pydantic expected, in few words."""
-    if detail["type"] == "missing":
-        return "more values"
-    text = str(detail["msg"]).removeprefix("Input should be ").removeprefix("a valid ")
-    return _PLAIN.get(text, text)
