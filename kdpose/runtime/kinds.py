@@ -27,7 +27,7 @@ _TEXT = (
 )  # fmt: skip
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(_TEXT, str | None),
-    "source": str | int,
+    "source": str,  # also a camera's number
     "category": str | int | None,
     "boxes": str | list[str],
     "device": str | _ANY_COUNT,
@@ -51,7 +51,7 @@ def check_command(cfg: DictConfig) -> None:
         if key not in cfg or OmegaConf.is_missing(cfg, key):
             continue
         value = cfg[key]
-        if key in _TEXT and isinstance(value, int | float) and not isinstance(value, bool):
+        if key in (*_TEXT, "source") and type(value) in (int, float):
             cfg[key] = value = str(value)
         check_kind(
             key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, kind

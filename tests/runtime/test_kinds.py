@@ -8,7 +8,7 @@ from kdpose.runtime.kinds import check_command
 def test_a_path_that_is_a_number_is_text():
     cfg = OmegaConf.create({"skeleton": -1, "images": 2024, "source": 0, "category": 3})
     check_command(cfg)
-    assert cfg == {"skeleton": "-1", "images": "2024", "source": 0, "category": 3}
+    assert cfg == {"skeleton": "-1", "images": "2024", "source": "0", "category": 3}
 
 
 @pytest.mark.parametrize(
