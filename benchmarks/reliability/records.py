@@ -32,8 +32,9 @@ class Records:
             raise ValueError(f"{path} is of seed {before}: take that seed or another out=FILE")
 
     def has(self, part: str, key: str) -> bool:
-        """Whether this was done, now or by an earlier command."""
-        return key in self.part(part)
+        """Whether this was done, now or by an earlier command; faults are tried on new code."""
+        record = self.part(part).get(key)
+        return record is not None and (not record["fault"] or record["commit"] == self.commit)
 
     def add(self, part: str, key: str, record: Record) -> None:
         """Keep a record on the disk."""

@@ -33,6 +33,16 @@ def test_records_survive_a_line_that_was_cut_short(tmp_path):
     assert list(Records(tmp_path / "report.json", 0, "abc").part("kills")) == ["one", "three"]
 
 
+def test_what_went_wrong_is_tried_again_on_new_code(tmp_path):
+    before = Records(tmp_path / "report.json", 0, "abc")
+    before.add("kills", "one", {"fault": "lost"})
+    after = Records(tmp_path / "report.json", 0, "def")
+    assert (before.has("kills", "one"), after.has("kills", "one")) == (True, False)
+    after.add("kills", "one", {"fault": ""})
+    assert before.has("kills", "one")
+    assert not list(after.faults("kills"))
+
+
 def test_a_report_of_another_seed_is_refused(tmp_path):
     (tmp_path / "report.json").write_text('{"seed": 1}')
     with pytest.raises(ValueError, match=r"is of seed 1: take that seed or another out=FILE"):
