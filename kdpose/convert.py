@@ -1,5 +1,6 @@
 """Write COCO-keypoints files: ``kdpose convert from=yolo source=labels out=A.json``.
 
+``to=cvat`` and the like write predictions as pre-labels for people to correct;
 ``from=images`` writes the boxes of the persons that a detector finds, for a teacher to label.
 """
 
@@ -15,6 +16,13 @@ from kdpose.runtime.whole import write_json
 def main(cfg: DictConfig) -> None:
     """Entry point."""
     out = Path(cfg.out)
+    if (cfg["from"] is None) == (cfg.to is None):
+        raise ValueError("set from=FORMAT to read annotations, or to=FORMAT to write predictions")
+    if cfg.to is not None:
+        from kdpose.formats.writers import write
+
+        _say(write(cfg.to, cfg.source, cfg.annotations, cfg.skeleton, cfg.min_score, out))
+        return
     if cfg["from"] == "images":
         from kdpose.skeletons.files import named_skeleton
         from kdpose.training.photographs import find_boxes, write_boxes

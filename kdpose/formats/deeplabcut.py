@@ -108,7 +108,7 @@ def _header(rows: Rows, table: Path) -> tuple[Rows, dict[int, tuple[str, str, st
     if not columns:
         raise ValueError(f"{table.absolute()} (from source): 'coords' must be x, y (, likelihood)")
     if known != {"single"}:
-        columns = {c: ("" if a == "single" else a, *rest) for c, (a, *rest) in columns.items()}
+        columns = {c: (a if a != "single" else "", p, k) for c, (a, p, k) in columns.items()}
     width = max(columns) + 1
     body = rows[rows.index(head["coords"]) + 1 :]
     return [row + [""] * (width - len(row)) for row in body if any(row)], columns

@@ -103,7 +103,7 @@ def _picture(
         if len(one.get("points") or ()) != len(skeleton):
             lost[_COUNT % len(skeleton)] += 1
             continue
-        box = boxes.get(_key(one))
+        box = boxes.get(_key(one) or "")
         scaled = [v * (width, height)[k % 2] for k, v in enumerate(box)] if box else None
         persons.append(Person(_points(one, skeleton, (width, height), lost), scaled))
     return Picture(file_name, persons, (int(width), int(height)))

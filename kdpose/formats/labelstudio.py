@@ -14,7 +14,8 @@ _UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # put before the name of a file that is 
 _HIDDEN = ("occluded", "hidden")
 _MORE = "annotations are further ones of a task and are left out: the first that counts is read"
 _PREDICTED = "tasks have no annotation: their predictions are read"
-_EMPTY = "tasks have neither annotation nor prediction of points or boxes and are left out"
+_EMPTY = "tasks have neither annotation nor prediction and are left out"
+_SIZELESS = "tasks have no regions, and their images are not there to be measured: left out"
 _TURNED = "points and boxes are of images turned in Label Studio and are left out"
 _OTHER = "regions are neither points nor rectangles and are left out"
 Region = dict[str, Any]
@@ -42,14 +43,19 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
             f"{source.absolute()} (from source) has a task without 'data': export as JSON, not "
             "JSON-MIN"
         )
-    lost, pictures = Counter[str](), []
+    lost, pictures, folder = Counter[str](), list[Picture](), images or source.parent
     for task in tasks:
         regions = _regions(task, lost)
-        shapes = [r for r in regions if r.get("type") in ("keypointlabels", "rectanglelabels")]
-        if not shapes:
-            lost[_EMPTY] += 1
+        shapes = [
+            r for r in regions or () if r.get("type") in ("keypointlabels", "rectanglelabels")
+        ]
+        name = _name(task["data"], folder, source)
+        if regions is None or not (shapes or (folder / name).is_file()):
+            lost[_EMPTY if regions is None else _SIZELESS] += 1
             continue
-        name = _name(task["data"], images or source.parent, source)
+        if not shapes:  # nobody is in it
+            pictures.append(Picture(name, []))
+            continue
         size = (int(shapes[0]["original_width"]), int(shapes[0]["original_height"]))
         where = f"{source.absolute()}: {name}"
         pictures.append(Picture(name, _persons(regions, size, lost, where), size))
@@ -57,15 +63,20 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
     return coco_file(source, pictures, skeleton, images, lost)
 
 
-def _regions(task: dict[str, Any], lost: Counter[str]) -> list[Region]:
-    """What is drawn in a task: of its ground truth, else its first annotation or prediction."""
+def _regions(task: dict[str, Any], lost: Counter[str]) -> list[Region] | None:
+    """What is drawn in a task: of its ground truth, else its first annotation or prediction.
+
+    None where it has neither.
+    """
     done = [a for a in task.get("annotations") or () if not a.get("was_cancelled")]
     done = [a for a in done if a.get("ground_truth")] or done
     guessed = [p for p in task.get("predictions") or () if isinstance(p, dict)]
     if not done and guessed:
         lost[_PREDICTED] += 1
     lost[_MORE] += max(len(done) - 1, 0)
-    chosen = (done or guessed or [{}])[0]
+    if not (done or guessed):
+        return None
+    chosen = (done or guessed)[0]
     return [r for r in chosen.get("result") or () if isinstance(r, dict)]
 
 

@@ -62,7 +62,14 @@ def read(
         if READERS[form] is not coco.read:
             raise ValueError(f"category={category} is of from=coco and crowdpose, not {form}")
         return coco.read(Path(source), None, joints, category)
-    return READERS[form](Path(source), Path(images) if images else None, joints)
+    try:
+        return READERS[form](Path(source), Path(images) if images else None, joints)
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError) as error:
+        said = f"{type(error).__name__} {error}"
+        raise ValueError(
+            f"{Path(source).absolute()} (from source) is not as from={form} expects: {said}; "
+            "export it again, or mend the entry"
+        ) from error
 
 
 def read_splits(

@@ -31,8 +31,7 @@ def read(
     """Read a split.
 
     Args:
-        source: folder of the labels, with a ``data.yaml`` in it or above; or the split's images,
-            if ``labels`` is beside ``images``.
+        source: folder of the labels, with a ``data.yaml`` in it or above.
         images: folder of the images; None: the path with ``images`` instead of ``labels``.
         skeleton: names the joints; None: ``kpt_names`` of the ``data.yaml``, or COCO's if there
             are 17 with COCO's ``flip_idx``, or else their numbers, with the flip pairs of
@@ -53,19 +52,23 @@ def read(
         except UnreadableImage as error:
             broken.append(str(error))
             continue
-        file.add_image(str(name), width, height)
+        file.add_image(name.as_posix(), width, height)
         label = source / name.with_suffix(".txt")
         for number, line in enumerate(_lines(label), start=1):
             if line.strip():
                 _add(file, _numbers(line, label, number), (width, height), label, notes)
                 file.persons[-1]["category_id"] = _category(line.split()[0], names, label)
+    _say(source, broken, notes)
+    if not file.persons:
+        raise ValueError(f"no label of {source.absolute()} (from source) belongs to an image")
+    return file.to_dict()
+
+
+def _say(source: Path, broken: list[str], notes: Notes) -> None:
     for line in broken:
         _log.warning("skipped: %s", line)
     for note, count in notes.items():
         _log.warning("%s (from source): %d %s", source.absolute(), count, note)
-    if not file.persons:
-        raise ValueError(f"no label of {source.absolute()} (from source) belongs to an image")
-    return file.to_dict()
 
 
 def _lines(label: Path) -> list[str]:

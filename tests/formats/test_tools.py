@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from kdpose.formats import fiftyone, labelstudio, via
+from kdpose.formats.readers import read
 from kdpose.skeletons.files import category_skeleton
 
 NAMES = ["nose", "left_ear", "right_ear"]
@@ -210,3 +211,23 @@ def test_fiftyone_coco(tmp_path):
     }  # fmt: skip
     (tmp_path / "labels.json").write_text(json.dumps(content))
     assert triples(fiftyone.read(tmp_path, None, None)) == [FIRST]
+
+
+@pytest.mark.parametrize(
+    ("form", "content"),
+    [
+        ("labelstudio", [{"data": {"image": "a.jpg"}, "annotations": [{"result": [
+            {"type": "keypointlabels", "value": {}}]}]}]),
+        ("labelstudio", [{"data": {"image": "a.jpg"}, "annotations": [3]}]),
+        ("via", {"a": {"filename": "a.jpg", "regions": [{"shape_attributes": {"name": "point"},
+                                                         "region_attributes": {"a": "nose"}}]}}),
+        ("via", {"a": {"filename": "a.jpg", "regions": [7]}}),
+        ("fiftyone", {"samples": [{"k": {"_cls": "Keypoints", "keypoints": [4]}}]}),
+    ],
+)  # fmt: skip
+def test_damaged_entries_are_one_line(tmp_path, form, content):
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    skeletons = {"default_skeleton": {"labels": NAMES, "edges": []}}
+    (tmp_path / "metadata.json").write_text(json.dumps(skeletons))
+    with pytest.raises(ValueError, match=f"is not as from={form} expects"):
+        read(form, str(tmp_path / "x.json"), None, None)
