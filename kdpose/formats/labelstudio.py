@@ -34,7 +34,8 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
         images: folder of the images; None: beside the file. File names are those of the tasks'
             URLs, without the eight letters that Label Studio puts before uploads if no file is
             called so.
-        skeleton: joints and their order; None: the labels in the order in which they occur.
+        skeleton: joints and their order; None: the labels', see
+            :func:`kdpose.formats.persons.named_by_points`.
     """
     tasks = read_json(source, "source")
     tasks = tasks if isinstance(tasks, list) else [tasks]

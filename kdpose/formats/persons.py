@@ -15,7 +15,9 @@ from kdpose.formats.coco_file import CocoFile, image_size, list_images
 from kdpose.runtime.coco_schema import LABELLED_FROM
 from kdpose.runtime.image_header import UnreadableImage
 from kdpose.skeletons.files import category_skeleton
+from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.skeletons.references import joint_index
+from kdpose.skeletons.sides import joint_key
 from kdpose.skeletons.skeleton import Skeleton
 
 _log = logging.getLogger(__name__)
@@ -61,17 +63,21 @@ def named(joints: Sequence[str], form: str, limbs: Any = (), flip_pairs: Any = N
 def named_by_points(
     source: Path, pictures: Iterable[Picture], form: str, lost: Mapping[str, int]
 ) -> Skeleton:
-    """The skeleton of the points' names, in the order in which they first occur.
+    """The skeleton of the points' names: COCO's or CrowdPose's, or in alphabetical order.
+
+    The order in which they occur would differ between the files of a data set.
 
     Raises:
         ValueError: there are no points; what was left out is said first.
     """
     people = (person for picture in pictures for person in picture.persons)
-    names = list(dict.fromkeys(name for person in people for name in person.points))
+    names = sorted({name for person in people for name in person.points})
     if not names:
         say(source, lost)
         raise ValueError(f"{source.absolute()} (from source) has no person with a labelled joint")
-    return named(names, form)
+    keys = {joint_key(name): name for name in names}
+    known = next((s for s in (COCO, CROWDPOSE) if {*map(joint_key, s.joints)} == keys.keys()), None)
+    return named([keys[joint_key(j)] for j in known.joints] if known else names, form)
 
 
 def _place(reference: Any, joints: Sequence[str]) -> int | None:

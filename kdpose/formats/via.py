@@ -29,7 +29,8 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
     Args:
         source: a project's JSON, or exported annotations as JSON or CSV.
         images: folder of the images; None: beside the file.
-        skeleton: joints and their order; None: the names in the order in which they occur.
+        skeleton: joints and their order; None: the names', see
+            :func:`kdpose.formats.persons.named_by_points`.
     """
     listed = _from_csv(source) if source.suffix.lower() == ".csv" else _from_json(source)
     every = [region for regions in listed.values() for region in regions]

@@ -132,17 +132,20 @@ def write_cvat(out: Path, pages: list[Page], skeleton: Skeleton) -> str:
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"
     for number, page in enumerate(pages):
-        size = {"width": str(page.width), "height": str(page.height)}
-        image = ElementTree.SubElement(root, "image", id=str(number), name=page.name, **size)
+        facts = {"id": str(number), "name": page.name}
+        facts |= {"width": str(page.width), "height": str(page.height)}
+        image = ElementTree.SubElement(root, "image", facts)
         for person in page.persons:
-            flags = {"source": "auto", "z_order": "0"}
-            body = ElementTree.SubElement(image, "skeleton", label=_CLASS, **flags)
+            flags = {"label": _CLASS, "source": "auto", "z_order": "0"}
+            body = ElementTree.SubElement(image, "skeleton", flags)
             for k, joint in enumerate(skeleton.joints):
                 x, y, _ = person.keypoints[k].tolist()
                 seen = person.visibility(k)
                 at = f"{inside(x, page.width):.2f},{inside(y, page.height):.2f}"
                 states = {"outside": str(int(seen == 0)), "occluded": str(int(seen == 1))}
-                ElementTree.SubElement(body, "points", label=joint, points=at, **flags, **states)
+                ElementTree.SubElement(
+                    body, "points", flags | {"label": joint, "points": at} | states
+                )
     ElementTree.indent(root)
     write_whole(out, ElementTree.tostring(root, "unicode", xml_declaration=True))
     joints = json.dumps(list(skeleton.joints), ensure_ascii=False)

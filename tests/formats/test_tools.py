@@ -10,8 +10,9 @@ from PIL import Image
 from kdpose.formats import fiftyone, labelstudio, via
 from kdpose.formats.readers import read
 from kdpose.skeletons.files import category_skeleton
+from kdpose.skeletons.known import COCO
 
-NAMES = ["nose", "left_ear", "right_ear"]
+NAMES = ["cheek", "left_ear", "right_ear"]  # in alphabetical order
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +79,7 @@ def test_labelstudio_other_groups(tmp_path, way):
     if way == "alone":
         data = labelstudio.read(tasks(tmp_path, points(None)), None, None)
         assert triples(data) == [FIRST]
-        with pytest.raises(ValueError, match="a person has two 'nose'"):
+        with pytest.raises(ValueError, match="a person has two 'cheek'"):
             labelstudio.read(tasks(tmp_path, found), None, None)
         return
     more = relations if way == "relations" else []
@@ -99,6 +100,16 @@ def test_labelstudio_predictions_and_paths(tmp_path, caplog):
     with pytest.raises(ValueError, match="no person with a labelled joint"):
         labelstudio.read(path, None, None)
     assert "3 points and boxes are of images turned" in caplog.text
+
+
+def test_labelstudio_known_joints(tmp_path):
+    """COCO's joints, in any spelling, come in COCO's order, with its limbs."""
+    names = [joint.replace("left_", "L-") for joint in reversed(COCO.joints)]
+    found = [region("keypointlabels", n, n, k + 1, 50) for k, n in enumerate(names)]
+    data = labelstudio.read(tasks(tmp_path, found), None, None)
+    assert data["categories"][0]["keypoints"] == names[::-1]
+    assert data["annotations"][0]["keypoints"][:3] == [34, 50, 2]
+    assert category_skeleton(data["categories"][0]).limbs == COCO.limbs
 
 
 def regions():

@@ -9,8 +9,10 @@ from PIL import Image
 
 import kdpose.convert
 from kdpose.formats import cvat, labelstudio, writers, yolo
+from kdpose.skeletons.files import category_skeleton
 
 NAMES = ["nose", "left_ear", "right_ear"]
+CAT = category_skeleton({"name": "cat", "keypoints": NAMES})
 POSES = [
     [[10.123, 10.4, 0.9], [20, 20, 0.2], [30, 20.5, 0.8]],
     [[110, 10, 0.9], [120, 20, 0.7], [0, 0, 0]],
@@ -61,7 +63,7 @@ def test_round_trip(files, caplog, form, out, seen, word):
     assert "1 persons are of images that" in caplog.text
     read = {
         "yolo": lambda: yolo.read(files / "out" / "labels", files / "images", None),
-        "labelstudio": lambda: labelstudio.read(files / out, files / "images", None),
+        "labelstudio": lambda: labelstudio.read(files / out, files / "images", CAT),
         "cvat": lambda: cvat.read(files / out, None, None),
     }[form]
     data = read()
