@@ -115,7 +115,12 @@ def coco_file(
         ValueError: no person is left.
     """
     file = CocoFile(skeleton)
+    seen = set[str]()
     for picture in pictures:
+        if picture.name in seen:
+            lost["entries are of images that an earlier entry has, and are left out"] += 1
+            continue
+        seen.add(picture.name)
         try:
             size = picture.size or image_size((images or source.parent) / picture.name)
         except UnreadableImage as error:

@@ -93,16 +93,23 @@ class SleapFile:
 
     def _names(self, number: int, images: Path | None) -> dict[int, str]:
         """The image files of a video by the frame's number."""
-        stored = self.file.get(f"video{number}/video")
+        backend = self.videos[number].get("backend", self.videos[number])
+        stored = self.file.get(backend.get("dataset") or f"video{number}/video")
         if stored is not None:
             return self._written(number, stored, images)
-        backend = self.videos[number].get("backend", self.videos[number])
         listed = backend.get("filenames") or backend.get("filename")
         if not isinstance(listed, list):
-            return by_number(images, self.path)
+            return self._frames(str(listed), images)
         names = [str(name).replace("\\", "/") for name in listed]
         folder = images or self.path.parent
         return {k: _nearest(name, folder) for k, name in enumerate(names)}
+
+    def _frames(self, video: str, images: Path | None) -> dict[int, str]:
+        """The frames of a video; of several, each has a folder of its name."""
+        if images is None or len(self.videos) == 1:
+            return by_number(images, self.path)
+        stem = Path(video.replace("\\", "/")).stem
+        return {k: f"{stem}/{name}" for k, name in by_number(images / stem, self.path).items()}
 
     def _written(self, number: int, stored: Any, images: Path | None) -> dict[int, str]:
         """Write the pictures that a video holds, encoded as they are."""
@@ -120,7 +127,7 @@ class SleapFile:
             )
         images.mkdir(parents=True, exist_ok=True)
         names = {}
-        for k, frame in enumerate(self.file[f"video{number}/frame_numbers"][:]):
+        for k, frame in enumerate(stored.parent["frame_numbers"][:]):
             names[int(frame)] = f"video{number}_{int(frame):06d}.{kind}"
             (images / names[int(frame)]).write_bytes(bytes(stored[k].astype("uint8")))
         return names

@@ -59,6 +59,13 @@ def test_deeplabcut_project(project):
     assert skeleton.flip_order == (0, 2, 1)
 
 
+def test_deeplabcut_two_annotators(project, caplog):
+    first = project / "labeled-data" / "run1" / "CollectedData_ann.csv"
+    first.with_name("CollectedData_bob.csv").write_text(first.read_text().replace("10.5", "99"))
+    assert triples(deeplabcut.read(project, None, None))[0][0] == [10.5, 20, 2]
+    assert "2 entries are of images that an earlier entry has" in caplog.text
+
+
 def test_deeplabcut_table_of_version_2(project):
     path = table(
         project / "labeled-data" / "run1" / "CollectedData_ann.csv",
@@ -222,6 +229,9 @@ def test_sleap_project(tmp_path):
     path = slp(tmp_path / "a.slp", None, [video], version=1.0)
     data = sleap.read(path, tmp_path / "frames", None)
     assert triples(data)[0][:2] == [[9.5, 19.5, 2], [29.5, 39.5, 2]]  # counted from a corner
+    path = slp(tmp_path / "two.slp", None, [video, {"backend": {"filename": "other.mp4"}}])
+    with pytest.raises(FileNotFoundError, match="frames/run"):
+        sleap.read(path, tmp_path / "frames", None)
     (tmp_path / "b.slp").write_text("no HDF5")
     with pytest.raises(ValueError, match=r"no \.slp of SLEAP"):
         sleap.read(tmp_path / "b.slp", None, None)
