@@ -1,6 +1,7 @@
 """What the entry points share: the location of the configuration, and errors in one line."""
 
 import difflib
+import errno
 import functools
 import logging
 import os
@@ -43,6 +44,7 @@ console = Console(quiet=rank() > 0)
 # they log what a training starts from, and who is left out
 _NEWS = ("kdpose.checkpoints.tensors", "kdpose.data.taught", "kdpose.data.annotations")
 _SHORT = {"distill": {"student": "student.backbone"}}  # keys that a user may write for longer ones
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _Job = Callable[[DictConfig], float | None] | Callable[[DictConfig], None]
 
 
@@ -199,6 +201,8 @@ def one_line(error: BaseException | None) -> str | None:
             f"{str(error).splitlines()[0].rstrip('. ')}, which happens when memory runs out: set "
             "fewer workers (train: data.num_workers, and resume=auto to go on)"
         )
+    if isinstance(error, OSError) and error.errno in _FULL and not error.filename:
+        return f"{error.strerror}: free space where it writes (out, runs), and repeat the command"
     return str(error) if isinstance(error, ValueError | OSError) else None
 
 

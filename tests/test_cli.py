@@ -154,6 +154,12 @@ def test_a_fault_of_ours_is_no_line():
     assert one_line(ValueError("yours")) == "yours"
 
 
+def test_a_full_disk_is_one_line_with_a_remedy():
+    assert one_line(OSError(28, "No space left on device")) == (
+        "No space left on device: free space where it writes (out, runs), and repeat the command"
+    )
+
+
 def test_a_killed_data_worker_is_one_line():
     error = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. \nMore.")
     line = one_line(error)

@@ -113,7 +113,7 @@ def _fifo(folder: Path, here: Path) -> Found:
     """A picture whose reading would never end, among others."""
     shutil.copytree(folder / "data/images", here / "images")
     os.mkfifo(here / "images" / "zzz.jpg")
-    more = [f"source={here}/images", "boxes=image"]
+    more = [f"source={here}/images", "boxes=whole"]
     done = _start(folder, here / "run", *more, name="predict").wait(60)
     if done.late or done.code or done.traceback:
         return "it hung" if done.late else f"status {done.code}", done.last_line

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kdpose.inference.poses import ImagePoses
 from kdpose.inference.video import Frame, VideoWriter
+from kdpose.runtime.locks import hold
 from kdpose.runtime.whole import write_json
 
 
@@ -21,28 +22,42 @@ class ImageResults:
     Args:
         folder: for both files.
         settings: plain values that determine the results.
+
+    Raises:
+        ValueError: another process writes there.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self.path = folder / "predictions.json"
         self._part = folder / "predictions.part.jsonl"
+        self._file = self._part.open("a+", encoding="utf-8")
+        if not hold(self._file):
+            self._file.close()
+            raise ValueError(
+                f"another kdpose predict writes to {folder.absolute()}: wait until it ends, or "
+                "set out=ANOTHER_FOLDER"
+            )
         self.done = self._earlier(settings)
-        self._file = self._part.open("w")
-        self._write(settings)
-        for name, persons in self.done.items():
-            self._write([name, persons])
 
     def _earlier(self, settings: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-        """Results of an interrupted run by picture; an incomplete last line is ignored."""
-        if not self._part.is_file():
-            return {}
-        lines = []
-        for line in self._part.read_text().splitlines():
+        """Results of an interrupted run by picture; an incomplete last line is cut off."""
+        self._file.seek(0)  # by this file alone: closing another one of it gives up the lock
+        lines: list[Any] = []
+        end = 0
+        for line in iter(self._file.readline, ""):
+            if not line.endswith("\n"):
+                break
             try:
                 lines.append(json.loads(line))
             except ValueError:
                 break
-        return dict(lines[1:]) if lines and lines[0] == settings else {}
+            end = self._file.tell()
+        if lines and lines[0] == settings:
+            self._file.truncate(end)
+            return dict(lines[1:])
+        self._file.truncate(0)
+        self._write(settings)
+        return {}
 
     def _write(self, value: Any) -> None:
         self._file.write(json.dumps(value) + "\n")
@@ -56,9 +71,9 @@ class ImageResults:
     def finish(self) -> int:
         """Write the JSON, in the order of the pictures; returns the number of persons."""
         persons = [person for found in self.done.values() for person in found]
-        self._file.close()
         write_json(self.path, persons)
-        self._part.unlink()
+        self._part.unlink(missing_ok=True)
+        self._file.close()
         return len(persons)
 
     def close(self) -> None:

@@ -29,6 +29,19 @@ def locked(path: Path, wait: bool = True) -> Iterator[TextIO]:
         yield file
 
 
+def hold(file: TextIO) -> bool:
+    """Lock an open file until it is closed; False if another process has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Have a run's folder for this process; the lock lies beside it and names process and host.
