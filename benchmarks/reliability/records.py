@@ -1,6 +1,7 @@
 """What the campaign has found so far, so that a repeated command goes on."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from kdpose.runtime.whole import write_json
 
 Record = dict[str, Any]
+_PLACES = re.compile(r"/[\w./-]*/(faults|mutated|killed|clean|data|given|logs)/")  # of a machine
 
 
 class Records:
@@ -39,6 +41,7 @@ class Records:
     def add(self, part: str, key: str, record: Record) -> None:
         """Keep a record on the disk."""
         line = json.dumps({"key": key, **record, "commit": self.commit})
+        line = _PLACES.sub(r"\1/", line)
         with self._file(part).open("a", encoding="utf-8") as file:
             file.write(f"{self._end(part)}{line}\n")
 
