@@ -9,7 +9,8 @@ from typing import Any
 from kdpose.runtime.whole import write_json
 
 Record = dict[str, Any]
-_PLACES = re.compile(r"/[\w./-]*/(faults|mutated|killed|clean|data|given|logs)/")  # of a machine
+_FOLDERS = "faults|mutated|killed|clean|data|given|logs|kdpose|site-packages|python3.[0-9]+"
+_PLACES = re.compile(rf"/[\w./-]*/({_FOLDERS})/")  # of this machine alone
 
 
 class Records:
