@@ -91,11 +91,8 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
                 _say_stopped(stopped, config_name)
                 raise
             except (HydraException, ValueError, OSError) as error:
-                line = _misspelt(error, config_name) or one_line(error)
-                if line is None or "debug=true" in sys.argv:
-                    raise
-                _say(line)
-                sys.exit(1)
+                _end_in_one_line(error, config_name)
+                raise
             finally:
                 if len(ended) > 1:
                     console.print(_summary(ended))
@@ -161,6 +158,14 @@ def command() -> str | None:
         return None
     asked = HydraConfig.get()
     return shlex.join(["kdpose", str(asked.job.config_name), *asked.overrides.task])
+
+
+def _end_in_one_line(error: Exception, config_name: str) -> None:
+    """End the command with status 1, if one line says what is wrong and no traceback is wanted."""
+    line = _misspelt(error, config_name) or one_line(error)
+    if line is not None and "debug=true" not in sys.argv:
+        _say(line)
+        sys.exit(1)
 
 
 def _say(line: str) -> None:

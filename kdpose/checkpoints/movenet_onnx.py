@@ -42,14 +42,7 @@ def start_as_movenet(net: nn.Module, path: str | Path, crops: Tensor, key: str =
     """
     where = f"{Path(path).absolute()} (from {key})"
     own = _own_convolutions(net, where)
-    file = list(_convolutions(path, where))
-    shapes = [tuple(conv.weight.shape) for conv, _ in own]
-    shapes[-1] = (len(COCO), *shapes[-1][1:])
-    if [tuple(weight.shape) for weight, _ in file] != shapes:
-        raise ValueError(
-            f"{where} has {len(file)} convolutions that are not those of MoveNet Lightning: take "
-            "movenet_lightning.onnx"
-        )
+    file = _fitting_convolutions(path, own, where)
     assert isinstance(net, PoseNet)
     bridge = SkeletonBridge.between(net.skeleton, COCO)
     with torch.no_grad():
@@ -93,6 +86,21 @@ def _fill(conv: nn.Conv2d, norm: Any, weight: Tensor, bias: Tensor) -> None:
         _set(norm, torch.zeros_like(bias), torch.ones_like(bias), bias)
     elif conv.bias is not None:
         conv.bias.copy_(bias)
+
+
+def _fitting_convolutions(
+    path: str | Path, own: list[tuple[nn.Conv2d, Any]], where: str
+) -> list[tuple[Tensor, Tensor]]:
+    """The file's weights and biases, which fit the network's convolutions but for its joints."""
+    file = list(_convolutions(path, where))
+    shapes = [tuple(conv.weight.shape) for conv, _ in own]
+    shapes[-1] = (len(COCO), *shapes[-1][1:])
+    if [tuple(weight.shape) for weight, _ in file] != shapes:
+        raise ValueError(
+            f"{where} has {len(file)} convolutions that are not those of MoveNet Lightning: take "
+            "movenet_lightning.onnx"
+        )
+    return file
 
 
 def _convolutions(path: str | Path, where: str) -> Iterator[tuple[Tensor, Tensor]]:

@@ -116,58 +116,49 @@ def _named(facts: Iterable[ImageFact]) -> tuple[Example, ...]:
     return first(Example(fact.detail, fact.name) for fact in facts)
 
 
+_SIZES: dict[str, tuple[Severity, str]] = {
+    "exif_rotation": (
+        "note",
+        "images are stored on their side and annotated upright: turned by EXIF when read",
+    ),
+    "exif_unclear": (
+        "warning",
+        "images have an EXIF orientation that the annotated size cannot confirm, and are read as "
+        "stored: if they were annotated upright, save them upright",
+    ),
+    "swapped_size": ("warning", "images have width and height swapped in the annotations"),
+    "image_size": ("error", "images differ in size from the annotations, so joints are misplaced"),
+}
+
+
 def sizes(split: Split, facts: Sequence[ImageFact]) -> Iterator[Finding]:
     """Images whose size differs from the annotated one."""
     said = {str(i["file_name"]): (round(i["width"]), round(i["height"])) for i in split.images}
-    sound = [fact for fact in facts if fact.fault is None]
-    off = [fact for fact in sound if fact.size != said[fact.name]]
-    swapped = [fact for fact in off if fact.size == said[fact.name][::-1]]
-    other = [fact for fact in off if fact.size != said[fact.name][::-1]]
-    turned = [fact for fact in sound if fact.size != fact.stored]
-    unclear = [
-        fact
-        for fact in sound
-        if fact.turn > 1
-        and fact.size == fact.stored
-        and (fact.turn not in QUARTERS or fact.stored[0] == fact.stored[1])
-    ]
-    kinds: tuple[tuple[str, Severity, list[ImageFact], str], ...] = (
-        (
-            "exif_rotation",
-            "note",
-            turned,
-            "images are stored on their side and annotated upright: turned by EXIF when read",
-        ),
-        (
-            "exif_unclear",
-            "warning",
-            unclear,
-            "images have an EXIF orientation that the annotated size cannot confirm, and are read "
-            "as stored: if they were annotated upright, save them upright",
-        ),
-        (
-            "swapped_size",
-            "warning",
-            swapped,
-            "images have width and height swapped in the annotations",
-        ),
-        (
-            "image_size",
-            "error",
-            other,
-            "images differ in size from the annotations, so joints are misplaced",
-        ),
-    )
-    for kind, severity, found, message in kinds:
-        if found:
+    found: dict[str, list[ImageFact]] = {kind: [] for kind in _SIZES}
+    for fact in facts:
+        if fact.fault is None:
+            for kind in _size_kinds(fact, said[fact.name]):
+                found[kind].append(fact)
+    for kind, (severity, message) in _SIZES.items():
+        if found[kind]:
             shown = first(
                 Example(
                     f"{f.stored[0]} x {f.stored[1]}, not {said[f.name][0]} x {said[f.name][1]}",
                     f.name,
                 )
-                for f in found
+                for f in found[kind]
             )
-            yield Finding(kind, severity, len(found), message, shown)
+            yield Finding(kind, severity, len(found[kind]), message, shown)
+
+
+def _size_kinds(fact: ImageFact, annotated: tuple[int, int]) -> Iterator[str]:
+    """The keys of ``_SIZES`` that are true of an image."""
+    if fact.size != fact.stored:
+        yield "exif_rotation"
+    elif fact.turn > 1 and (fact.turn not in QUARTERS or fact.stored[0] == fact.stored[1]):
+        yield "exif_unclear"
+    if fact.size != annotated:
+        yield "swapped_size" if fact.size == annotated[::-1] else "image_size"
 
 
 def copies(facts: Sequence[ImageFact]) -> Iterator[Finding]:

@@ -64,14 +64,13 @@ def inspect(
         found, split = check_annotations(path, own, name, category, folder)
         found += skeletons.shared_joints(own, skeleton)
         if split is not None:
-            splits[name], facts[name] = split, _facts(split, paths["images"], open_images, progress)
-            if not look_for_all:
-                facts[name] = [f for f in facts[name] if f.fault != "missing_image"]
-            found += _image_findings(split, facts[name], paths["images"])
+            opened = _facts(split, paths["images"], open_images, progress)
+            seen = [f for f in opened if look_for_all or f.fault != "missing_image"]
+            splits[name], facts[name] = split, seen
+            found += _image_findings(split, seen, paths["images"])
         findings += [replace(finding, split=name) for finding in found]
-    for name in splits if "val" in splits else ():
-        if name.startswith("train"):
-            findings += _leakage((name, "val"), where, splits, facts)
+    for name in (n for n in splits if n.startswith("train") and "val" in splits):
+        findings += _leakage((name, "val"), where, splits, facts)
     findings.sort(key=lambda f: -SEVERITIES.index(f.severity))
     return Inspection(findings, splits, {name: len(facts[name]) for name in splits})
 

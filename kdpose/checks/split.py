@@ -1,6 +1,6 @@
 """An annotation file as tables, and errors in its format."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,17 +84,10 @@ def make_split(
     row = {image["id"]: number for number, image in enumerate(images)}
     lengths = (0, 3 * len(skeleton))
     other = [p for p in formed if len(p.get("keypoints") or ()) not in lengths]
-    fitting = [
-        person
-        for person in formed
-        if person["image_id"] in row and len(person.get("keypoints") or ()) in lengths
-    ]
-    persons = [person for person in fitting if "bbox" in person]
-    nothing = [0] * (3 * len(skeleton))
-    points = np.array([p.get("keypoints") or nothing for p in persons], dtype=np.float64)
-    points = points.reshape(len(persons), len(skeleton), 3)
+    fit = [p for p in formed if p["image_id"] in row and len(p.get("keypoints") or ()) in lengths]
+    persons = [person for person in fit if "bbox" in person]
+    points = _triplets(persons, len(skeleton))
     image = np.array([row[person["image_id"]] for person in persons], dtype=np.int64)
-    sizes = np.array([(i["width"], i["height"]) for i in images], dtype=np.float64).reshape(-1, 2)
     split = Split(
         name=name,
         path=path,
@@ -103,14 +96,25 @@ def make_split(
         images=images,
         persons=persons,
         image=image,
-        size=sizes[image],
+        size=_sizes(images)[image],
         box=np.array([p["bbox"] for p in persons], dtype=np.float64).reshape(-1, 4),
         joints=points[..., :2],
         visible=points[..., 2],
         crowd=np.array([bool(p.get("iscrowd")) for p in persons], dtype=bool),
     )
-    boxless = len(fitting) - len(persons)
-    return split, list(_form_findings(found, boxless, other, skeleton))
+    return split, list(_form_findings(found, len(fit) - len(persons), other, skeleton))
+
+
+def _sizes(images: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    """``(I, 2)`` width and height as annotated, pixels."""
+    return np.array([(i["width"], i["height"]) for i in images], dtype=np.float64).reshape(-1, 2)
+
+
+def _triplets(persons: Sequence[Mapping[str, Any]], joints: int) -> NDArray[np.float64]:
+    """``(N, K, 3)`` x, y and visibility; zeros for persons without keypoints."""
+    nothing = [0] * (3 * joints)
+    points = np.array([p.get("keypoints") or nothing for p in persons], dtype=np.float64)
+    return points.reshape(len(persons), joints, 3)
 
 
 def _form_findings(

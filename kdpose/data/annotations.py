@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpose.data.boxes import check_corners, clean_boxes, upright
-from kdpose.data.person_table import read_table
+from kdpose.data.person_table import PersonTable, read_table
 from kdpose.runtime.annotation_file import AnnotationFile, Annotations
 from kdpose.skeletons.skeleton import Skeleton
 
@@ -86,37 +86,54 @@ def load_persons(
     path = annotations.path if isinstance(annotations, AnnotationFile) else Path(annotations)
     where = f"{path.absolute()} (from {key})"
     table = read_table(annotations, skeleton, key, where, images)
-    ids, names, size, place, boxes, triplets, number, category, left_out = table
-    del table
-    size = upright(size, place, boxes, where)
-    labelled = np.asarray(triplets[..., 2].any(axis=1))
+    table = table._replace(size=upright(table.size, table.place, table.boxes, where))
+    rows, boxes = _chosen(table, unlabelled, where)
+    joints = np.ascontiguousarray(table.joints[..., :2][rows])
+    visible = np.ascontiguousarray(table.joints[..., 2][rows])
+    table = table._replace(joints=joints[:0])  # of millions, no copy lives longer than it must
+    return _persons(table, rows, boxes, joints, visible)
+
+
+def _chosen(
+    table: PersonTable, unlabelled: bool, where: str
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Rows ``(M,)`` of the persons to use and their boxes ``(M, 4)``; says who is left out."""
+    place, left_out = table.place, table.left_out
+    labelled = np.asarray(table.joints[..., 2].any(axis=1))
     wanted = labelled | (place >= 0) if unlabelled else labelled
     left_out["without a labelled joint"] = int(
         ((place >= 0) & ~wanted).sum() - left_out["with an area of 0"]
     )
-    rows, boxes = _usable(size, place, boxes, wanted, left_out)
+    rows, boxes = _usable(table.size, place, table.boxes, wanted, left_out)
     _tell_left_out(left_out, len(place), where)
     if not len(rows):
         lacking = "has a labelled joint"
         if left_out.total() > left_out["without a labelled joint"]:
             lacking = f"can be used{_reasons(left_out)}"
         raise ValueError(f"{where}: none of {len(place)} persons {lacking}")
-    check_corners(boxes.astype(np.float32), size[place[rows]], where)
-    boxes = clean_boxes(boxes, size[place[rows]])
-    image = place[rows]
-    joints = np.ascontiguousarray(triplets[..., :2][rows])
-    visible = np.ascontiguousarray(triplets[..., 2][rows])
-    del triplets  # of millions, no copy lives longer than it must
+    size = table.size[place[rows]]
+    check_corners(boxes.astype(np.float32), size, where)
+    return rows, clean_boxes(boxes, size)
+
+
+def _persons(
+    table: PersonTable,
+    rows: NDArray[np.int64],
+    boxes: NDArray[np.float64],
+    joints: NDArray[np.float32],
+    visible: NDArray[np.float32],
+) -> Persons:
+    image = table.place[rows]
     return Persons(
-        files=names[image],
-        image_id=ids[image],
-        image_size=size[image].astype(np.float32),
+        files=table.names[image],
+        image_id=table.ids[image],
+        image_size=table.size[image].astype(np.float32),
         box=boxes.astype(np.float32),
         box_score=np.ones(len(rows), dtype=np.float32),
         joints=joints,
         visible=visible,
-        annotation_id=number[rows],
-        category=category[rows],
+        annotation_id=table.number[rows],
+        category=table.category[rows],
     )
 
 

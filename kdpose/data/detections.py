@@ -149,16 +149,37 @@ def read_boxes(
     content = read_json(path, key)
     labelled = annotated and isinstance(content, dict) and "annotations" in content
     if labelled:
-        content = check_lists(content, where)
-        total = len(content["annotations"] or ())
-        rows = _annotated_persons(content, category, where)
-        found = tidied({**content, "annotations": rows}, Path(images) if images else None)
-        found.check(where)
-        rows = found.persons
+        rows = _tidied_persons(check_lists(content, where), category, images, where)
     else:
-        total = len(content) if isinstance(content, list) else 0
-        listed = detections(content, where)
-        rows = _detected_persons(listed, wanted if category is None else [category], where)
+        rows = _detected_persons(content, wanted if category is None else [category], where)
+    total = len((content["annotations"] or ()) if labelled else content)
+    return _table(_with_area(rows, where), labelled, total, where)
+
+
+def _table(kept: Sequence[Any], annotated: bool, total: int, where: str) -> BoxTable:
+    return BoxTable(
+        image_id=np.array([row["image_id"] for row in kept], dtype=np.int64),
+        box=np.array([row["bbox"] for row in kept], dtype=np.float64).reshape(-1, 4),
+        score=np.array([row.get("score", 1.0) for row in kept], dtype=np.float32),
+        category=np.array([_number(category_id(row)) for row in kept], dtype=np.int64),
+        scored=any("score" in row for row in kept),
+        annotated=annotated,
+        total=total,
+        where=where,
+    )
+
+
+def _tidied_persons(
+    content: Mapping[str, Any], category: str | int | None, images: str | Path | None, where: str
+) -> list[Any]:
+    rows = _annotated_persons(content, category, where)
+    found = tidied({**content, "annotations": rows}, Path(images) if images else None)
+    found.check(where)
+    return found.persons
+
+
+def _with_area(rows: Sequence[Any], where: str) -> list[Any]:
+    """Those that are no crowds and whose boxes have an area; says how many are left out."""
     crowds = sum(bool(row.get("iscrowd")) for row in rows)
     if crowds:
         say_once(f"{where}: {crowds} boxes of crowds are left out")
@@ -166,16 +187,7 @@ def read_boxes(
     kept = [row for row in boxed if min(row["bbox"][2:]) > 0]
     if len(kept) < len(boxed):
         say_once(f"{where}: {len(boxed) - len(kept)} boxes without an area are left out")
-    return BoxTable(
-        image_id=np.array([row["image_id"] for row in kept], dtype=np.int64),
-        box=np.array([row["bbox"] for row in kept], dtype=np.float64).reshape(-1, 4),
-        score=np.array([row.get("score", 1.0) for row in kept], dtype=np.float32),
-        category=np.array([_number(category_id(row)) for row in kept], dtype=np.int64),
-        scored=any("score" in row for row in kept),
-        annotated=labelled,
-        total=total,
-        where=where,
-    )
+    return kept
 
 
 def _only(kinds: Sequence[Any]) -> int:
@@ -213,8 +225,9 @@ def _annotated_persons(
     return kept
 
 
-def _detected_persons(rows: list[Any], wanted: Collection[Any], where: str) -> list[Any]:
+def _detected_persons(content: Any, wanted: Collection[Any], where: str) -> list[Any]:
     """The boxes of a list that are of wanted categories, or of none."""
+    rows = detections(content, where)
     ids = {plain_id(one) for one in wanted} | {None}
     kept = [row for row in rows if category_id(row) in ids]
     seen = sorted({category_id(row) for row in rows}, key=str)

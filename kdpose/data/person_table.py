@@ -98,18 +98,23 @@ def read_table(
         except (msgspec.DecodeError, UnicodeDecodeError):  # or odd: the other reader says what
             annotations = AnnotationFile.read(annotations, key, images)
         else:
-            _check_lists(file.images, file.annotations, where)
-            found = Tidied()
-            found.add_images(file.images or (), None if images is None else Path(images))
-            entries = file.annotations or []
-            chosen = categories.people(file.categories)
-            people = _read(entries, found, chosen, where)
-            return _filled(found, people, len(entries), chosen, skeleton, where)
+            return _decoded(file, skeleton, where, images)
     content = annotations.content
     found, persons = Tidied(images=content["images"]), content["annotations"]
     _check_lists(content["images"] or None, persons, where)
     chosen = categories.people(content.get("categories"))
     return _filled(found, persons, len(persons), chosen, skeleton, where)
+
+
+def _decoded(file: _File, skeleton: Skeleton, where: str, images: str | Path | None) -> PersonTable:
+    """The table of a file whose persons are not decoded yet."""
+    _check_lists(file.images, file.annotations, where)
+    found = Tidied()
+    found.add_images(file.images or (), None if images is None else Path(images))
+    entries = file.annotations or []
+    chosen = categories.people(file.categories)
+    people = _read(entries, found, chosen, where)
+    return _filled(found, people, len(entries), chosen, skeleton, where)
 
 
 def _check_lists(images: list[Any] | None, persons: list[Any] | None, where: str) -> None:
@@ -146,6 +151,42 @@ def _read(
     found.check(where)
 
 
+class _Columns:
+    """What is read of N persons; see :class:`PersonTable`."""
+
+    def __init__(self, count: int, skeleton: Skeleton, where: str) -> None:
+        self.skeleton, self.where = skeleton, where
+        self.place = np.full(count, -1, dtype=np.int64)
+        self.boxes = np.full((count, 4), np.nan)
+        self.joints = np.zeros((count, 3 * len(skeleton)), dtype=np.float32)
+        self.number, self.category = np.full((2, count), -1, dtype=np.int64)
+        self.left_out = Counter[str]()
+
+    def put(self, row: int, person: Entry, kind: Any, place: int) -> None:
+        """Write a person of a category into a row; ``place`` is that of the image, -1 for none."""
+        keypoints, box, name = person.get("keypoints"), person.get("bbox"), person.get("id")
+        self.category[row] = kind if isinstance(kind, int) else -1
+        if keypoints and len(keypoints) != 3 * len(self.skeleton):
+            raise ValueError(
+                f"{self.where} has {len(keypoints) / 3:g} joints per person and skeleton "
+                f"'{self.skeleton.name}' has {len(self.skeleton)}; take dataset=custom or another "
+                "skeleton"
+            )
+        self.number[row] = name if isinstance(name, int) and abs(name) < 2**63 else -1
+        if box:
+            self.boxes[row] = box
+        if place < 0:
+            return  # which is said where files are read
+        if person.get("iscrowd"):
+            self.left_out["crowds"] += 1
+            return
+        self.place[row] = place
+        if keypoints and person.get("area", 1) > 0:
+            self.joints[row] = keypoints
+        elif keypoints:
+            self.left_out["with an area of 0"] += 1
+
+
 def _filled(
     found: Tidied,
     people: Iterable[Entry],
@@ -155,45 +196,22 @@ def _filled(
     where: str,
 ) -> PersonTable:
     number = {image["id"]: place for place, image in enumerate(found.images)}
-    place = np.full(count, -1, dtype=np.int64)
-    boxes = np.full((count, 4), np.nan)
-    joints = np.zeros((count, 3 * len(skeleton)), dtype=np.float32)
-    ids, category = np.full((2, count), -1, dtype=np.int64)
-    left_out, others = Counter[str](), Counter[Any]()
+    columns, others = _Columns(count, skeleton, where), Counter[Any]()
     for row, person in enumerate(people):
-        keypoints, box, name = person.get("keypoints"), person.get("bbox"), person.get("id")
-        if not chosen.has_id(kind := categories.category_id(person)):
-            others[kind] += bool(keypoints)
-            continue
-        category[row] = kind if isinstance(kind, int) else -1
-        if keypoints and len(keypoints) != 3 * len(skeleton):
-            raise ValueError(
-                f"{where} has {len(keypoints) / 3:g} joints per person and skeleton "
-                f"'{skeleton.name}' has {len(skeleton)}; take dataset=custom or another skeleton"
-            )
-        ids[row] = name if isinstance(name, int) and abs(name) < 2**63 else -1
-        place[row] = number.get(person["image_id"], -1)
-        if box:
-            boxes[row] = box
-        if place[row] < 0:
-            continue  # which is said where files are read
-        if person.get("iscrowd"):
-            place[row] = -1
-            left_out["crowds"] += 1
-        elif keypoints and person.get("area", 1) > 0:
-            joints[row] = keypoints
-        elif keypoints:
-            left_out["with an area of 0"] += 1
+        if chosen.has_id(kind := categories.category_id(person)):
+            columns.put(row, person, kind, number.get(person["image_id"], -1))
+        else:
+            others[kind] += bool(person.get("keypoints"))
     if said := categories.told(chosen.told(others)):
         _log.warning("%s: %s", where, said)
     return PersonTable(
         ids=np.array([image["id"] for image in found.images], dtype=np.int64),
         names=np.array([image["file_name"] for image in found.images]),
         size=np.array([(i["width"], i["height"]) for i in found.images], float).reshape(-1, 2),
-        place=place,
-        boxes=boxes,
-        joints=joints.reshape(count, len(skeleton), 3),
-        number=ids,
-        category=category,
-        left_out=left_out,
+        place=columns.place,
+        boxes=columns.boxes,
+        joints=columns.joints.reshape(count, len(skeleton), 3),
+        number=columns.number,
+        category=columns.category,
+        left_out=columns.left_out,
     )

@@ -50,13 +50,7 @@ def detections(content: Any, where: str) -> list[dict[str, Any]]:
     Raises:
         ValueError: it is not a list of detections, or none can be used.
     """
-    wanted = "must be a list of {image_id, category_id, bbox: [x, y, width, height], score}"
-    if not isinstance(content, list) or not content:
-        raise ValueError(f"{where} {wanted}, got {_shown(content)}")
-    for index, row in enumerate(content):
-        has = isinstance(row, Mapping) and "image_id" in row and "bbox" in row
-        if not has or (isinstance(row["bbox"], list) and len(row["bbox"]) not in (0, 4)):
-            raise ValueError(f"{where} {wanted}, got {_shown(row)} as number {index}")
+    _check_boxed(content, where)
     scored = any(not empty(row.get("score")) for row in content)
     notes, kept = Notes(), list[dict[str, Any]]()
     left_out: dict[str, list[Any]] = {"bbox": [], "score": []}
@@ -83,6 +77,16 @@ def detections(content: Any, where: str) -> list[dict[str, Any]]:
     if not kept:
         raise ValueError(f"{where}: none of {len(content)} detections has a finite bbox and score")
     return kept
+
+
+def _check_boxed(content: Any, where: str) -> None:
+    wanted = "must be a list of {image_id, category_id, bbox: [x, y, width, height], score}"
+    if not isinstance(content, list) or not content:
+        raise ValueError(f"{where} {wanted}, got {_shown(content)}")
+    for index, row in enumerate(content):
+        has = isinstance(row, Mapping) and "image_id" in row and "bbox" in row
+        if not has or (isinstance(row["bbox"], list) and len(row["bbox"]) not in (0, 4)):
+            raise ValueError(f"{where} {wanted}, got {_shown(row)} as number {index}")
 
 
 def _shown(value: Any) -> str:

@@ -48,22 +48,22 @@ def read(
     skeleton = skeleton or named_skeleton(file)
     kept = _categories(data, skeleton)
     sizes = _upright(data, str(source.absolute()))
-    listed = data["annotations"]
-    persons = [_completed(p, sizes.get(p["image_id"]), skeleton) for p in listed]
-    lost = sum(p is None and a["image_id"] in sizes for p, a in zip(persons, listed, strict=True))
-    if lost:
-        _log.warning("%s: %d persons without box and joints are left out", file.path, lost)
-    ids = [one["id"] for one in kept]
+    persons = _complete_persons(file, sizes, skeleton)
     return {
         **data,
         "images": [sizes[image["id"]] for image in data["images"]],
-        "annotations": [
-            {**p, "category_id": kind if (kind := category_id(p)) in ids else ids[0]}
-            for p in persons
-            if p is not None
-        ],
+        "annotations": _of_categories(persons, [one["id"] for one in kept]),
         "categories": kept,
     }
+
+
+def _of_categories(persons: list[dict[str, Any]], ids: list[Any]) -> list[dict[str, Any]]:
+    """Persons, those of an unlisted category in the first."""
+    kinds = [category_id(person) for person in persons]
+    return [
+        {**person, "category_id": kind if kind in ids else ids[0]}
+        for person, kind in zip(persons, kinds, strict=True)
+    ]
 
 
 def _chosen(data: dict[str, Any], only: str | int | None, where: str) -> dict[str, Any]:
@@ -100,6 +100,18 @@ def _upright(data: dict[str, Any], where: str) -> dict[int, dict[str, Any]]:
         for image, was, now in zip(images, size, mended, strict=True)
         for w, h in [now.astype(int).tolist()]
     }
+
+
+def _complete_persons(
+    file: AnnotationFile, sizes: dict[Any, dict[str, Any]], skeleton: Skeleton
+) -> list[dict[str, Any]]:
+    """The persons that have a box or joints; says how many of known images have neither."""
+    listed = file.content["annotations"]
+    persons = [_completed(p, sizes.get(p["image_id"]), skeleton) for p in listed]
+    lost = sum(p is None and a["image_id"] in sizes for p, a in zip(persons, listed, strict=True))
+    if lost:
+        _log.warning("%s: %d persons without box and joints are left out", file.path, lost)
+    return [person for person in persons if person is not None]
 
 
 def _completed(

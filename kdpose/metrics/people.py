@@ -68,21 +68,12 @@ def ground_truth(
     if len(persons) < len(listed):  # whose joints are not labelled, or they would have a box
         left_out = len(listed) - len(persons)
         _log.warning("%s: %d persons without joints and box are left out", path, left_out)
-    without_area = 0
-    area = []
     for number, person in enumerate(persons, start=1):
         if len(person["keypoints"]) != 3 * joints:
             raise ValueError(
                 f"{path}: person {person.get('id', number)} has {len(person['keypoints']) / 3:g} "
                 f"joints, must be {joints} as there are sigmas"
             )
-        own = person.get("area") if protocol == "coco" else None
-        without_area += own is None
-        _, _, width, height = person["bbox"]
-        area.append(width * height * BOX_TO_BODY if own is None else own)
-    if protocol == "coco" and without_area:
-        said = "%s: %d of %d persons have no 'area': using %g of the box, unlike COCO's figures"
-        _log.warning(said, path, without_area, len(persons), BOX_TO_BODY)
     points = np.array([p["keypoints"] for p in persons], np.float64).reshape(-1, joints, 3)
     labelled = (points[..., 2] > 0).sum(axis=1).tolist()
     counted = [p.get("num_keypoints", n) for p, n in zip(persons, labelled, strict=True)]
@@ -92,10 +83,20 @@ def ground_truth(
         joints=points[..., :2],
         visible=points[..., 2],
         box=np.array([p["bbox"] for p in persons], np.float64).reshape(-1, 4),
-        area=np.array(area, np.float64),
+        area=_body_areas(persons, protocol, path),
         ignored=crowd | (np.array(counted, np.int64) == 0),
         crowd=crowd,
     )
+
+
+def _body_areas(persons: Sequence[Mapping[str, Any]], protocol: str, path: Path) -> Floats:
+    """``(G,)``: of the segmentation, or by the box where there is none or CrowdPose wants it."""
+    own = [person.get("area") if protocol == "coco" else None for person in persons]
+    if protocol == "coco" and None in own:
+        said = "%s: %d of %d persons have no 'area': using %g of the box, unlike COCO's figures"
+        _log.warning(said, path, own.count(None), len(persons), BOX_TO_BODY)
+    of_box = [person["bbox"][2] * person["bbox"][3] * BOX_TO_BODY for person in persons]
+    return np.array([b if a is None else a for a, b in zip(own, of_box, strict=True)], np.float64)
 
 
 def read_detections(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from kdpose.data.sampling import EpochSampler
@@ -116,7 +116,8 @@ def fit(
 def _go_on(trainer: L.Trainer) -> None:
     """Have the data go on where the checkpoint is; Lightning has made its iterator before that."""
     loop: Any = trainer.fit_loop
-    progress, loader = loop.epoch_loop.batch_progress, trainer.train_dataloader
+    progress: Any = loop.epoch_loop.batch_progress
+    loader: Any = trainer.train_dataloader
     if isinstance(sampler := getattr(loader, "sampler", None), EpochSampler):
         sampler.set_epoch(loop.epoch_progress.current.processed)
         sampler.seen = progress.current.completed * (loader.batch_size or 1)

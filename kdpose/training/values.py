@@ -124,7 +124,7 @@ def _declared(target: str) -> dict[str, Any]:
         return {}
     hints: dict[str, Any] = {}
     for part in reversed(built.__mro__) if inspect.isclass(built) else (built,):
-        function = vars(part).get("__init__") if inspect.isclass(part) else part
+        function: Any = vars(part).get("__init__") if inspect.isclass(part) else part
         with suppress(Exception):  # names that only a type checker knows
             hints |= typing.get_type_hints(inspect.unwrap(function), include_extras=True)
     if options := getattr(built, "options_kind", None):  # what its ``**options`` are

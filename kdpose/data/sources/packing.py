@@ -105,17 +105,11 @@ def write_pack(
         ValueError: unknown encoding, or an image cannot be read.
     """
     _check(folder := Path(folder).absolute(), encoding)
-    bounds, scale = _views(persons, skeleton, size, augmentation, reduce)
-    cutter = _Cutter(
-        ImageFiles(persons.files, images, sizes=persons.image_size),
-        bounds,
-        scale,
-        encoding,
-        quality,
-    )
+    files = ImageFiles(persons.files, images, sizes=persons.image_size)
+    cut = _Cutter(files, *_views(persons, skeleton, size, augmentation, reduce), encoding, quality)
     with _appearing(folder) as temporary:
-        _write(temporary, cutter, np.argsort(persons.files, kind="stable").tolist(), workers)
-        _describe(temporary, cutter, images, skeleton, size, augmentation, about or {})
+        _write(temporary, cut, np.argsort(persons.files, kind="stable").tolist(), workers)
+        _describe(temporary, cut, images, skeleton, size, augmentation, about or {})
     return Pack(folder)
 
 

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,22 +138,16 @@ def make_rows(
         raise ValueError(f"baseline must be one of {list(runs)}, got {baseline}")
     images = len(measured[baseline][0].matches.persons)
     draws = draw_images(images, bootstrap.resamples, bootstrap.seed)
-    figures = {
-        label: _over_seeds(members, measured[label], draws) for label, members in runs.items()
-    }
+    figures = {label: _over_seeds(of, measured[label], draws) for label, of in runs.items()}
 
-    def over(label: str, other: str) -> Difference | None:
-        if other == label or other not in figures:
-            return None
-        return _difference(figures[label], figures[other], other, bootstrap)
-
+    over = partial(_differences, figures, bootstrap)
     return [
         _row(
             label,
             members,
             measured[label],
-            over(label, baseline),
-            [d for other in controls.get(label, ()) if (d := over(label, other)) is not None],
+            next(iter(over(label, baseline)), None),
+            over(label, *controls.get(label, ())),
             paper.get(label, {}),
         )
         for label, members in runs.items()
@@ -167,6 +162,15 @@ def _over_seeds(
         run.seed: (run.metrics["AP"], resampled_ap(one.matches, draws))
         for run, one in zip(runs, measured, strict=True)
     }
+
+
+def _differences(
+    figures: Mapping[str, _Figures], bootstrap: Bootstrap, label: str, *others: str
+) -> list[Difference]:
+    """Those of a row from other rows that there are."""
+    known = [other for other in others if other != label and other in figures]
+    over = [_difference(figures[label], figures[other], other, bootstrap) for other in known]
+    return [difference for difference in over if difference is not None]
 
 
 def _difference(
