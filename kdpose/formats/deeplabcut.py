@@ -3,12 +3,21 @@
 import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from kdpose.formats.persons import Person, Picture, by_number, coco_file, confident, named
+from kdpose.formats.persons import (
+    Person,
+    Picture,
+    by_number,
+    coco_file,
+    confident,
+    named,
+    nearest,
+    number,
+)
 from kdpose.skeletons.skeleton import Skeleton
 
 Rows = list[list[str]]
@@ -41,10 +50,10 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
             names = [frames.get(int(name), "") for name in names]
         else:
             root = root or _root(table, names)
-            names = [_found(name, root) for name in names]
+            names = [nearest(name, root) for name in names]
         for name, row in zip(names, rows, strict=True):
             if name:
-                pictures.append(Picture(name, _persons(row, columns, lost)))
+                pictures.append(Picture(name, _persons(row, columns, table, lost)))
             else:
                 lost[_NO_FRAME] += 1
     skeleton = skeleton or named(list(joints), "deeplabcut", _limbs(source, list(joints)))
@@ -115,14 +124,17 @@ def _header(rows: Rows, table: Path) -> tuple[Rows, dict[int, tuple[str, str, st
 
 
 def _persons(
-    row: Sequence[str], columns: dict[int, tuple[str, str, str]], lost: Counter[str]
+    row: Sequence[str],
+    columns: dict[int, tuple[str, str, str]],
+    table: Path,
+    lost: Counter[str],
 ) -> list[Person]:
     """The individuals of a row that have a point."""
     several = any(animal for animal, _, _ in columns.values())
     values: dict[str, dict[str, dict[str, float]]] = {}
     for c, (animal, part, kind) in columns.items():
         if row[c].strip():
-            values.setdefault(animal, {}).setdefault(part, {})[kind] = float(row[c])
+            values.setdefault(animal, {}).setdefault(part, {})[kind] = number(row[c], table)
     found = []
     for animal, parts in values.items():
         complete = {part: at for part, at in parts.items() if "x" in at and "y" in at}
@@ -141,18 +153,15 @@ def _root(table: Path, names: Sequence[str]) -> Path:
     """The nearest folder above a table that has its images."""
     first = next((name for name in names if name), "")
     folders = table.absolute().parents
-    if not first or not (root := next((f for f in folders if (f / first).is_file()), None)):
+    if not first or not (root := next((f for f in folders if _has(f, names)), None)):
         raise FileNotFoundError(
             f"no image {first} beside or above {table.absolute()} (from source): set images=FOLDER"
         )
     return root
 
 
-def _found(name: str, root: Path) -> str:
-    """A path in the folder, which may begin further down than the table's project."""
-    parts = PurePosixPath(name).parts
-    ends = ["/".join(parts[k:]) for k in range(len(parts))]
-    return next((end for end in ends if (root / end).is_file()), "")
+def _has(folder: Path, names: Sequence[str]) -> bool:
+    return any((folder / name).is_file() for name in names if name)
 
 
 def _limbs(source: Path, joints: Sequence[str]) -> list[Any]:

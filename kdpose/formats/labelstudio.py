@@ -6,11 +6,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from kdpose.formats.persons import Person, Picture, coco_file, named_by_points
+from kdpose.formats.persons import Person, Picture, coco_file, named_by_points, nearest
 from kdpose.runtime.json_text import read_json
 from kdpose.skeletons.skeleton import Skeleton
 
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # put before the name of a file that is uploaded
+_KINDS = ("keypointlabels", "rectanglelabels")
 _HIDDEN = ("occluded", "hidden")
 _MORE = "annotations are further ones of a task and are left out: the first that counts is read"
 _PREDICTED = "tasks have no annotation: their predictions are read"
@@ -47,9 +48,7 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
     lost, pictures, folder = Counter[str](), list[Picture](), images or source.parent
     for task in tasks:
         regions = _regions(task, lost)
-        shapes = [
-            r for r in regions or () if r.get("type") in ("keypointlabels", "rectanglelabels")
-        ]
+        shapes = [r for r in regions or () if r.get("type") in _KINDS]
         name = _name(task["data"], folder, source)
         if regions is None or not (shapes or (folder / name).is_file()):
             lost[_EMPTY if regions is None else _SIZELESS] += 1
@@ -89,10 +88,7 @@ def _name(data: dict[str, Any], folder: Path, source: Path) -> str:
     url = urlsplit(texts[0])
     local = parse_qs(url.query).get("d")
     path = PurePosixPath(unquote(local[0] if local else url.path).replace("\\", "/"))
-    parts = path.relative_to("/").parts if path.is_absolute() else path.parts
-    ends = ["/".join(parts[k:]) for k in range(len(parts))]
-    plain = _UPLOAD.sub("", path.name)
-    return next((end for end in [*ends, plain] if (folder / end).is_file()), plain)
+    return nearest(str(path), folder) or _UPLOAD.sub("", path.name)
 
 
 def _persons(
@@ -105,9 +101,8 @@ def _persons(
     straight = [r for r in regions if not r.get("image_rotation")]
     boxes = {str(r["id"]): _box(r, size) for r in straight if r.get("type") == "rectanglelabels"}
     people = {key: Person({}, box) for key, box in boxes.items()}
-    kinds = ("keypointlabels", "rectanglelabels")
-    lost[_TURNED] += sum(bool(r.get("image_rotation")) for r in regions if r.get("type") in kinds)
-    lost[_OTHER] += sum(r.get("type") not in (*kinds, "relation", "choices") for r in regions)
+    lost[_TURNED] += sum(bool(r.get("image_rotation")) for r in regions if r.get("type") in _KINDS)
+    lost[_OTHER] += sum(r.get("type") not in (*_KINDS, "relation", "choices") for r in regions)
     for region in (r for r in straight if r.get("type") == "keypointlabels"):
         value = region["value"]
         x, y = float(value["x"]) * size[0] / 100, float(value["y"]) * size[1] / 100

@@ -21,6 +21,7 @@ from kdpose.skeletons.sides import joint_key
 from kdpose.skeletons.skeleton import Skeleton
 
 _log = logging.getLogger(__name__)
+_AGAIN = "entries are of images that an earlier entry has, and are left out"
 Point = tuple[float, float, float]
 
 
@@ -105,8 +106,8 @@ def coco_file(
 
     Args:
         source: the tool's file, for messages.
-        pictures: with their persons.
-        skeleton: of all persons; points are matched to its joints by name, in any spelling.
+        pictures: with their persons; of a name's the first counts.
+        skeleton: of all persons, whose joints are matched by name.
         images: folder of the image files, for sizes that are not given.
         lost: reasons why things were left out so far, with their counts.
 
@@ -115,12 +116,9 @@ def coco_file(
         ValueError: no person is left.
     """
     file = CocoFile(skeleton)
-    seen = set[str]()
-    for picture in pictures:
-        if picture.name in seen:
-            lost["entries are of images that an earlier entry has, and are left out"] += 1
-            continue
-        seen.add(picture.name)
+    distinct = {picture.name: picture for picture in reversed(pictures)}  # the first of a name
+    lost[_AGAIN] += len(pictures) - len(distinct)
+    for picture in reversed(distinct.values()):
         try:
             size = picture.size or image_size((images or source.parent) / picture.name)
         except UnreadableImage as error:
@@ -157,6 +155,25 @@ def _keypoints(person: Person, skeleton: Skeleton, lost: Counter[str]) -> np.nda
         else:
             keypoints[k] = (x, y, v)
     return keypoints
+
+
+def number(text: str | None, source: Path) -> float:
+    """A number in a table; NaN where there is none.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        return float(text) if text and text.strip() else math.nan
+    except ValueError:
+        raise ValueError(f"{source.absolute()} (from source): '{text}' is no number") from None
+
+
+def nearest(name: str, folder: Path) -> str:
+    """A file's path, or as much of its end as the folder has; empty where it has none."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", "..")]
+    ends = ["/".join(parts[k:]) for k in range(len(parts))]
+    return next((end for end in ends if (folder / end).is_file()), "")
 
 
 def by_number(folder: Path | None, source: Path) -> dict[int, str]:

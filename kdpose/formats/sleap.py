@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from kdpose.formats.persons import Person, Picture, by_number, coco_file, confident, named
+from kdpose.formats.persons import Person, Picture, by_number, coco_file, confident, named, number
 from kdpose.formats.sleap_file import SleapFile
 from kdpose.skeletons.skeleton import Skeleton
 
@@ -55,19 +55,15 @@ def _from_csv(
         )
     names, pictures = by_number(images, source), dict[str, Picture]()
     for row in rows:
-        name = names.get(int(float(row["frame_idx"])))
+        name = names.get(int(number(row["frame_idx"] or "-1", source)))
         if name is None:
             lost[_NO_FRAME] += 1
             continue
         points = {}
         for joint in joints:
-            x, y = _number(row[f"{joint}.x"]), _number(row.get(f"{joint}.y"))
-            score = _number(row.get(f"{joint}.score"))
+            x, y = number(row[f"{joint}.x"], source), number(row.get(f"{joint}.y"), source)
+            score = number(row.get(f"{joint}.score"), source)
             if math.isfinite(x) and math.isfinite(y):
                 points[joint] = (x, y, 2.0 if math.isnan(score) else confident(score, lost))
         pictures.setdefault(name, Picture(name, [])).persons.append(Person(points))
     return list(pictures.values()), joints
-
-
-def _number(text: str | None) -> float:
-    return float(text) if text and text.strip() else math.nan

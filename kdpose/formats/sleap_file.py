@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Self
 
-from kdpose.formats.persons import Person, Picture, Point, by_number, confident
+from kdpose.formats.persons import Person, Picture, Point, by_number, confident, nearest
 
 _NO_FRAME = "frames are not in the folder of images and are left out"
 _GUESSED = "predictions are of frames with persons labelled by hand and are left out"
@@ -100,9 +100,9 @@ class SleapFile:
         listed = backend.get("filenames") or backend.get("filename")
         if not isinstance(listed, list):
             return self._frames(str(listed), images)
-        names = [str(name).replace("\\", "/") for name in listed]
         folder = images or self.path.parent
-        return {k: _nearest(name, folder) for k, name in enumerate(names)}
+        names = enumerate(nearest(str(name), folder) for name in listed)
+        return {k: name for k, name in names if name}
 
     def _frames(self, video: str, images: Path | None) -> dict[int, str]:
         """The frames of a video; of several, each has a folder of its name."""
@@ -131,13 +131,6 @@ class SleapFile:
             names[int(frame)] = f"video{number}_{int(frame):06d}.{kind}"
             (images / names[int(frame)]).write_bytes(bytes(stored[k].astype("uint8")))
         return names
-
-
-def _nearest(name: str, folder: Path) -> str:
-    """A path, or its end, as the folder has it."""
-    parts = name.split("/")
-    ends = ["/".join(parts[k:]) for k in range(len(parts)) if parts[k]]
-    return next((end for end in ends if (folder / end).is_file()), parts[-1])
 
 
 def _skeleton(metadata: Any) -> tuple[list[str], list[tuple[str, str]], list[tuple[str, str]]]:

@@ -6,11 +6,21 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from kdpose.formats.persons import Person, Picture, coco_file, named_by_points
+from kdpose.formats.persons import Person, Picture, coco_file, named_by_points, nearest
 from kdpose.runtime.json_text import read_json
 from kdpose.skeletons.skeleton import Skeleton
 
-_PERSON = ("person", "person_id", "group", "group_id", "instance", "track", "animal", "id")
+_PERSON = (
+    "person",
+    "person_id",
+    "group",
+    "group_id",
+    "instance",
+    "track",
+    "track_id",
+    "animal",
+    "id",
+)
 _HIDDEN = ("occluded", "hidden")
 _VISIBLE = ("visibility", "visible", "v")
 _OTHER = "regions are neither points nor rectangles and are left out"
@@ -42,7 +52,10 @@ def read(source: Path, images: Path | None, skeleton: Skeleton | None) -> dict[s
         )
     lost = Counter[str]()
     pictures = [
-        Picture(name, _persons(regions, joint, lost, f"{source.absolute()}: {name}"))
+        Picture(
+            nearest(name, images or source.parent) or name,
+            _persons(regions, joint, lost, f"{source.absolute()}: {name}"),
+        )
         for name, regions in listed.items()
     ]
     skeleton = skeleton or named_by_points(source, pictures, "via", lost)
@@ -87,7 +100,7 @@ def _from_csv(source: Path) -> dict[str, list[Region]]:
 
 
 def _name(text: Any) -> str:
-    return str(text).replace("\\", "/").split("://", 1)[-1].rsplit("/", 1)[-1]
+    return str(text).replace("\\", "/").split("://", 1)[-1]
 
 
 def _joint_attribute(points: list[dict[str, Any]]) -> str | None:

@@ -79,6 +79,9 @@ def test_deeplabcut_table_of_version_2(project):
     assert triples(data) == [[[1, 2, 2], [3, 4, 2]]]
     with pytest.raises(FileNotFoundError, match="set images=FOLDER"):
         deeplabcut.read(table(project / "a.csv", path.read_text().replace("07", "99")), None, None)
+    bad = table(project / "c.csv", path.read_text().replace(",1,2,", ",1,two,"))
+    with pytest.raises(ValueError, match="'two' is no number"):
+        deeplabcut.read(bad, None, None)
     with pytest.raises(ValueError, match="must begin with the rows scorer"):
         deeplabcut.read(table(project / "b.csv", "x,y", "1,2"), project, None)
 
