@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -14,12 +15,14 @@ from kdpose.skeletons.skeleton import Skeleton
 
 _log = logging.getLogger(__name__)
 _OPENED = 8  # images of each split
+_SKIPPED = ("unreadable_image", "empty_image")  # by training, with a warning
 
 
 @rank_zero_only
 def check_data(cfg: DictConfig, skeleton: Skeleton) -> None:
     """Check all sets' annotations and open a few images.
 
+    Images that cannot be read are a warning unless none can: training skips them and says so.
     Warnings are logged in one line, by kind and count; :mod:`kdpose.doctor` shows all.
 
     Raises:
@@ -29,9 +32,15 @@ def check_data(cfg: DictConfig, skeleton: Skeleton) -> None:
     for paths in where.values():
         if not Path(paths["images"]).is_dir():
             paths["images"] = None  # a pack stands in, or the loader says what is missing
-    found = inspect(where, skeleton, open_images=_OPENED, look_for_all=False).findings
+    inspection = inspect(where, skeleton, open_images=_OPENED, look_for_all=False)
+    found = [
+        replace(f, severity="warning")
+        if f.kind in _SKIPPED and f.count < inspection.opened[f.split]
+        else f
+        for f in inspection.findings
+    ]
     if exit_code(found):
-        first = found[0]
+        first = next(f for f in found if f.severity in ("error", "unusable"))
         if first.kind == "annotations":
             raise ValueError(first.message)
         case = f"; the first: {first.examples[0]}" if first.examples else ""

@@ -1,6 +1,7 @@
 """The doctor's command line, and its brief look before a training."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -131,6 +132,21 @@ def test_before_training(crowd, broken, caplog):
     with pytest.raises(ValueError, match=match):
         check_data(brief(crowd, annotations=str(broken)), CROWDPOSE)
     assert not caplog.records
+
+
+def test_before_training_one_bad_image_is_a_warning(crowd, tmp_path, caplog):
+    images = tmp_path / "images"
+    shutil.copytree(crowd / "images", images)
+    names = sorted(images.iterdir())
+    file = json.loads((crowd / "annotations" / "crowdpose_trainval.json").read_text())
+    first = images / file["images"][0]["file_name"]
+    first.write_bytes(first.read_bytes()[:200])
+    check_data(brief(crowd, images=str(images)), CROWDPOSE)
+    assert "train unreadable_image 1" in caplog.text
+    for path in names:
+        path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match="train split has unreadable_image"):
+        check_data(brief(crowd, images=str(images)), CROWDPOSE)
 
 
 def test_before_training_images_may_be_in_a_pack(crowd, broken, caplog):
