@@ -84,7 +84,7 @@ def _kind(part: str, text: str) -> str:
     """The kind of a fault, without command and figures."""
     if part == "mutations":
         text = text.partition(": ")[2]
-    return text.partition(":")[0] if part in ("kills", "mutations") else "faults"
+    return text.partition(":")[0] if part in ("kills", "mutations") else "wrong"
 
 
 def _table(counts: dict[str, dict[str, int]]) -> Table:

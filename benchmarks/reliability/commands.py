@@ -136,7 +136,12 @@ def run(
 
 def file_limit(size: int) -> Callable[[], None]:
     """A hook: no file may grow beyond ``size`` bytes, as on a disk that is full."""
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    def limit() -> None:
+        sys.dont_write_bytecode = True  # CPython 3.11 keeps a .pyc that was cut short
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return limit
 
 
 def forget_hydra() -> None:

@@ -146,7 +146,11 @@ def _soak(records: Records, folder: Path) -> str:
 
     figure, axes = pyplot.subplots(figsize=(7, 3))
     axes.plot(*zip(*record["curve"], strict=True))
-    axes.set(xlabel="minutes", ylabel="memory of the process, MB", ylim=(0, None))
+    axes.set(
+        xlabel="minutes",
+        ylabel="memory of the process, MB",
+        ylim=(0, 1.2 * record["peak_megabytes"]),
+    )
     figure.tight_layout()
     figure.savefig(folder / "soak.png", dpi=100)
     pyplot.close(figure)
