@@ -19,8 +19,10 @@ from kdpose.inference.boxes import BoxSource, box_source, whole_image
 from kdpose.inference.detector import choose_detector
 from kdpose.inference.poses import ImagePoses
 from kdpose.inference.predictor import Predictor
+from kdpose.inference.same_origin import SameOrigin
 from kdpose.pose_net import RefinedPoseNet
 
+_UPLOAD = 64 * 2**20  # bytes of an uploaded file at most
 _LARGEST = 1600  # pixels; larger photographs are scaled down for the browser
 
 
@@ -39,6 +41,7 @@ class Demo:
             self.stage1 = predictor.stage1()
         self.detect = detect
         self._folder = tempfile.TemporaryDirectory(prefix="kdpose-demo-")
+        self.folder = self._folder.name
 
     def answer(
         self, path: str | None, detect: bool, threshold: float
@@ -66,7 +69,7 @@ class Demo:
         if self.stage1 is not None:
             initial = self.stage1(picture, poses.boxes, poses.box_scores)
             drawn = (_drawn(initial, least), drawn)
-        result = Path(tempfile.mkdtemp(dir=self._folder.name)) / "poses.json"
+        result = Path(tempfile.mkdtemp(dir=self.folder)) / "poses.json"
         result.write_text(json.dumps(poses.to_coco(image_id=1)))
         scores = poses.scores.T.astype(float).round(3).tolist()
         rows = [[name, *row] for name, row in zip(poses.skeleton.joints, scores, strict=True)]
@@ -80,10 +83,13 @@ def _drawn(poses: ImagePoses, threshold: float) -> NDArray[np.uint8]:
 def build_page(demo: Demo, title: str) -> Any:
     """The page as Gradio blocks; every control calls :meth:`Demo.answer`.
 
+    Uploads lie in the demo's own folder, which is removed at exit.
+
     Raises:
         ValueError: Gradio is not installed.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before it is imported
+    os.environ["GRADIO_TEMP_DIR"] = demo.folder
     try:
         import gradio
     except ImportError:
@@ -149,4 +155,23 @@ def serve(cfg: DictConfig) -> None:
     title = f"{predictor.description.get('experiment')}: {ckpt.absolute()}"
     page = build_page(demo, title)
     console.print(f"{title}\nCtrl+C stops it", soft_wrap=True)
-    page.launch(server_name=cfg.host, server_port=cfg.port, inbrowser=cfg.open, quiet=False)
+    page.launch(**launch_options(cfg.host), server_port=cfg.port, inbrowser=cfg.open)
+
+
+def launch_options(host: str) -> dict[str, Any]:
+    """How the page is served: for its own address and to its own page, with bounded uploads.
+
+    Args:
+        host: ``127.0.0.1``; an address of all interfaces, ``0.0.0.0``, has no name of its own.
+    """
+    from starlette.middleware import Middleware
+
+    local = ["127.0.0.1", "localhost", "::1"]
+    everywhere = host in ("0.0.0.0", "::")
+    hosts = [] if everywhere else local if host in local else [host]
+    return {
+        "server_name": host,
+        "max_file_size": _UPLOAD,
+        "quiet": False,
+        "app_kwargs": {"middleware": [Middleware(SameOrigin, hosts=hosts)]},
+    }

@@ -1,12 +1,13 @@
 import io
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from kdpose.inference.demo_page import Demo, build_page
+from kdpose.inference.demo_page import _UPLOAD, Demo, build_page, launch_options
 from kdpose.inference.predictor import load
 from kdpose.skeletons.known import CROWDPOSE
 
@@ -59,6 +60,33 @@ def test_without_refiner_or_detector(photo, tiny_checkpoints):
 
 
 @pytest.mark.slow
+def test_large_files_and_other_sites_are_refused(tiny_checkpoints):
+    pytest.importorskip("gradio", reason="the extra kdpose[demo] is not installed")
+    httpx = pytest.importorskip("httpx", reason="comes with gradio")
+    demo = Demo(load(tiny_checkpoints["student"], "cpu"), None)
+    page = build_page(demo, "tiny")
+    options = launch_options("127.0.0.1") | {"quiet": True}
+    _, address, _ = page.launch(prevent_thread_lock=True, **options)
+    try:
+        statuses = {
+            size: httpx.post(
+                f"{address}gradio_api/upload",
+                files={"files": ("picture.png", b"0" * size)},
+                timeout=60,
+            ).status_code
+            for size in (1000, _UPLOAD + 1)
+        }
+        other = [{"host": "evil.example"}, {"origin": "http://evil.example"}]
+        refused = [httpx.get(address, headers=headers).status_code for headers in other]
+        kept = list(Path(demo.folder).rglob("picture.png"))
+    finally:
+        page.close()
+    assert statuses == {1000: 200, _UPLOAD + 1: 413}
+    assert refused == [403, 403]
+    assert kept
+
+
+@pytest.mark.slow
 def test_in_a_browser(photo, tmp_path, tiny_checkpoints):
     """Upload; see both poses and the scores, leave the persons to the picture, download."""
     pytest.importorskip("gradio", reason="the extra kdpose[demo] is not installed")
@@ -68,7 +96,8 @@ def test_in_a_browser(photo, tmp_path, tiny_checkpoints):
         pytest.skip("no browser: neither chromium nor google-chrome is on the PATH")
     demo = Demo(load(tiny_checkpoints["refined"], "cpu"), two_persons)
     page = build_page(demo, "tiny")
-    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    options = launch_options("127.0.0.1") | {"quiet": True}
+    _, address, _ = page.launch(prevent_thread_lock=True, **options)
     try:
         with playwright.sync_playwright() as start:
             browser = start.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
