@@ -113,7 +113,10 @@ class AskedTeacher:
         dataset = PoseDataset(
             persons, part["images"], student, net.codec.input_size, padding=padding
         )
-        _log.info("teacher: %s answers for %d persons", self.name, len(persons))
+        console.print(
+            f"teacher: {self.name} answers once for {len(persons)} persons of {annotations.name}",
+            highlight=False,
+        )
         with torch.random.fork_rng(devices=[]):  # the training draws the same, asked or not
             poses = predict_poses(net, dataset, spread=self.spread, **how)
         scores = (poses.joint_scores / sure_score(net)).clip(0, 1)
