@@ -253,7 +253,7 @@ def test_a_sweep_outlives_a_failed_job(crowd, tmp_path, kdpose_here):
     sweep = ("-m", "+experiment=baseline", "+scale=synthetic", "data.batch_size=0,8", *options)
     done = kdpose_here("train", *sweep, check=False)
     assert done.returncode == 1
-    assert done.stderr.count("error: batch_size should be a positive integer") == 2  # at once, end
+    assert done.stderr.count("error: data.batch_size=0 is refused") == 2  # at once, and at the end
     found = [path.relative_to(tmp_path) for path in tmp_path.rglob("metrics.json")]
     assert [str(p) for p in found] == ["synthetic_baseline/data.batch_size-8/metrics.json"]
 

@@ -53,7 +53,7 @@ LONG = (
     ("train", "", "trains for minutes to days"),
     ("distill", "", "trains for hours; tests/test_distill.py runs it small"),
     ("benchmark", "", "measures for minutes"),
-    ("convert", "from=images", "tests/training runs it on photographs"),
+    ("convert", "", "needs files of other tools; tests/formats runs it on such"),
     ("demo", "", "shows its page until it is stopped"),
     ("predict", "boxes=detector", "downloads a detector's weights"),
     ("predict", "source=0", "needs a camera"),

@@ -100,16 +100,16 @@ def test_a_bad_trial_is_pruned(search):
 
 @pytest.mark.slow
 def test_a_failed_trial_does_not_stop_the_others(search):
-    space = "+hparams_search.space={optimizer.lr:{choice:[-1.0,0.001]}}"
+    space = "+hparams_search.space={optimizer.weight_decay:{choice:[-1.0,0.001]}}"
     said = search("hparams_search.trials=4", "trainer.max_epochs=1", space)
     rows = table(search.folder)
-    failed = [row for row in rows if row["optimizer.lr"] == "-1.0"]
+    failed = [row for row in rows if row["optimizer.weight_decay"] == "-1.0"]
     assert 0 < len(failed) < len(rows) == 4
     assert {row["state"] for row in failed} == {"fail"}
     assert said.err.count("error: trial") == len(failed)
-    assert all("Invalid learning rate" in row["error"] for row in failed)
+    assert all("Invalid weight_decay" in row["error"] for row in failed)
     logs = [search.folder / f"trial_{row['trial']}" / "train.log" for row in failed]
-    assert all("Invalid learning rate" in log.read_text() for log in logs)
+    assert all("Invalid weight_decay" in log.read_text() for log in logs)
 
 
 @pytest.mark.slow
@@ -138,9 +138,9 @@ def test_killed_and_started_again(search):
 
 @pytest.mark.slow
 def test_what_cannot_work_is_said_once(search):
-    said = search("trainer.max_epochs=1", "optimizer.lr=-1", fails=True)
+    said = search("trainer.max_epochs=1", "optimizer.weight_decay=-1", fails=True)
     assert said.err.count("error: trial 00") == 3
-    assert "error: the first 3 trials failed, the last with: Invalid learning rate: -1" in said.err
+    assert "error: the first 3 trials failed, the last with: Invalid weight_decay" in said.err
     assert "train.log" in said.err
 
 
