@@ -175,7 +175,7 @@ def _say(line: str) -> None:
 
 
 def _say_stopped(stopped: signals.Stopped, config_name: str) -> None:
-    """One line on a command that was told to stop, and on how it goes on."""
+    """Print which signal ended the command, and how to continue."""
     if not speaks() or rank() > 0:
         return
     words = [word for word in sys.argv[1:] if not word.startswith("resume=")]

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole: written beside, flushed and checked, renamed; checked when read.
+"""Complete checkpoints: written under another name, flushed, checked, renamed; checked when read.
 
 ``torch.save`` writes a zip file with a CRC-32 of each record; ``torch.load`` does not check these.
 """

@@ -91,7 +91,7 @@ def _fill(conv: nn.Conv2d, norm: Any, weight: Tensor, bias: Tensor) -> None:
 def _fitting_convolutions(
     path: str | Path, own: list[tuple[nn.Conv2d, Any]], where: str
 ) -> list[tuple[Tensor, Tensor]]:
-    """The file's weights and biases, which fit the network's convolutions but for its joints."""
+    """The file's weights and biases; all but the joints' fit the network's convolutions."""
     file = list(_convolutions(path, where))
     shapes = [tuple(conv.weight.shape) for conv, _ in own]
     shapes[-1] = (len(COCO), *shapes[-1][1:])

@@ -76,7 +76,7 @@ def load_training(
 
 
 def _without_spread(persons: Persons) -> Persons:
-    """The persons with spreads that nobody knows, beside others' who have them."""
+    """The persons with unknown spreads, for a set joined with one that has spreads."""
     return replace(persons, taught_spread=np.zeros_like(persons.joints))
 
 

@@ -1,9 +1,7 @@
 """Training images that choose checkpoints and settings; the validation split then only reports."""
 
 import hashlib
-import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 
 from kdpose.runtime.json_text import read_json
 from kdpose.runtime.provenance import sha256
+from kdpose.runtime.whole import write_json
 
 _log = logging.getLogger(__name__)
 _MOST = 0.5
@@ -63,9 +62,7 @@ def _write(out: Path, content: Mapping[str, Any], share: float, seed: int) -> No
         "annotations": [one for one in content["annotations"] if one["image_id"] in chosen],
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_suffix(f".{os.getpid()}.part")  # several ranks may write
-    unfinished.write_text(json.dumps(part))
-    unfinished.rename(out)
+    write_json(out, part)
 
 
 def held_out(tune: Mapping[str, str]) -> list[int]:

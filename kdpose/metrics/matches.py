@@ -81,7 +81,7 @@ def draw_images(images: int, resamples: int, seed: int = 0) -> Counts:
 
 
 def resampled_mean(values: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
-    """Means ``(R,)`` over rows ``(S, R)`` drawn with replacement, anew for each column."""
+    """Means ``(R,)`` over rows of ``(S, R)``, each column with its own draw with replacement."""
     rows, columns = values.shape
     drawn = np.random.default_rng(seed).integers(rows, size=(rows, columns))
     return np.asarray(np.take_along_axis(values, drawn, axis=0).mean(axis=0))

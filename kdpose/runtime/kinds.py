@@ -64,7 +64,7 @@ def check_kind(key: str, value: Any, kind: Any) -> None:
     Args:
         key: of the value, for the message.
         value: plain.
-        kind: a type, at will with ranges.
+        kind: a type, optionally with ranges.
 
     Raises:
         ValueError: naming key, value and what is expected.

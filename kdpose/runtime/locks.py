@@ -44,7 +44,7 @@ def hold(file: TextIO) -> bool:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Have a run's folder for this process; the lock lies beside it and names process and host.
+    """Reserve a run's folder for this process; the lock file next to it names process and host.
 
     A lock whose process is gone, however it ended, counts for nothing.
 

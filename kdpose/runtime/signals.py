@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: a command that is told to stop ends with 128 and the signal's number."""
+"""SIGTERM and SIGINT end a command with status 128 plus the signal's number."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ _LAST_WORD = 5  # seconds that a data worker outlives a SIGTERM, so that its par
 
 
 class Stopped(SystemExit):
-    """A command was told to stop.
+    """A stop signal ends the command.
 
     Args:
         number: of the signal; the process ends with 128 and this.
@@ -26,7 +26,7 @@ class Stopped(SystemExit):
 
 
 class _Told:
-    """What this process was told while it was not to be disturbed."""
+    """The signal that arrived while signals were deferred."""
 
     owner = 0
     deferred = False

@@ -1,4 +1,4 @@
-"""Small files that are whole or not there: written beside, flushed, renamed."""
+"""Small files that are complete or absent: written under another name, flushed, renamed."""
 
 import json
 import os
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def write_whole(path: str | Path, text: str) -> None:
-    """Write a text file, UTF-8; a reader, a crash or a full disk meets the old one or the new one.
+    """Write a text file, UTF-8; a reader finds either the old or the new file, also after a crash.
 
     Raises:
-        OSError: it could not be written; the old one still stands.
+        OSError: it could not be written; the old file is kept.
     """
     path = Path(path)
     if path.exists() and not path.is_file():  # such as /dev/stdout

@@ -21,6 +21,7 @@ from kdpose.cli import console
 from kdpose.display.tables import as_markdown, write_csv
 from kdpose.runtime.locks import locked
 from kdpose.runtime.signals import Stopped
+from kdpose.runtime.whole import write_json
 
 
 class SweepJobs(Callback):
@@ -91,9 +92,7 @@ def _seconds_before(sweep: Path, name: str) -> float:
 def _write(sweep: Path, record: dict[str, Any]) -> None:
     path = sweep / "jobs" / f"{record['job']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")  # renamed when complete, because another job may be reading
-    part.write_text(json.dumps(record, indent=2))
-    part.replace(path)
+    write_json(path, record, indent=2)  # another job may be reading
 
 
 def write_table(sweep: Path) -> None:

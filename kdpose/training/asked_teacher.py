@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from kdpose.metrics.pose_results import Predictions, flat_keypoints
 from kdpose.pose_net import Codec, PoseNet
 from kdpose.runtime.devices import pick_device
 from kdpose.runtime.provenance import sha256
+from kdpose.runtime.whole import write_json
 from kdpose.skeletons.skeleton import Skeleton
 
 Floats = NDArray[np.float32]
@@ -122,9 +122,7 @@ class AskedTeacher:
         scores = (poses.joint_scores / sure_score(net)).clip(0, 1)
         self._check_scores(scores)
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(f".{os.getpid()}.part")  # several ranks may ask
-        unfinished.write_text(json.dumps(_results(persons, poses, scores, self.spread)))
-        unfinished.rename(file)
+        write_json(file, _results(persons, poses, scores, self.spread))
         return str(file)
 
     def check_spread(self, student: Codec) -> None:

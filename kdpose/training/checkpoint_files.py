@@ -1,4 +1,4 @@
-"""How a training's checkpoints reach the disk, and which of them it goes on from."""
+"""How a training's checkpoints are written, and from which one it continues."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A training that is told to stop writes a checkpoint, from which it goes on at the next batch."""
+"""A stop signal ends a training after a checkpoint, from which it continues at the next batch."""
 
 import logging
 import os
@@ -42,14 +42,7 @@ class StopSafely(L.Callback):
         if trainer.fit_loop.restarted_mid_epoch:
             _go_on(trainer)
 
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
         """Stop after this step, but not between steps whose gradients are added up."""
         if not trainer.fit_loop._should_accumulate():
             self._look(trainer)
@@ -90,7 +83,7 @@ class StopSafely(L.Callback):
 def fit(
     trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule, resume: str | None
 ) -> None:
-    """Train, and end the command if it is told to stop in the meantime.
+    """Train, and end the command if a stop signal arrives.
 
     Args:
         trainer: has :class:`StopSafely` among its callbacks.
@@ -99,7 +92,7 @@ def fit(
         resume: the checkpoint to go on from.
 
     Raises:
-        Stopped: it is told.
+        Stopped: a signal arrived.
     """
     with signals.deferred():
         try:
