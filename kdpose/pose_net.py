@@ -11,7 +11,7 @@ from kdpose.types import Answer, Pose, PoseOutput, SimCCLogits
 
 
 class Backbone(Protocol):
-    """A module that returns maps, fine to coarse; the first has stride 4.
+    """A module that returns maps, fine to coarse; the head reads the first.
 
     Attributes:
         channels: C_i of the maps.

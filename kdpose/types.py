@@ -93,7 +93,7 @@ class PoseOutput(NamedTuple):
 
     Attributes:
         logits: the SimCC bins' scores, or heatmaps ``(B, K, h, w)``, as the codec reads them.
-        features: maps ``(B, C_i, H_i, W_i)`` from fine (stride 4) to coarse; the first is the one
+        features: maps ``(B, C_i, H_i, W_i)`` from fine to coarse; the first is the one
             that the head reads and that Eq. 1 distils.
     """
 

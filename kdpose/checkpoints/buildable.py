@@ -21,15 +21,22 @@ from kdpose.pose_net import PoseNet, RefinedPoseNet
 TABLE = {
     "kdpose.pose_net.PoseNet": "net",
     "kdpose.pose_net.RefinedPoseNet": "refined net",
+    "kdpose.backbones.hourglass.Hourglass": "backbone",
     "kdpose.backbones.hrnet.HRNet": "backbone",
     "kdpose.backbones.movenet.MoveNetPyramid": "backbone",
+    "kdpose.backbones.timm_map.TimmMap": "backbone",
     "kdpose.backbones.timm_pyramid.TimmPyramid": "backbone",
+    "kdpose.backbones.vit.ViT": "backbone",
+    "kdpose.codecs.dark.Dark": "codec",
     "kdpose.codecs.heatmap.Heatmap": "codec",
     "kdpose.codecs.simcc.SimCC": "codec",
+    "kdpose.codecs.udp.UDP": "codec",
+    "kdpose.heads.deconvolutions.DeconvolutionsHead": "head",
     "kdpose.heads.heatmap.HeatmapHead": "head",
     "kdpose.heads.simcc.SimCCHead": "head",
     "kdpose.heads.simcc_maps.SimCCMapsHead": "head",
     "kdpose.refiners.igp_gcn.IGPGCN": "refiner",
+    "kdpose.refiners.opec_net.OPECNet": "refiner",
     "kdpose.skeletons.skeleton.Skeleton.from_dict": "skeleton",
     "kdpose.keypoints.Skeleton.from_dict": "skeleton",  # an earlier name
 }

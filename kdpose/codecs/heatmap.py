@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from kdpose.codecs import check_joints
+from kdpose.codecs.gaussian_maps import box_inside, boxes, gaussians
 from kdpose.codecs.spread import map_spread
 from kdpose.types import HeatmapTarget, Pose
 
-_STRIDE = 4  # crop pixels per cell
+STRIDE = 4  # crop pixels per cell
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,15 @@ class Heatmap:
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_size", tuple(self.input_size))
         sizes = self.input_size
-        if len(sizes) != 2 or any(side < 1 or side % _STRIDE for side in sizes):
-            raise ValueError(f"input_size must be two multiples of {_STRIDE} px, got {sizes}")
+        if len(sizes) != 2 or any(side < 1 or side % STRIDE for side in sizes):
+            raise ValueError(f"input_size must be two multiples of {STRIDE} px, got {sizes}")
         if self.sigma <= 0:
             raise ValueError(f"sigma must be positive (cells), got {self.sigma}")
 
     @property
     def bins(self) -> tuple[int, int]:
         """Cells of a map ``(w, h)``."""
-        return self.input_size[0] // _STRIDE, self.input_size[1] // _STRIDE
+        return self.input_size[0] // STRIDE, self.input_size[1] // STRIDE
 
     @property
     def flip_shift(self) -> float:
@@ -71,13 +72,11 @@ class Heatmap:
             ValueError: ``visible`` does not fit ``joints``.
         """
         check_joints(joints, visible)
-        peak = (joints.float() / _STRIDE + 0.5).trunc()
+        peak = (joints.float() / STRIDE + 0.5).trunc()
         reach = 3 * self.sigma
-        size = peak.new_tensor(self.bins)
-        inside = ((peak - reach < size) & (peak + reach + 1 >= 0)).all(-1)
-        weight = visible.float().clamp(0, 1) * inside
-        x, y = (self._bump(peak[..., axis], axis, reach) for axis in (0, 1))
-        return HeatmapTarget(y[..., :, None] * x[..., None, :] * weight[..., None, None], weight)
+        weight = visible.float().clamp(0, 1) * box_inside(peak, reach, self.bins)
+        maps = gaussians(peak, self.sigma, self.bins) * boxes(peak, reach, self.bins)
+        return HeatmapTarget(maps * weight[..., None, None], weight)
 
     def decode(self, maps: Tensor) -> Pose:
         """Joints at the maxima ``(B, K, 2)``, crop pixels, and the maxima as scores.
@@ -90,11 +89,11 @@ class Heatmap:
             maps: ``(B, K, h, w)``.
         """
         cells, score = peaks(maps.float())
-        return Pose(cells * _STRIDE, score)
+        return Pose(cells * STRIDE, score)
 
     def spread(self, maps: Tensor) -> Tensor:
         """Standard deviations ``(B, K, 2)`` of the maps' peaks along x and y, crop pixels."""
-        return map_spread(maps) * _STRIDE
+        return map_spread(maps) * STRIDE
 
     def expectation(self, maps: Tensor, temperature: float = 1.0) -> Tensor:
         """The decoded joints ``(B, K, 2)``, crop pixels, as a teacher's.
@@ -128,13 +127,6 @@ class Heatmap:
     def merge(self, maps: Tensor, mirrored: Tensor) -> Tensor:
         """Average two views of one crop; ``mirrored`` comes from :meth:`unflip`."""
         return (maps.float() + mirrored.float()) / 2
-
-    def _bump(self, peak: Tensor, axis: int, reach: float) -> Tensor:
-        """One axis of the Gaussian ``(B, K, cells)``."""
-        cell = torch.arange(self.bins[axis], device=peak.device, dtype=peak.dtype)
-        distance = cell - peak[..., None]
-        bump = (-0.5 * (distance / self.sigma).square()).exp()
-        return bump * (distance.abs() <= reach)
 
 
 def peaks(maps: Tensor) -> tuple[Tensor, Tensor]:

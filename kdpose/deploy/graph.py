@@ -122,7 +122,7 @@ def layer_group(notes: Mapping[str, str]) -> str | None:
     if not path:
         return None
     if path[0] == "refiner":
-        return "refiner.image" if path[1:2] == ["head"] else "refiner.graph"
+        return "refiner.image" if path[1:2] in (["head"], ["heat"]) else "refiner.graph"
     if path[0] != "backbone" or len(path) == 1:
         return path[0]
     if path[1] == "blocks":  # all but the stem of a MobileNet

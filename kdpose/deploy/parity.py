@@ -9,12 +9,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from kdpose.deploy.crops import Array, Crops, Net
 from kdpose.pose_net import PoseNet
 from kdpose.types import SimCCLogits
 
 _TIE = 1e-4  # between logits: about ten times the rounding of float32
+_MAP_TIE = 1e-5  # between cells of a heatmap, as a share of its largest value
 _MOVED = 0.05  # crop pixels: less than that is no other bin
 Network = Callable[[NDArray[np.uint8]], Sequence[Array]]  # crops to joints and scores
 
@@ -31,7 +33,7 @@ def run(network: Network, crops: Crops, batch_size: int = 8) -> tuple[Array, Arr
 
 @torch.inference_mode()
 def undecided(net: Net, crops: Crops, batch_size: int = 8) -> NDArray[np.bool_]:
-    """``(N, K)``: joints whose two best bins nearly tie, so that rounding may decide.
+    """``(N, K)``: joints whose two best bins or cells nearly tie, so that rounding may decide.
 
     PyTorch itself decides some of them differently at another batch size. A refiner spreads a
     joint over its neighbours, so that a tie makes the whole person undecided.
@@ -39,13 +41,21 @@ def undecided(net: Net, crops: Crops, batch_size: int = 8) -> NDArray[np.bool_]:
     student = net if isinstance(net, PoseNet) else net.student
     ties = []
     for start in range(0, len(crops), batch_size):
-        logits = student.logits(crops.batch.image[start : start + batch_size])
-        if not isinstance(logits, SimCCLogits):
-            return np.zeros((len(crops), len(net.skeleton)), dtype=bool)
-        best = [axis.topk(2, dim=-1).values for axis in logits]
-        ties.append(torch.stack([b[..., 0] - b[..., 1] < _TIE for b in best]).any(0))
+        ties.append(_ties(student.logits(crops.batch.image[start : start + batch_size])))
     tied: NDArray[np.bool_] = torch.cat(ties).numpy()
     return tied if student is net else tied | tied.any(axis=1, keepdims=True)
+
+
+def _ties(logits: SimCCLogits | Tensor) -> Tensor:
+    """``(B, K)``: joints whose two best bins along an axis, or cells of a map, nearly tie."""
+    if isinstance(logits, SimCCLogits):
+        best = [axis.topk(2, dim=-1).values for axis in logits]
+        return torch.stack([b[..., 0] - b[..., 1] < _TIE for b in best]).any(0)
+    if logits.ndim != 4:  # joints themselves: there is nothing to choose between
+        return torch.zeros(logits.shape[:2], dtype=torch.bool)
+    cells = logits.flatten(2)
+    first, second = cells.topk(2, dim=-1).values.unbind(-1)
+    return first - second < _MAP_TIE * cells.abs().amax(-1)
 
 
 class Budgets(NamedTuple):

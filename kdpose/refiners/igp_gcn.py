@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from kdpose.refiners.sem_graph_conv import SemGraphConv
 from kdpose.types import Pose
 
-_STRIDES = (16, 8, 4)  # the three maps of the paper's section III-B1, coarse to fine
+STRIDES = (16, 8, 4)  # the three maps of the paper's section III-B1, coarse to fine
 
 
 def sample_at_joints(features: Tensor, joints: Tensor, stride: int) -> Tensor:
@@ -106,7 +106,7 @@ class _ResGCNBlock(nn.Module):
 
 
 def _check_maps(channels: Sequence[int], strides: Sequence[int], sizes: Sequence[int]) -> None:
-    missing = [s for s in _STRIDES if s not in strides]
+    missing = [s for s in STRIDES if s not in strides]
     if missing or len(strides) != len(channels):
         raise ValueError(
             f"the features must have one map each of strides 16, 8 and 4, got strides "
@@ -157,7 +157,7 @@ class IGPGCN(nn.Module):
     ) -> None:
         super().__init__()
         _check_maps(channels, strides, (hidden, *widths))
-        self.levels = tuple(list(strides).index(s) for s in _STRIDES)
+        self.levels = tuple(list(strides).index(s) for s in STRIDES)
         self.residual, self.with_score = residual, with_score
         half_size = torch.tensor(list(input_size), dtype=torch.float32) / 2
         self.register_buffer("half_size", half_size, persistent=False)
@@ -177,7 +177,7 @@ class IGPGCN(nn.Module):
             nn.init.zeros_(output.bias)
         self.outputs = nn.ModuleList(outputs)
 
-    def forward(self, pose: Pose, features: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, pose: Pose, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Refine a pose three times; the last is the result.
 
         Args:
@@ -191,17 +191,21 @@ class IGPGCN(nn.Module):
             ValueError: the maps' sizes do not double, rounded up, from stride 16 to 8 to 4.
         """
         maps = self.head(*(features[level] for level in self.levels))
+        return self.refine(pose, maps, pose.joints.float().detach())
+
+    def refine(self, pose: Pose, maps: tuple[Tensor, ...], places: Tensor) -> tuple[Tensor, ...]:
+        """Refine a pose by what the image head's maps hold at ``places (B, K, 2)``, crop pixels."""
         joints, scores, device = pose.joints.float(), pose.scores.float(), pose.joints.device.type
         if not torch.is_autocast_enabled(device):
-            return self._refine(joints, scores, maps)
+            return self._refine(joints, scores, maps, places)
         # Coordinates are channels of the joints, where each rounding to bfloat16 would cost
         # up to a quarter of a pixel.
         with torch.autocast(device, enabled=False):
-            return self._refine(joints, scores, maps)
+            return self._refine(joints, scores, maps, places)
 
     def _refine(
-        self, joints: Tensor, scores: Tensor, maps: tuple[Tensor, ...]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, joints: Tensor, scores: Tensor, maps: tuple[Tensor, ...], places: Tensor
+    ) -> tuple[Tensor, ...]:
         nodes = joints / self.half_size - 1  # pixels to [-1, 1]
         if self.with_score:
             nodes = torch.cat([nodes, scores[..., None]], dim=-1)
@@ -209,10 +213,9 @@ class IGPGCN(nn.Module):
         base = joints if self.residual else self.half_size
         refined = []
         for guide, stride, block, output in zip(
-            maps, _STRIDES, self.blocks, self.outputs, strict=True
+            maps, STRIDES, self.blocks, self.outputs, strict=True
         ):
-            seen = sample_at_joints(guide, joints.detach(), stride)
+            seen = sample_at_joints(guide, places, stride)
             nodes = block(torch.cat([seen, nodes], dim=-1))
             refined.append(base + output(nodes) * self.half_size)
-        coarse, middle, fine = refined
-        return coarse, middle, fine
+        return tuple(refined)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from kdpose.codecs.simcc import SimCC
+from kdpose.losses.simcc_kl import simcc_kl
 from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.types import SimCCLogits
 
@@ -219,3 +220,18 @@ def test_real_joints_survive_the_round_trip(label, log_target):
     assert (labelled & ~inside).sum() == 5  # of 652, although the boxes are padded by 1.25
     error = (codec.decode(log_target(codec, joints)).joints - joints).abs()
     assert error[target.weight > 0].max() <= 0.25 + 1e-4
+
+
+def test_without_smoothing_a_label_is_one_class(random_joints):
+    codec = SimCC((48, 64), smoothing=0.0)  # codec=simcc_onehot
+    joints = random_joints(2, 17, (48, 64))
+    target = codec.encode(joints, torch.ones(2, 17))
+    logits = SimCCLogits(torch.randn(2, 17, 96), torch.randn(2, 17, 128))
+    classes = (2 * joints).round().long()
+    for axis, bins in enumerate((target.x, target.y)):
+        assert torch.equal(bins, torch.eye(bins.shape[-1])[classes[..., axis]])
+    entropies = [
+        torch.nn.functional.cross_entropy(s.flatten(0, 1), classes[..., a].flatten())
+        for a, s in enumerate(logits)
+    ]
+    torch.testing.assert_close(simcc_kl(logits, target), 17 * sum(entropies))

@@ -1,0 +1,122 @@
+"""Stacked hourglasses (Newell et al., ECCV 2016)."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_STRIDE = 4  # of the stem
+
+
+class _Residual(nn.Module):
+    """A bottleneck with its norms before its layers; the inner ones have half the channels."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        half = outputs // 2
+        self.body = nn.Sequential(
+            *_normed_conv(inputs, half, 1),
+            *_normed_conv(half, half, 3),
+            *_normed_conv(half, outputs, 1),
+        )
+        self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.skip(x) + self.body(x)
+        return y
+
+
+def _normed_conv(inputs: int, outputs: int, side: int) -> tuple[nn.Module, ...]:
+    return (
+        nn.BatchNorm2d(inputs),
+        nn.ReLU(),
+        nn.Conv2d(inputs, outputs, side, padding=side // 2),
+    )
+
+
+class _OneHourglass(nn.Module):
+    """Halves a map ``depth`` times and doubles it again, adding what each size had."""
+
+    def __init__(self, depth: int, channels: int) -> None:
+        super().__init__()
+        self.beside = nn.ModuleList(_Residual(channels, channels) for _ in range(depth))
+        self.down = nn.ModuleList(_Residual(channels, channels) for _ in range(depth))
+        self.middle = _Residual(channels, channels)
+        self.up = nn.ModuleList(_Residual(channels, channels) for _ in range(depth))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """The sums, fine to coarse: the first has the size of ``x``."""
+        kept, sums = [], list[Tensor]()
+        for beside, down in zip(self.beside, self.down, strict=True):
+            kept.append(beside(x))
+            x = down(_halved(x))
+        x = self.middle(x)
+        for up in self.up:  # from the coarsest
+            beside = kept.pop()
+            x = beside + F.interpolate(up(x), beside.shape[-2:])
+            sums.insert(0, x)
+        return sums
+
+
+def _halved(x: Tensor) -> Tensor:
+    return F.max_pool2d(x, 2, ceil_mode=True)
+
+
+def _last_layers(channels: int) -> nn.Sequential:
+    """What follows an hourglass, up to the map that heatmaps are made of."""
+    conv = nn.Conv2d(channels, channels, 1)
+    return nn.Sequential(_Residual(channels, channels), conv, nn.BatchNorm2d(channels), nn.ReLU())
+
+
+class Hourglass(nn.Module):
+    """A stem to stride 4 and one hourglass after the other, of which the last one's maps are used.
+
+    The next hourglass reads what the one before read, plus its last map and K maps made of it, each
+    through a 1x1 convolution. The published training compares these K maps with the target as
+    well; here they learn through the last hourglass alone.
+
+    Args:
+        stacks: number of hourglasses.
+        channels: C of all maps.
+        depth: how often an hourglass halves its map.
+        maps: number of the maps between two hourglasses, as published the number of joints.
+
+    Attributes:
+        channels: C of the maps, fine to coarse.
+        strides: 4, 8, 16, 32 for depth 4.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    def __init__(
+        self, stacks: int = 2, channels: int = 256, depth: int = 4, maps: int = 17
+    ) -> None:
+        super().__init__()
+        if not (1 <= stacks <= 16 and 1 <= depth <= 6):
+            raise ValueError(f"stacks must be 1 to 16 and depth 1 to 6, got {stacks} and {depth}")
+        if channels < 4 or channels % 4 or maps < 1:
+            raise ValueError(f"channels must be a multiple of 4, got {channels}; maps, 1 or more")
+        quarter, half = channels // 4, channels // 2
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, quarter, 7, stride=2, padding=3), nn.BatchNorm2d(quarter), nn.ReLU()
+        )
+        self.widen = _Residual(quarter, half)
+        self.enter = nn.Sequential(_Residual(half, half), _Residual(half, channels))
+        self.hourglasses = nn.ModuleList(_OneHourglass(depth, channels) for _ in range(stacks))
+        self.after = nn.ModuleList(_last_layers(channels) for _ in range(stacks))
+        between = range(stacks - 1)
+        self.scores = nn.ModuleList(nn.Conv2d(channels, maps, 1) for _ in between)
+        self.from_scores = nn.ModuleList(nn.Conv2d(maps, channels, 1) for _ in between)
+        self.from_map = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in between)
+        self.strides: tuple[int, ...] = tuple(_STRIDE * 2**level for level in range(depth))
+        self.channels: tuple[int, ...] = (channels,) * depth
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Map ``image (B, 3, H, W)`` to one map ``(B, C, H/s, W/s)`` per stride, fine to coarse."""
+        x = self.enter(_halved(self.widen(self.stem(image))))
+        for i, (scores, from_scores, from_map) in enumerate(
+            zip(self.scores, self.from_scores, self.from_map, strict=True)
+        ):
+            fine = self.after[i](self.hourglasses[i](x)[0])
+            x = x + from_map(fine) + from_scores(scores(fine))
+        sums = self.hourglasses[-1](x)
+        return (self.after[-1](sums[0]), *sums[1:])
