@@ -75,7 +75,8 @@ class Hourglass(nn.Module):
 
     Args:
         stacks: number of hourglasses.
-        channels: C of all maps.
+        channels: C of the maps; FPD's small network has 128.
+        stem: channels of the first convolution, half of those at stride 2.
         depth: how often an hourglass halves its map.
         maps: number of the maps between two hourglasses, as published the number of joints.
 
@@ -88,19 +89,25 @@ class Hourglass(nn.Module):
     """
 
     def __init__(
-        self, stacks: int = 2, channels: int = 256, depth: int = 4, maps: int = 17
+        self,
+        stacks: int = 2,
+        channels: int = 256,
+        stem: int = 64,
+        depth: int = 4,
+        maps: int = 17,
     ) -> None:
         super().__init__()
         if not (1 <= stacks <= 16 and 1 <= depth <= 6):
             raise ValueError(f"stacks must be 1 to 16 and depth 1 to 6, got {stacks} and {depth}")
-        if channels < 4 or channels % 4 or maps < 1:
-            raise ValueError(f"channels must be a multiple of 4, got {channels}; maps, 1 or more")
-        quarter, half = channels // 4, channels // 2
+        if channels < 2 or channels % 2 or maps < 1 or stem < 1:
+            raise ValueError(
+                f"channels must be even, stem and maps 1 or more, got {channels}, {stem}, {maps}"
+            )
         self.stem = nn.Sequential(
-            nn.Conv2d(3, quarter, 7, stride=2, padding=3), nn.BatchNorm2d(quarter), nn.ReLU()
+            nn.Conv2d(3, stem, 7, stride=2, padding=3), nn.BatchNorm2d(stem), nn.ReLU()
         )
-        self.widen = _Residual(quarter, half)
-        self.enter = nn.Sequential(_Residual(half, half), _Residual(half, channels))
+        self.widen = _Residual(stem, 2 * stem)
+        self.enter = nn.Sequential(_Residual(2 * stem, 2 * stem), _Residual(2 * stem, channels))
         self.hourglasses = nn.ModuleList(_OneHourglass(depth, channels) for _ in range(stacks))
         self.after = nn.ModuleList(_last_layers(channels) for _ in range(stacks))
         between = range(stacks - 1)

@@ -66,7 +66,7 @@ class Written:
 @pytest.mark.parametrize("size", [(128, 64), (64, 48), (72, 40)], ids=["whole", "odd", "odder"])
 def test_equals_the_method_written_out(size, stacks):
     torch.manual_seed(0)
-    net = Hourglass(stacks, channels=8, maps=3).eval()
+    net = Hourglass(stacks, channels=8, stem=4, maps=3).eval()
     for norm in net.modules():
         if isinstance(norm, torch.nn.BatchNorm2d):
             norm.running_mean.normal_(std=0.2)
@@ -84,7 +84,7 @@ def test_equals_the_method_written_out(size, stacks):
 
 
 def test_everything_is_trained_through_the_finest_map():
-    net = Hourglass(2, channels=8, maps=3)
+    net = Hourglass(2, channels=8, stem=4, maps=3)
     fine = net(torch.randn(2, 3, 64, 64))[0]
     (fine * torch.randn_like(fine)).sum().backward()
     assert not [n for n, p in net.named_parameters() if p.grad is None]
@@ -95,7 +95,7 @@ def test_everything_is_trained_through_the_finest_map():
     [
         ({"stacks": 0}, "stacks must be 1 to 16 and depth 1 to 6, got 0 and 4"),
         ({"depth": 7}, "got 2 and 7"),
-        ({"channels": 6}, "multiple of 4, got 6"),
+        ({"channels": 7}, "channels must be even, stem and maps 1 or more, got 7, 64, 17"),
     ],
 )
 def test_errors(fields, message):
