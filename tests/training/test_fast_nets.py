@@ -136,7 +136,7 @@ GROUP = sorted(path.stem for path in (Path(CONF) / "backbone").glob("*.yaml"))
 @pytest.mark.parametrize("name", [n for n in GROUP if n not in ("hrnet_w32", "hrnet_w48")])
 def test_every_backbone_of_the_group_trains_whole(name):
     with initialize_config_dir(CONF, version_base="1.3"):
-        cfg = compose(f"backbone/{name}")
+        cfg = compose("train", overrides=[f"backbone={name}", "codec.input_size=[64,64]"])
     model = net(build_backbone(cfg.backbone))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
     moved = set()
