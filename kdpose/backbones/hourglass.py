@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _STRIDE = 4  # of the stem
+_WIDEST = 2048  # channels: a checkpoint may ask for them
 
 
 class _Residual(nn.Module):
@@ -99,9 +100,10 @@ class Hourglass(nn.Module):
         super().__init__()
         if not (1 <= stacks <= 16 and 1 <= depth <= 6):
             raise ValueError(f"stacks must be 1 to 16 and depth 1 to 6, got {stacks} and {depth}")
-        if channels < 2 or channels % 2 or maps < 1 or stem < 1:
+        widths = (channels, stem, maps)
+        if channels % 2 or not all(1 <= width <= _WIDEST for width in widths):
             raise ValueError(
-                f"channels must be even, stem and maps 1 or more, got {channels}, {stem}, {maps}"
+                f"channels, an even number, stem and maps must be 1 to {_WIDEST}, got {widths}"
             )
         self.stem = nn.Sequential(
             nn.Conv2d(3, stem, 7, stride=2, padding=3), nn.BatchNorm2d(stem), nn.ReLU()

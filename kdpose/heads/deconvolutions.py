@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 _MOST = 4  # doublings: from stride 64 to 4
+_WIDEST = 4096  # channels: a checkpoint may ask for them
 
 
 class DeconvolutionsHead(nn.Module):
@@ -19,7 +20,8 @@ class DeconvolutionsHead(nn.Module):
         channels: of each deconvolution's result.
 
     Raises:
-        ValueError: the codec's maps are not the feature map, doubled once or several times.
+        ValueError: the codec's maps are not the feature map, doubled once or several
+            times, or there are too many channels.
     """
 
     def __init__(
@@ -31,6 +33,8 @@ class DeconvolutionsHead(nn.Module):
         channels: int = 256,
     ) -> None:
         super().__init__()
+        if not 1 <= channels <= _WIDEST:
+            raise ValueError(f"head.channels must be 1 to {_WIDEST}, got {channels}")
         layers: list[nn.Module] = []
         for _ in range(_doublings(feature_size, bins)):
             layers += [
@@ -54,6 +58,10 @@ class DeconvolutionsHead(nn.Module):
 
 def _doublings(feature_size: tuple[int, int], bins: tuple[int, int]) -> int:
     """How often the feature map must double to become the codec's maps."""
+    if tuple(feature_size) == tuple(bins):
+        raise ValueError(
+            f"the feature has the {tuple(bins)} cells of the codec's maps already: take head=heatmap"
+        )
     count = max(bins[0] // max(feature_size[0], 1), 1).bit_length() - 1
     if not 1 <= count <= _MOST or tuple(bins) != tuple(side << count for side in feature_size):
         raise ValueError(

@@ -30,8 +30,13 @@ def simcc_kl(
         Scalar, nats, float32 or better.
 
     Raises:
-        ValueError: shapes differ or the reduction is unknown.
+        ValueError: there are no bins, shapes differ or the reduction is unknown.
     """
+    if not isinstance(logits, SimCCLogits):
+        raise ValueError(
+            "simcc_kl compares SimCC's bins, and this network gives other scores: take the loss of "
+            "its head, for example 'loss=[heatmap_mse]', or codec=simcc head=simcc"
+        )
     if reduction not in _REDUCTIONS:
         raise ValueError(f"reduction must be one of {_REDUCTIONS}, got '{reduction}'")
     divergence = _divergence(logits.x, target.x, mean=reduction != "nmt_sum")

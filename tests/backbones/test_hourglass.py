@@ -95,7 +95,8 @@ def test_everything_is_trained_through_the_finest_map():
     [
         ({"stacks": 0}, "stacks must be 1 to 16 and depth 1 to 6, got 0 and 4"),
         ({"depth": 7}, "got 2 and 7"),
-        ({"channels": 7}, "channels must be even, stem and maps 1 or more, got 7, 64, 17"),
+        ({"channels": 7}, r"1 to 2048, got \(7, 64, 17\)"),
+        ({"maps": 5000}, r"got \(256, 64, 5000\)"),
     ],
 )
 def test_errors(fields, message):

@@ -9,7 +9,9 @@ from omegaconf import OmegaConf
 
 from kdpose.backbones.hrnet import HRNet
 from kdpose.backbones.movenet import MoveNetPyramid
+from kdpose.backbones.timm_map import TimmMap
 from kdpose.backbones.timm_pyramid import TimmPyramid
+from kdpose.backbones.vit import ViT
 from kdpose.checkpoints.pretrained import build_backbone, fill
 
 NAME = "mobilenetv4_conv_small_050"
@@ -72,6 +74,45 @@ def test_a_pyramids_weights(tmp_path, caplog, name, prefix):
         given = source.get(tensor, source.get(tensor.replace("_", ".", 1)))
         assert torch.equal(value, given), tensor
     assert "tensors (100 %)" in caplog.text
+
+
+def test_a_last_maps_weights(tmp_path):
+    torch.manual_seed(0)
+    source = timm.create_model("resnet10t")
+    torch.save(source.state_dict(), tmp_path / "imagenet.pth")
+    net = filled(TimmMap("resnet10t"), tmp_path / "imagenet.pth").eval()
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(net(image)[0], source.eval().forward_features(image))
+
+
+def test_a_transformers_weights_with_its_position_embedding_stretched(tmp_path, caplog):
+    torch.manual_seed(0)
+    tiny = {"embed_dim": 24, "depth": 2, "num_heads": 3}
+    source = timm.create_model("vit_tiny_patch16_224", **tiny).state_dict()
+    row = torch.arange(14.0)[:, None, None].expand(14, 14, 12)
+    column = torch.arange(14.0)[None, :, None].expand(14, 14, 12)
+    grid = torch.cat([column, row], -1).flatten(0, 1)
+    source["pos_embed"] = torch.cat([torch.full((1, 24), 99.0), grid])[None]
+    torch.save(source, tmp_path / "imagenet.pth")
+    with caplog.at_level("INFO"):
+        net = filled(
+            ViT("vit_tiny_patch16_224", (96, 224), model_args=tiny), tmp_path / "imagenet.pth"
+        )
+    assert "tensors (100 %)" in caplog.text
+    own = net.body.state_dict()
+    place = own.pop("pos_embed")[0]
+    assert all(torch.equal(value, source[name]) for name, value in own.items())
+    assert torch.equal(place[0], torch.full((24,), 99.0))  # the class token's
+    place = place[1:].reshape(14, 6, 24)
+    # the middle of cell i of 6 is at (i + 1/2) 14 / 6 - 1/2 of 14
+    columns = (torch.arange(6) + 0.5) * 14 / 6 - 0.5
+    torch.testing.assert_close(place[3, 1:-1, 0], columns[1:-1], rtol=0, atol=0.15)
+    torch.testing.assert_close(place[2:-2, 3, 20], torch.arange(2.0, 12.0), rtol=0, atol=0.01)
+    again = tmp_path / "best.ckpt"
+    torch.save({f"net.backbone.{k}": v for k, v in net.state_dict().items()}, again)
+    back = filled(ViT("vit_tiny_patch16_224", (96, 224), model_args=tiny), again).state_dict()
+    assert all(torch.equal(back[name], value) for name, value in net.state_dict().items())
 
 
 def test_weights_of_a_pose_checkpoint_fill_the_neck_too(tmp_path):

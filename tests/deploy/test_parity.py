@@ -145,6 +145,17 @@ def test_ties_by_hand(everyone):
     assert undecided(net, crops).tolist() == [[False, True, True]] * len(crops)
 
 
+def test_ties_of_heatmaps_by_hand(everyone):
+    maps = torch.rand(4, 3, 2) * 0.1
+    maps[0, 1, 1] = 3.0
+    maps[1, 0, 0], maps[1, 2, 1] = 3.0, 3.0 - 1e-5
+    maps[2, 0, 0], maps[2, 2, 1] = 3.0, 3.0 - 1e-3
+    maps[3] = -1.0
+    net = PoseNet.__new__(PoseNet)
+    object.__setattr__(net, "logits", lambda image: maps.expand(len(image), 4, 3, 2))
+    assert undecided(net, everyone).tolist() == [[False, True, False, True]] * len(everyone)
+
+
 def test_a_tie_spreads_over_a_refined_person(loaded, everyone):
     crops = everyone
     own = undecided(loaded.net.student, crops)

@@ -52,7 +52,7 @@ def test_start():
 
 @pytest.mark.parametrize(
     ("cells", "bins"),
-    [((6, 8), (48, 56)), ((6, 8), (36, 48)), ((48, 64), (48, 64)), ((3, 4), (384, 512))],
+    [((6, 8), (48, 56)), ((6, 8), (36, 48)), ((48, 64), (24, 32)), ((3, 4), (384, 512))],
 )
 def test_sizes_that_are_no_doublings(cells, bins):
     with pytest.raises(
@@ -60,6 +60,16 @@ def test_sizes_that_are_no_doublings(cells, bins):
         match=r"one to 4 times, which does not give the codec's \(\d+, \d+\): take codec",
     ):
         DeconvolutionsHead(4, 3, cells, bins)
+
+
+def test_a_feature_of_the_codecs_size():
+    with pytest.raises(ValueError, match=r"has the \(12, 16\) cells .* already: take head=heatmap"):
+        DeconvolutionsHead(4, 3, (12, 16), (12, 16))
+
+
+def test_too_many_channels():
+    with pytest.raises(ValueError, match=r"head\.channels must be 1 to 4096, got 100000"):
+        DeconvolutionsHead(4, 3, (6, 8), (48, 64), channels=100_000)
 
 
 def test_a_crop_that_the_stride_does_not_divide():

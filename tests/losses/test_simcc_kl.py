@@ -124,3 +124,9 @@ def test_errors():
         simcc_kl(logits, target._replace(x=target.x[..., :-1]))
     with pytest.raises(ValueError, match=r"weight must be \(1, 14\), got \(1, 14, 1\)"):
         simcc_kl(logits, target._replace(weight=target.weight[..., None]))
+
+
+def test_heatmaps_have_no_bins():
+    maps = torch.zeros(1, 17, 16, 12)
+    with pytest.raises(ValueError, match=r"other scores: take .*'loss=\[heatmap_mse\]'"):
+        simcc_kl(maps, SimCCTarget(maps, maps, maps))
