@@ -1,8 +1,8 @@
 """What the entry points share: the location of the configuration, and errors in one line."""
 
 import difflib
-import errno
 import functools
+import io
 import logging
 import os
 import re
@@ -33,19 +33,26 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from kdpose.runtime import moved, signals
+from kdpose.runtime.os_errors import explain, of_worker
 from kdpose.runtime.ranks import met, rank, speaks
 from kdpose.runtime.recipes import replacement
 
 _HERE = Path(__file__).parent
 CONF = str(_HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf")
-console = Console(quiet=rank() > 0)
+console = Console(quiet=rank() > 0, markup=False, emoji=False)  # names of files may look like markup
 
 
 # they log what a training starts from, and who is left out
 _NEWS = ("kdpose.checkpoints.tensors", "kdpose.data.taught", "kdpose.data.annotations")
 _SHORT = {"distill": {"student": "student.backbone"}}  # keys that a user may write for longer ones
-_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _Job = Callable[[DictConfig], float | None] | Callable[[DictConfig], None]
+
+
+def _show_all_text() -> None:
+    """Have consoles of other encodings show an escape in place of a character they lack."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def spelt_out(config_name: str, words: Sequence[str]) -> list[str]:
@@ -84,6 +91,7 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
             ended.clear()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors
             sys.argv = spelt_out(config_name, sys.argv)
+            _show_all_text()
             try:
                 with signals.handled():
                     run()
@@ -206,9 +214,9 @@ def one_line(error: BaseException | None) -> str | None:
             f"{str(error).splitlines()[0].rstrip('. ')}, which happens when memory runs out: set "
             "fewer workers (train: data.num_workers, and resume=auto to go on)"
         )
-    if isinstance(error, OSError) and error.errno in _FULL and not error.filename:
-        return f"{error.strerror}: free space where it writes (out, runs), and repeat the command"
-    return str(error) if isinstance(error, ValueError | OSError) else None
+    if isinstance(error, OSError):
+        return of_worker(explain(error))
+    return of_worker(str(error)) if isinstance(error, ValueError) else None
 
 
 def _misspelt(error: Exception, config_name: str) -> str | None:
@@ -275,6 +283,7 @@ def quiet() -> None:
     handler.addFilter(lambda r: r.levelno >= logging.WARNING or r.name in _NEWS)
     if rank() > 0:  # the first process reports for all
         handler.setLevel(logging.ERROR)
+    logging.raiseExceptions = False  # of a log that cannot be written, such as on a full disk
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s", force=True)
     for name in ("lightning.pytorch", "wandb", "tensorboard"):
         logging.getLogger(name).setLevel(logging.WARNING)

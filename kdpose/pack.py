@@ -18,11 +18,14 @@ def main(cfg: DictConfig) -> None:
     from kdpose.data.sources.packing import pack_split
 
     pack = pack_split(cfg)
+    unreadable = pack.about.get("unreadable", 0)
+    lost = f"; the images of {unreadable} persons cannot be read" if unreadable else ""
     stored = (pack.folder / "pixels.bin").stat().st_size
     console.print(
         f"{len(pack)} persons, {stored / 1e6:.1f} MB ({stored / len(pack) / 1e3:.1f} kB each; "
         f"{pack.raw_bytes / 1e6:.1f} MB as pixels), {100 * pack.about['reduced']:.0f} % of them "
-        f"scaled down, in {pack.folder}"
+        f"scaled down, in {pack.folder}{lost}",
+        soft_wrap=True,
     )
     if cfg.shards:
         from kdpose.data.sources.streamed import write_shards  # an extra

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kdpose.cli import entry_point
 from kdpose.runtime.files import check_checkpoint, check_file
 from kdpose.sweeps.jobs import recorded
 from kdpose.training.values import check_run
+
+_STARTED = ("backbone", "teacher", "student")
 
 
 def _check_files(cfg: DictConfig) -> None:
@@ -19,6 +21,9 @@ def _check_files(cfg: DictConfig) -> None:
         check_checkpoint(cfg.resume, "resume")
     if cfg.resume not in (False, None):
         return  # a finished run needs no data
+    for key in ("start", *(f"{part}.pretrained_file" for part in _STARTED)):
+        if path := OmegaConf.select(cfg, key):
+            check_file(path, key)
     if cfg.dataset.prepare is None:
         train = cfg.dataset.train
         for part in train if isinstance(train, ListConfig) else [train]:

@@ -1,16 +1,21 @@
 import importlib
+import os
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 from hydra.core.singleton import Singleton
+from PIL import Image
 
 import kdpose.evaluate
 import kdpose.predict
 import kdpose.publish
 import kdpose.train
 from kdpose.cli import CONF, one_line
+
+REPOSITORY = Path(__file__).parents[1]
 
 
 def said(monkeypatch, capsys, main, *overrides):
@@ -70,6 +75,16 @@ def test_what_must_be_given_is_named(monkeypatch, capsys):
             kdpose.train.main,
             ["dataset=lspet", "+experiment=stage1"],
             "train it by `kdpose train +experiment=teacher dataset=lspet`",
+        ),
+        (
+            kdpose.train.main,  # before the data, which are missing too
+            ["dataset=coco", "+experiment=baseline", "start=none.onnx"],
+            "none.onnx (from start)",
+        ),
+        (
+            kdpose.train.main,
+            ["dataset=coco", "+experiment=full", "student.pretrained_file=none.pth"],
+            "none.pth (from student.pretrained_file)",
         ),
         (kdpose.evaluate.main, ["ckpt=/nowhere/best.ckpt"], "no checkpoint at /nowhere/best.ckpt"),
         (
@@ -155,8 +170,9 @@ def test_a_fault_of_ours_is_no_line():
 
 
 def test_a_full_disk_is_one_line_with_a_remedy():
-    assert one_line(OSError(28, "No space left on device")) == (
-        "No space left on device: free space where it writes (out, runs), and repeat the command"
+    assert one_line(OSError(28, "No space left on device", "/runs/a.json")) == (
+        "/runs/a.json cannot be written (No space left on device): free space there or write "
+        "elsewhere (out, runs), and repeat the command"
     )
 
 
@@ -182,3 +198,28 @@ def test_the_shell_completes(monkeypatch, capsys, typed, offered):
     monkeypatch.setattr(sys, "argv", ["kdpose-train", "-sc", "query=bash"])
     kdpose.train.main()
     assert offered in capsys.readouterr().out.split()
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_consoles_of_other_encodings_and_names_that_look_like_markup(tmp_path, encoding):
+    folder = tmp_path / "[old]" / "写真 \U0001f642 :smile:"
+    folder.mkdir(parents=True)
+    (folder / "a[").mkdir()
+    (folder / "a[" / "b].png").write_bytes(b"nothing")  # "[/b]" in its path
+    Image.new("RGB", (64, 64)).save(folder / "a[" / "left [red].png")
+    words = ["source=.", "boxes=whole", "out=../out", "device=cpu"]
+    done = subprocess.run(
+        [sys.executable, "-m", "kdpose", "predict", *words],
+        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(REPOSITORY)},
+        cwd=folder / "a[",
+        capture_output=True,
+        check=False,
+    )
+    said = done.stdout.decode(encoding) + done.stderr.decode(encoding)
+    assert done.returncode == 0, said
+    assert "skipped: cannot read the image" in said
+    assert "/a[/b].png: " in said
+    assert "/[old]/" in said
+    assert ":smile:" in said
+    assert ("写真" in said) == (encoding == "utf-8")
+    assert "1 persons in 1 images, 1 skipped: " in said

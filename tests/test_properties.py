@@ -15,6 +15,7 @@ from kdpose.codecs.simcc import SimCC
 from kdpose.data.annotations import load_persons
 from kdpose.data.transforms import crop_matrix, inverse_affine, warp_joints
 from kdpose.metrics.keypoint_ap import keypoint_ap
+from kdpose.metrics.oks import person_oks
 from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.skeletons.sides import joint_key, named_sides, side
 from kdpose.types import SimCCLogits
@@ -176,3 +177,59 @@ def test_ap_does_not_depend_on_any_order(tmp_path, seed, protocol):
     again = keypoint_ap(written(tmp_path, shuffled(content, rng)), mixed, **options)
     assert 0 < plain["AP"] < 1
     assert again == pytest.approx(plain, abs=1e-12)
+
+
+EMPTY = {"iscrowd": (None, 0), "num_keypoints": (None,), "segmentation": (None, [], {}, "")}
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 1000))
+def test_absent_null_and_empty_are_the_same(tmp_path, seed):
+    content, results = labelled()
+    rng = random.Random(seed)
+    changed = json.loads(json.dumps(content))
+    for person in changed["annotations"]:
+        for key, values in EMPTY.items():
+            if person.get("iscrowd") or rng.random() < 0.5:
+                continue
+            person.pop(key, None)
+            if rng.random() < 0.7:
+                person[key] = rng.choice(values)
+    paths = [written(tmp_path, c) for c in (content, changed)]
+    first, second = (rows(load_persons(path, COCO)) for path in paths)
+    assert first == second
+    options = {"protocol": "coco", "sigmas": COCO.sigmas}
+    plain, again = (keypoint_ap(path, results, **options) for path in paths)
+    assert plain == again
+
+
+@given(seed=st.integers(0, 2**31), far=places(1.0, 3.0))
+def test_oks_is_one_at_the_truth_and_falls_with_distance(seed, far):
+    rng = np.random.default_rng(seed)
+    truth, moved = rng.uniform(0, 200, (5, len(COCO), 2)), rng.normal(0, 5, (5, len(COCO), 2))
+    visible = rng.integers(0, 3, (5, len(COCO)))
+    visible[:, 0] = 2
+    about = (truth, visible, rng.uniform(500, 50_000, 5), COCO.sigmas)
+    at, near, away = (person_oks(truth + moved * s, *about) for s in (0.0, 1.0, far))
+    np.testing.assert_allclose(at, 1)
+    assert (at >= near).all()
+    assert (near >= away).all()
+    assert (away >= 0).all()
+    hidden = truth + np.where(visible[..., None] > 0, 0, 1e4)  # joints without labels are free
+    np.testing.assert_array_equal(person_oks(hidden, *about), at)
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 1000))
+def test_perfect_results_have_an_ap_of_one_whatever_follows_them(tmp_path, seed):
+    content, results = labelled()
+    rng = random.Random(seed)
+    people = [p for p in content["annotations"] if not p.get("iscrowd") and any(p["keypoints"])]
+    keys = ("image_id", "category_id", "keypoints")
+    perfect = [{k: p[k] for k in keys} | {"score": rng.uniform(5, 9)} for p in people]
+    later = [r | {"score": rng.uniform(-9, -5)} for r in rng.sample(results, 5)]
+    path = written(tmp_path, content)
+    for found in (perfect, perfect + later):
+        figures = keypoint_ap(path, found, protocol="coco", sigmas=COCO.sigmas)
+        assert figures["AP"] == pytest.approx(1)
+        assert figures["AR"] == pytest.approx(1)

@@ -16,6 +16,9 @@ _PAGE = b"<!DOCTYPE html><html><body>404 Not Found</body></html>"
 _RANDOM = 12  # damages of each file at random places
 _PNG, _TIFF = ("1", "L", "LA", "P", "RGBA", "I;16"), ("CMYK", "F", "YCbCr")
 _BOMB = 20_000  # pixels along a side of a picture of one colour
+_NAMES = (
+    "a b", "ä", "[bold]", "[", "a\nb", "-x", "x=y", "\U0001f642", ".hidden", "\udcff", "%d", "~", "1,2",
+)  # fmt: skip
 
 
 def files(seed: int) -> Iterator[tuple[str, str, Write]]:
@@ -25,6 +28,7 @@ def files(seed: int) -> Iterator[tuple[str, str, Write]]:
     yield from (("checkpoint", name, write) for name, write in _damages("net.ckpt", seed))
     yield from (("images", name, write) for name, write in _damages("images/1.png", seed))
     yield from (("images", name, write) for name, write in _pictures())
+    yield from (("video", name, write) for name, write in _damages("v.mp4", seed))
     for count in (0, 1, 3, 200_000):
         yield "annotations", f"nested {count} deep", _nested("a.json", count)
 
@@ -123,3 +127,15 @@ def _nested(file: str, count: int) -> Write:
         (folder / file).write_text(text)
 
     return write
+
+
+def names() -> Iterator[tuple[str, Write]]:
+    """Names that a picture of a folder may have, none of which means anything."""
+    for name in _NAMES:
+        yield ascii(name), partial(_renamed, name=f"{name}.png")
+    for suffix in ("PNG", "jpg", "gif"):
+        yield f"a PNG called .{suffix}", partial(_renamed, name=f"1.{suffix}")
+
+
+def _renamed(folder: Path, name: str) -> None:
+    (folder / "images" / "1.png").rename(folder / "images" / name)

@@ -9,16 +9,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from benchmarks.reliability.commands import Ended, run
 from benchmarks.reliability.mutations import Mutation, mutations
 from benchmarks.reliability.records import Records
 from benchmarks.reliability.targets import TINY, prepare
+from kdpose.inference.video import VideoWriter
 
 _SECONDS, _BYTES = 10.0, 2 << 30  # processor time and memory that no command may exceed
 _LIMIT = 300.0  # seconds after which it is ended, on a machine that may be busy
+_FOLDERS = ("photographs", "found")  # commands that take what a folder has
 _PERSONS = 10
+_COUNTED = ("converted", "poses", "persons", "packed", "frames")
 Figures = dict[str, float | None]
 
 _TRAIN = (
@@ -46,6 +50,19 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         "evaluate", ("ckpt=net.ckpt", "annotations=a.json", "images=images", "boxes=d.json",
                      "protocol=coco", "num_workers=0", "device=cpu", "out=score.json"),
     ),
+    "photographs": (
+        "predict", ("ckpt=net.ckpt", "source=images", "boxes=whole", "draw=false", "device=cpu",
+                    "out=poses"),
+    ),
+    "found": (
+        "predict", ("ckpt=net.ckpt", "source=images", "boxes=auto", "detector.name=multipose",
+                    "device=cpu", "out=poses"),
+    ),
+    "film": (
+        "predict", ("ckpt=net.ckpt", "source=v.mp4", "boxes=whole", "draw=false", "device=cpu",
+                    "out=poses"),
+    ),
+    "pack": ("pack", (*_TRAIN, "workers=0", "out=pack")),
     "look": ("doctor", ("annotations=a.json", "images=images", "skeleton=s.yaml")),
     "turn": (
         "convert", ("from=coco", "source=a.json", "images=images", "skeleton=s.yaml",
@@ -56,10 +73,12 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 _BY_KIND = {
-    "annotations": ("doctor", "convert", "evaluate", "predict", "train"),
+    "annotations": ("doctor", "convert", "evaluate", "predict", "train", "pack"),
     "results": ("evaluate",),
     "detections": ("boxes", "network"),
-    "images": ("doctor", "predict", "train"),
+    "images": ("doctor", "predict", "train", "pack", "photographs", "found"),
+    "names": ("photographs", "found"),
+    "video": ("film",),
     "skeleton": ("look", "turn"),
     "checkpoint": ("predict", "network", "taught"),
     "override": (),
@@ -121,6 +140,16 @@ def _make_clean(folder: Path, clean: Path) -> None:
     skeleton["flip_pairs"] = [[n, n + 1] for n in range(0, 12, 2)]
     (clean / "s.yaml").write_text(json.dumps(skeleton))
     shutil.copy(folder / "given/teacher/best.ckpt", clean / "net.ckpt")
+    _film(clean / "v.mp4", [clean / "images" / image["file_name"] for image in images])
+
+
+def _film(path: Path, pictures: list[Path]) -> None:
+    """A video of the images, each for some frames."""
+    video = VideoWriter(path, rate=10.0)
+    for picture in pictures:
+        for _ in range(4):
+            video.write(np.asarray(Image.open(picture).convert("RGB")))
+    video.close()
 
 
 def _near(keypoints: list[float], rng: random.Random) -> list[float]:
@@ -132,6 +161,8 @@ def _try(
 ) -> dict[str, Any]:
     """Run the commands of a mutation's kind on it."""
     names = (mutation.command,) if mutation.command else _BY_KIND[mutation.kind]
+    if mutation.name == "images: missing":  # of a folder, that is no loss
+        names = tuple(name for name in names if name not in _FOLDERS)
     found: dict[str, Any] = {}
     faults: list[str] = []
     for name in names:
@@ -175,6 +206,10 @@ def _figures(here: Path) -> Figures:
     if (content := _read(here / "poses/predictions.json")) is not None:
         found["poses"] = len(content)
         found["finite"] = float(all(map(math.isfinite, _numbers(content))))
+    if (content := _read(here / "pack/pack.json")) is not None:
+        found["packed"] = content["persons"] - content["unreadable"]
+    if (path := here / "poses/predictions.jsonl").is_file():
+        found["frames"] = len(path.read_text().splitlines())
     for path in (here / "score.json", *here.glob("runs/*/metrics.json")):
         if (content := _read(path)) is not None:
             content = content[0] if isinstance(content, list) else content
@@ -208,7 +243,7 @@ def _judge(mutation: Mutation, done: Ended, figures: Figures, expected: Figures,
         return "wrong: refused, though it means nothing"
     if mutation.neutral and figures != expected:
         return f"wrong: {figures} instead of {expected}"
-    fewer = [k for k in ("converted", "poses", "persons") if _less(figures, expected, k)]
+    fewer = [k for k in _COUNTED if _less(figures, expected, k)]
     if done.code == 0 and fewer and not _news(done.said, usual):
         return f"silent loss: {figures[fewer[0]]} {fewer[0]} instead of {expected[fewer[0]]}"
     return ""

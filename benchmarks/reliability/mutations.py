@@ -43,7 +43,7 @@ class Mutation:
 
     Args:
         name: of it, unique.
-        kind: annotations, results, detections, images, skeleton, checkpoint or override.
+        kind: annotations, results, detections, images, names, video, skeleton, checkpoint, override.
         write: changes the files of a folder that holds whole ones.
         neutral: it means nothing: all commands must give the same figures as without it.
         words: overrides that are added to the command named by ``command``.
@@ -71,6 +71,7 @@ def mutations(seed: int) -> list[Mutation]:
         *_fields("skeleton", "s.yaml", _SKELETON, _ODD),
         *(Mutation(f"{k}: {n}", k, w) for k, n, w in broken.files(seed)),
         *(Mutation(f"neutral {k}: {n}", k, w, neutral=True) for k, n, w in neutral.files()),
+        *(Mutation(f"names: {n}", "names", w, neutral=True) for n, w in broken.names()),
         *(Mutation(f"{c} {w}", "override", _nothing, words=(w,), command=c) for c, w in _wrong()),
     ]
     random.Random(seed).shuffle(found)
@@ -118,12 +119,13 @@ _KEYS = {
     "train": (
         "trainer.max_epochs", "data.batch_size", "data.num_workers", "seed", "optimizer.lr",
         "codec.input_size", "name", "resume", "data.augmentation.scale", "logger", "backbone",
-        "trainer.devices", "callbacks",
+        "trainer.devices", "callbacks", "category", "start",
     ),
     "predict": ("batch_size", "threshold", "device", "boxes", "source", "out", "boxes_overlap"),
     "evaluate": ("predictions", "annotations", "protocol", "skeleton", "category", "out"),
     "doctor": ("annotations", "images", "skeleton", "open", "category", "json"),
     "convert": ("from", "source", "skeleton", "category"),
+    "pack": ("split", "encoding", "quality", "size", "workers", "out", "category"),
 }  # fmt: skip
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig
 from rich import box
-from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from kdpose.checks.files import ImageFact
 from kdpose.checks.findings import SEVERITIES, Finding, exit_code
@@ -36,11 +36,6 @@ def chosen(cfg: DictConfig) -> Where:
     """
     if bool(cfg.annotations) == bool(cfg.dataset):
         raise ValueError("give annotations=A.json images=DIR, or dataset=NAME")
-    if cfg.category is not None and not cfg.annotations:
-        raise ValueError(
-            f"category={cfg.category} needs annotations=A.json; for training, write a file of this "
-            "category by `kdpose convert from=coco source=A.json category=NAME out=B.json`"
-        )
     if cfg.annotations:
         return {"": {"annotations": cfg.annotations, "images": cfg.images}}
     where = places(cfg.dataset)
@@ -51,15 +46,19 @@ def chosen(cfg: DictConfig) -> Where:
 
 
 def _skeleton(cfg: DictConfig) -> Skeleton:
-    if cfg.skeleton or cfg.annotations:
-        if cfg.skeleton or cfg.category is None:
-            return named_skeleton(cfg.skeleton or cfg.annotations)
-        where = f"{Path(cfg.annotations).absolute()} (from annotations)"
-        content = check_lists(read_json(cfg.annotations, "annotations"), where)
-        content, _ = of_people(content, cfg.category, where)
-        return named_skeleton(AnnotationFile(Path(cfg.annotations), content))
-    skeleton: Skeleton = instantiate(cfg.dataset.skeleton, _convert_="all")
-    return skeleton
+    if cfg.skeleton:
+        return named_skeleton(cfg.skeleton)
+    own = None if cfg.annotations else cfg.dataset.skeleton
+    file = cfg.annotations if own is None else str(own.get("path"))
+    if cfg.category is None or not file.endswith(".json"):
+        skeleton: Skeleton = (
+            named_skeleton(file) if own is None else instantiate(own, _convert_="all")
+        )
+        return skeleton
+    where = f"{Path(file).absolute()} (from annotations)"
+    content = check_lists(read_json(file, "annotations"), where)
+    content, _ = of_people(content, cfg.category, where)
+    return named_skeleton(AnnotationFile(Path(file), content))
 
 
 def examine(cfg: DictConfig) -> Inspection:
@@ -136,11 +135,13 @@ def table(findings: Iterable[Finding]) -> Table:
     shown.add_column("count", justify="right", no_wrap=True)
     shown.add_column("what, and the first examples")
     for f in findings:
-        color = _COLORS[f.severity]
-        lines = [escape(f.message), *(f"[dim]{escape(str(e))}[/dim]" for e in f.examples[:2])]
-        severity = f"[{color}]{f.severity}[/{color}]"
-        split = f"[dim]{f.split}[/dim]"
-        shown.add_row(severity, f"{f.kind}\n{split}", str(f.count), "\n".join(lines))
+        examples = [Text(str(example), "dim") for example in f.examples[:2]]
+        shown.add_row(
+            Text(f.severity, _COLORS[f.severity]),
+            Text.assemble(f"{f.kind}\n", (f.split, "dim")),
+            str(f.count),
+            Text("\n").join([Text(f.message), *examples]),
+        )
     return shown
 
 

@@ -142,7 +142,7 @@ class PoseDataset(Dataset[PoseBatch]):
         teacher_image = images[1] if self.teacher_size is not None else None
         return self.labels(plan, rows)._replace(image=images[0], teacher_image=teacher_image)
 
-    def source(self, row: int, height: int) -> NDArray[np.uint8]:
+    def source(self, row: int, height: int | None = None) -> NDArray[np.uint8]:
         """The pixels of a person's source, see :class:`Pixels`; black where they cannot be read.
 
         Such a person teaches nothing and is scored as missed, see :meth:`labels`, and a warning

@@ -192,7 +192,7 @@ def unlabelled_crops(images: str | Path, net: Net, persons: int, key: str, detec
         try:
             picture = open_image(path)
         except UnreadableImage as error:
-            console.print(f"[yellow]skipped:[/] {error}", soft_wrap=True)
+            console.print(f"skipped: {error}", style="yellow", soft_wrap=True)
             continue
         boxes, _ = detect(picture)
         if len(boxes):

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from kdpose.metrics.people import BOX_TO_BODY
 from kdpose.runtime.coco_schema import box_around
-from kdpose.runtime.image_header import pictures, stored_size
+from kdpose.runtime.image_header import pictures, upright_size
 from kdpose.skeletons.skeleton import Skeleton
 
 _log = logging.getLogger(__name__)
@@ -98,14 +98,16 @@ def category(skeleton: Skeleton) -> dict[str, Any]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height from a file's header, without EXIF rotation, as in training.
+    """Width and height from a file's header, upright: labelling tools show photographs so.
+
+    Training turns the pixels where the annotated size is the upright one.
 
     Raises:
         FileNotFoundError: the file does not exist.
         UnreadableImage: it is not an image.
     """
     try:
-        return stored_size(path)
+        return upright_size(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}: set images=FOLDER") from None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kdpose.runtime.annotation_file import Tidied, check_lists
-from kdpose.runtime.image_header import QUARTERS, SUFFIXES, open_header, orientation, pictures
+from kdpose.runtime.image_header import SUFFIXES, pictures, upright_size
 from kdpose.runtime.json_text import read_json
 
 _MEASURED = 200  # images whose headers are read
@@ -134,8 +134,6 @@ def known_sizes(images: Sequence[ImageFile]) -> dict[int, tuple[int, int]]:
     sizes = {image.image_id: image.size for image in images if image.size is not None}
     unknown = [image for image in images if image.size is None]
     for image in unknown[:: max(1, len(unknown) // _MEASURED)]:
-        with suppress(OSError), open_header(image.path) as file:
-            width, height = file.size
-            turned = orientation(file) in QUARTERS
-            sizes[image.image_id] = (height, width) if turned else (width, height)
+        with suppress(OSError):
+            sizes[image.image_id] = upright_size(image.path)
     return sizes

@@ -84,7 +84,7 @@ def _predict_images(cfg: DictConfig, images: Sequence[ImageFile], worker: ImageW
             _step(progress, Count(1, len(persons)))
         total = results.finish()
     for line in broken:
-        console.print(f"[yellow]skipped:[/] {line}", soft_wrap=True)
+        console.print(f"skipped: {line}", style="yellow", soft_wrap=True)
     _tell(cfg, Count(len(images), total, len(broken)), results.path)
 
 

@@ -1,6 +1,8 @@
 """Semantic graph convolution: a graph convolution with learned weights of neighbours."""
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +95,17 @@ class SemGraphConv(MessagePassing):
             self.edge_index[:, self.limb_edges], other=other, attention=attention[self.limb_edges]
         )
         return attention[self.loops, None] * own + summed + self.bias
+
+    def _set_jittable_templates(self, raise_on_error: bool = False) -> None:
+        """Let PyG write its functions for this class, and remove the file that they came from."""
+        before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+        try:
+            super()._set_jittable_templates(raise_on_error)
+        finally:
+            sys.dont_write_bytecode = before
+        written = self.propagate.__module__
+        if written.startswith(f"{self.__module__}_"):  # else PyG could not write it
+            Path(str(sys.modules[written].__file__)).unlink(missing_ok=True)
 
     def message(self, other_j: Tensor, attention: Tensor) -> Tensor:
         """The message of each edge between two joints to its target, ``(B, 2E, C')``."""

@@ -141,8 +141,7 @@ def told(left_out: Mapping[str, int]) -> str:
         return ""
     counted = ", ".join(f"{n} of {name}" for name, n in left_out.items())
     return (
-        f"annotations of categories with other joints are left out: {counted}; category=NAME takes "
-        "one (in training: `kdpose convert from=coco category=NAME` writes a file of it)"
+        f"annotations of categories with other joints are left out: {counted}; category=NAME takes one"
     )
 
 

@@ -95,6 +95,18 @@ def stored_size(path: Path) -> tuple[int, int]:
         return file.size
 
 
+def upright_size(path: Path) -> tuple[int, int]:
+    """Width and height of a photograph as a viewer shows it, turned by EXIF, from its header.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        UnreadableImage: it is not an image.
+    """
+    with open_header(path) as file:
+        width, height = file.size
+        return (height, width) if orientation(file) in QUARTERS else (width, height)
+
+
 def pictures(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     """The images among files, sorted by path, and those of formats that are not read."""
     listed = sorted(paths)

@@ -21,7 +21,7 @@ def locked(path: Path, wait: bool = True) -> Iterator[TextIO]:
     Raises:
         BlockingIOError: another process holds it, and ``wait`` is false.
     """
-    import fcntl  # here, because Windows lacks it; single runs do not need it
+    import fcntl  # here, because Windows lacks it; single runs use hold() alone
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
@@ -53,20 +53,32 @@ def claimed(folder: Path) -> Iterator[None]:
     """
     folder = folder.absolute()
     path = folder.with_name(f".{folder.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a")
+    while (mine := hold(file)) and not _is_at(file, path):  # its owner has just removed it
+        file.close()
+        file = path.open("a")
+    with file:
+        if not mine:
+            raise ValueError(
+                f"{folder} is being trained by {_owner(path)}: wait until it ends, stop it, or "
+                "take another name=NAME"
+            )
+        file.truncate(0)  # by this file alone: closing another one of it gives up the lock
+        file.write(json.dumps({"process": os.getpid(), "host": socket.gethostname()}))
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _is_at(file: TextIO, path: Path) -> bool:
+    """Whether an open file is the one that a path names."""
     try:
-        with locked(path, wait=False) as file:
-            file.truncate(0)  # by this file alone: closing another one of it gives up the lock
-            file.write(json.dumps({"process": os.getpid(), "host": socket.gethostname()}))
-            file.flush()
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-    except BlockingIOError:
-        raise ValueError(
-            f"{folder} is being trained by {_owner(path)}: wait until it ends, stop it, or take "
-            "another name=NAME"
-        ) from None
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _owner(path: Path) -> str:

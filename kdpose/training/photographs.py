@@ -1,6 +1,5 @@
 """Person boxes of photographs without annotations, on which a teacher can then answer."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,8 @@ from kdpose.inference.images import ImageFile, find_images
 from kdpose.metrics.people import BOX_TO_BODY
 from kdpose.runtime.annotation_file import AnnotationFile
 from kdpose.runtime.devices import pick_device
-from kdpose.runtime.image_header import UnreadableImage
+from kdpose.runtime.image_header import UnreadableImage, upright_size
+from kdpose.runtime.whole import write_json
 from kdpose.skeletons.skeleton import Skeleton
 
 
@@ -47,7 +47,8 @@ def find_boxes(
 ) -> FoundBoxes:
     """Find the persons of photographs with a detector.
 
-    Boxes are in stored pixels, as training reads them: EXIF orientation is not applied.
+    Photographs are seen upright, those of an annotation file as its sizes have them. Training reads
+    the same pixels, since the sizes that the content has decide.
 
     Args:
         source: a folder, a glob, an image, or an annotation file, whose persons are ignored.
@@ -66,7 +67,7 @@ def find_boxes(
     listed, persons, broken = list[dict[str, Any]](), list[dict[str, Any]](), list[str]()
     for picture in track(pictures, "finding persons", console=console, transient=True):
         try:
-            pixels = open_image(picture.path, upright=False)
+            pixels = open_image(picture.path, size=picture.size or upright_size(picture.path))
         except (FileNotFoundError, UnreadableImage) as error:
             broken.append(str(error))
             continue
@@ -125,9 +126,9 @@ def write_boxes(out: Path, found: FoundBoxes) -> None:
         found: by :func:`find_boxes`.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(found.content))
+    write_json(out, found.content)
     for line in found.broken:
-        console.print(f"[yellow]skipped:[/] {line}", soft_wrap=True)
+        console.print(f"skipped: {line}", style="yellow", soft_wrap=True)
     skipped = f", {len(found.broken)} skipped" if found.broken else ""
     console.print(
         f"boxes of {len(found.content['annotations'])} persons in {len(found.content['images'])} "

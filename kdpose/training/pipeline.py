@@ -17,6 +17,7 @@ from kdpose.checkpoints.load import Loaded
 from kdpose.cli import console
 from kdpose.data.annotations import load_persons
 from kdpose.data.dataset import PoseDataset, spread
+from kdpose.data.one_category import take_category
 from kdpose.data.transforms import PADDING
 from kdpose.display.drawing import labelled, pose_grid
 from kdpose.display.tables import (
@@ -59,6 +60,7 @@ def run_pipeline(cfg: DictConfig, overrides: list[str]) -> float | None:
     if not any(o.startswith("dataset=") for o in common):
         common.insert(0, f"dataset={HydraConfig.get().runtime.choices['dataset']}")
     teacher_given = any(o.startswith("teacher.ckpt=") for o in common)
+    take_category(cfg)  # for what is scored here; each stage takes its own
     rows: dict[str, dict[str, Any]] = {}
     ckpts: dict[str, str] = {}
     labels, run_dir = _labels(cfg), Path(cfg.run_dir)

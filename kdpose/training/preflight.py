@@ -16,6 +16,7 @@ from kdpose.skeletons.skeleton import Skeleton
 _log = logging.getLogger(__name__)
 _OPENED = 8  # images of each split
 _SKIPPED = ("unreadable_image", "empty_image")  # by training, with a warning
+_DATA = ("dataset.", "data_dir=", "category=")
 
 
 @rank_zero_only
@@ -60,5 +61,5 @@ def _command(cfg: DictConfig) -> str:
         return " ".join([*words, f"dataset={cfg.dataset.name}"])
     hydra_cfg = HydraConfig.get()
     chosen = hydra_cfg.runtime.choices.get("dataset", cfg.dataset.name)
-    given = [o for o in hydra_cfg.overrides.task if o.startswith(("dataset.", "data_dir="))]
+    given = [o for o in hydra_cfg.overrides.task if o.startswith(_DATA)]
     return " ".join([*words, f"dataset={chosen}", *map(shlex.quote, given)])

@@ -21,6 +21,7 @@ from kdpose.checkpoints.load import load_made_by_run
 from kdpose.checkpoints.pretrained import build_backbone
 from kdpose.cli import console
 from kdpose.data.datamodule import CocoKeypointDataModule
+from kdpose.data.one_category import take_category
 from kdpose.data.taught import StoredTeacher
 from kdpose.data.tuning import tuning_split
 from kdpose.evaluation.cost import complexity
@@ -118,6 +119,7 @@ def train(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> dict[str, An
         The metrics that ``metrics.json`` holds.
     """
     check_values(cfg)
+    take_category(cfg)
     with claimed(Path(cfg.run_dir)) if rank() == 0 else nullcontext():
         return _train(cfg, callbacks)
 

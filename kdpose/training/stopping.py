@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from kdpose.data.sampling import EpochSampler
@@ -54,10 +54,7 @@ class StopSafely(L.Callback):
     def _look(self, trainer: L.Trainer) -> None:
         """Have Lightning leave its loops; all processes do so at the same batch."""
         inner: Any = trainer
-        stop = signals.told() is not None
-        if trainer.world_size > 1:
-            stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
-        if stop:
+        if _told_anyone(trainer):
             inner._signal_connector.received_sigterm = True
 
     def on_exception(
@@ -100,10 +97,25 @@ def fit(
         except SIGTERMException:
             inner: Any = trainer  # whose type does not know of its callbacks
             stop = next(x for x in inner.callbacks if isinstance(x, StopSafely))
-            raise stop.stopped() from None
-    number = signals.told()
-    if number is not None:  # after the last step
-        raise signals.Stopped(number)
+            raise _ended(trainer, stop.stopped()) from None
+    if _told_anyone(trainer):  # after the last step
+        raise _ended(trainer, signals.Stopped(signals.told() or signal.SIGTERM))
+
+
+def _told_anyone(trainer: L.Trainer) -> bool:
+    """Whether a signal has arrived in any process; all ask at the same point."""
+    told = signals.told() is not None
+    if trainer.world_size > 1:
+        return trainer.strategy.reduce_boolean_decision(told, all=False)
+    return told
+
+
+def _ended(trainer: L.Trainer, stopped: signals.Stopped) -> SystemExit:
+    """What ends this process; Lightning kills the first where one that it started has an error."""
+    inner: Any = trainer
+    environment = inner._accelerator_connector.cluster_environment
+    started = isinstance(environment, LightningEnvironment) and trainer.global_rank > 0
+    return SystemExit(0) if started else stopped
 
 
 def _go_on(trainer: L.Trainer) -> None:

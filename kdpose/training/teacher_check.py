@@ -9,7 +9,6 @@ from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich.markup import escape
 
 from kdpose.checkpoints.guest_net import TRAINING_KEYS, GuestNet
 from kdpose.cli import console
@@ -93,7 +92,7 @@ class TeacherCheck:
                 ours = self.split.bridge.student_joints
                 self.figures["student"] = self.split.measure(student, ours, self.device)
             write_json(record, {**self.figures, "of": asked}, indent=2)
-        console.print(f"teacher {escape(self.name)}: {self._summary()}", highlight=False)
+        console.print(f"teacher {self.name}: {self._summary()}", highlight=False)
         _log.info("teacher %s: %s", self.name, self._summary())
         reason = self._refusal()
         if reason and not self.force:
@@ -187,7 +186,7 @@ def check_teacher(
         net, bridge = asked, SkeletonBridge.between(module.net.skeleton, asked.skeleton)
     else:
         return None
-    console.print(f"teacher: {escape(str(bridge))}", highlight=False)
+    console.print(f"teacher: {bridge}", highlight=False)
     _log.info("teacher: %s", bridge)
     options = CheckOptions(**{str(k): v for k, v in cfg.teacher.items() if k in _OPTIONS})
     if not options.check:

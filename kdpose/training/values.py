@@ -32,6 +32,7 @@ _DECLARED: dict[str, Any] = {
     "debug": bool,
     "stage1_ckpt": str | None,
     "start": str | None,
+    "category": str | int | None,
     "trainer.max_epochs": _Count,
     "trainer.check_val_every_n_epoch": _Count,
     "trainer.accumulate_grad_batches": _Count,

@@ -245,3 +245,12 @@ def test_sleap_without_h5py(tmp_path, monkeypatch):
     (tmp_path / "a.slp").write_bytes(b"")
     with pytest.raises(ValueError, match=r"pip install kdpose\[hdf5\]`, or export an analysis CSV"):
         sleap.read(tmp_path / "a.slp", None, None)
+
+
+def test_csvs_need_no_extra(project, tmp_path, monkeypatch):
+    for name in ("h5py", "pandas", "tables"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert len(deeplabcut.read(project, None, None)["annotations"]) == 1
+    picture(tmp_path / "frames" / "f_3.jpg")
+    path = table(tmp_path / "a.csv", "frame_idx,nose.x,nose.y", "3,10,20")
+    assert triples(sleap.read(path, tmp_path / "frames", None)) == [[[10, 20, 2]]]

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import kdpose.convert
+from kdpose.data.sources.images import open_image
 from kdpose.formats import yolo_folder
 from kdpose.skeletons.files import category_skeleton
 
@@ -85,3 +86,16 @@ def test_command(dataset, monkeypatch, capsys, tmp_path):
     with pytest.raises(SystemExit):
         kdpose.convert.main()
     assert "gives images and categories" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (100, 80)), (6, (80, 100)), (3, (100, 80))])
+def test_relative_coordinates_are_of_the_upright_photograph(dataset, orientation, size):
+    """As Ultralytics reads it; training turns the pixels by the size that is written."""
+    path = dataset.parent / "images/train/train.jpg"
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.open(path).save(path, exif=exif)
+    train = yolo_folder.read(dataset, None)["train"]
+    assert (train["images"][0]["width"], train["images"][0]["height"]) == size
+    assert train["annotations"][0]["keypoints"][:2] == [0.1 * size[0], 0.1 * size[1]]
+    assert open_image(path, size=size).size == size

@@ -1,4 +1,7 @@
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -174,3 +177,22 @@ def test_compiles_without_graph_breaks(backend):
     x = torch.randn(2, 14, 3)
     compiled = torch.compile(conv, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(x), conv(x))
+
+
+PICKLED = """
+import copy, pickle, torch
+from kdpose.refiners.sem_graph_conv import SemGraphConv
+conv = SemGraphConv(1, 1, [(0, 1)], 2)
+for one in (conv, copy.deepcopy(conv), pickle.loads(pickle.dumps(conv))):
+    assert one(torch.ones(1, 2, 1)).shape == (1, 2, 1)
+print(type(conv).propagate.__module__)
+"""
+
+
+def test_nothing_is_left_in_the_temporary_folder(tmp_path):
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    words = [sys.executable, "-c", PICKLED]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "kdpose.refiners.sem_graph_conv_SemGraphConv_propagate\n"
+    assert os.listdir(tmp_path) == []

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from kdpose.runtime.locks import claimed
+from kdpose.runtime.locks import claimed, hold
+from kdpose.runtime.os_errors import explain
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from kdpose.runtime.locks import claimed
+from kdpose.runtime.locks import claimed, hold
+from kdpose.runtime.os_errors import explain
 with claimed(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -41,3 +43,23 @@ def test_a_folder_is_free_after_an_error(tmp_path):
         raise KeyError
     with claimed(tmp_path / "run"):
         assert list(Path(tmp_path).iterdir()) == [tmp_path / ".run.lock"]
+
+
+def test_a_lock_that_its_owner_has_just_removed_is_not_taken(tmp_path, monkeypatch):
+    path, first = tmp_path / ".run.lock", [True]
+
+    def removed_in_between(file):
+        if first.pop() if first else False:
+            path.unlink()
+        return hold(file)
+
+    monkeypatch.setattr("kdpose.runtime.locks.hold", removed_in_between)
+    with claimed(tmp_path / "run"):
+        assert str(os.getpid()) in path.read_text()
+
+
+def test_where_no_lock_can_be_made_one_line_says_so(tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(OSError, match="runs") as error, claimed(tmp_path / "runs" / "run"):
+        pass
+    assert "a file is where a folder is needed" in explain(error.value)

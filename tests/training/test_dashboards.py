@@ -245,7 +245,7 @@ def test_a_key_lets_it_online_and_nothing_asks_for_one(monkeypatch, tmp_path):
 
 def test_without_a_writable_home_wandb_stages_in_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr("kdpose.training.dashboards.WandbLogger", lambda **options: None)
-    monkeypatch.setattr("pathlib.Path.home", lambda: tmp_path / "none")
+    monkeypatch.setenv("HOME", str(tmp_path / "none"))
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         monkeypatch.setenv(name, "")  # so that it is undone
         monkeypatch.delenv(name)

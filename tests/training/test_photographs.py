@@ -3,16 +3,20 @@
 import json
 import sys
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import kdpose.convert
+import kdpose.data.bundled
 import kdpose.doctor
 from kdpose.data.annotations import load_persons
+from kdpose.data.sources.images import read_image
 from kdpose.inference.multipose import MultiPoseDetector
 from kdpose.skeletons.known import COCO
+from kdpose.training.photographs import find_boxes
 
 
 def convert(*words):
@@ -82,3 +86,23 @@ def test_nobody_found_is_an_error(tmp_path, capsys):
     with pytest.raises(SystemExit):
         convert(f"source={tmp_path}", f"out={tmp_path}/a.json", "detector.name=multipose")
     assert "no person was found in the 1 images of" in capsys.readouterr().err
+
+
+def test_photographs_that_exif_turns_are_seen_upright(tmp_path):
+    """The boxes are those of the upright photograph, and training reads the pixels they are of."""
+    folder = Path(kdpose.data.bundled.__file__).parent / "images"
+    with Image.open(folder / "000000174375.jpg") as picture:
+        upright = picture.convert("RGB")
+    exif = Image.Exif()
+    exif[274] = 6
+    stored = upright.transpose(Image.Transpose.ROTATE_90)
+    stored.save(tmp_path / "turned.png", exif=exif)
+    upright.save(tmp_path / "upright.png")
+    found = find_boxes(str(tmp_path), COCO, detector={"name": "multipose"}).content
+    assert [(i["width"], i["height"]) for i in found["images"]] == [upright.size] * 2
+    boxes = [[p["bbox"] for p in found["annotations"] if p["image_id"] == n] for n in (1, 2)]
+    assert boxes[0] == boxes[1] != []
+    for image in found["images"]:
+        size = (image["width"], image["height"])
+        pixels = read_image(tmp_path / image["file_name"], size=size)
+        np.testing.assert_array_equal(pixels, np.asarray(upright))

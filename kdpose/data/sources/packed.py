@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kdpose.data.annotations import Persons
 from kdpose.data.sources.images import decode_jpeg
-from kdpose.data.sources.stored_crops import StoredCrops
+from kdpose.data.sources.stored_crops import StoredCrops, check_stored
 from kdpose.data.transforms import (
     Augmentation,
     box_region,
@@ -129,8 +129,13 @@ class Pack(StoredCrops):
         return 3 * int(self.extent.prod(1, dtype=np.int64).sum())
 
     def read(self, row: int, height: int | None = None) -> NDArray[np.uint8]:
-        """Of :class:`kdpose.data.dataset.Pixels`: a person's crop, RGB; not to be written to."""
+        """Of :class:`kdpose.data.dataset.Pixels`: a person's crop, RGB; not to be written to.
+
+        Raises:
+            UnreadableImage: the image could not be read when the pack was written.
+        """
         data = self.stored(row)
+        check_stored(data, row, self.place)
         if self._jpeg:
             return decode_jpeg(data.data, height)
         width, height = self.extent[row]

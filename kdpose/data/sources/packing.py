@@ -8,10 +8,11 @@ averages, which larger views show smoother than crops of the image itself, such 
 import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -25,19 +26,39 @@ from torch.utils.data import DataLoader, Dataset
 from kdpose.cli import console
 from kdpose.data.annotations import Persons, load_persons
 from kdpose.data.dataset import check_images
+from kdpose.data.one_category import take_category
 from kdpose.data.sources.images import ImageFiles
 from kdpose.data.sources.packed import FORMAT, HALF_BODY_ZOOM, Pack, default_folder, reach
 from kdpose.data.transforms import Augmentation
+from kdpose.runtime.image_header import UnreadableImage
 from kdpose.runtime.provenance import code_version, sha256
 from kdpose.runtime.signals import keep_worker
 from kdpose.skeletons.skeleton import Skeleton
 
 Encoding = Literal["jpeg", "raw"]
-Crop = tuple[int, NDArray[np.uint8], tuple[int, int], tuple[float, float, float, float]]
+_NOTHING: NDArray[np.uint8] = np.empty(0, np.uint8)  # what is stored where an image cannot be read
+
+
+class Crop(NamedTuple):
+    """An encoded crop.
+
+    Attributes:
+        row: of the person.
+        data: the bytes; none where the image cannot be read.
+        size: width and height.
+        frame: of :class:`kdpose.data.dataset.Pixels`.
+        error: names the image that cannot be read.
+    """
+
+    row: int
+    data: NDArray[np.uint8]
+    size: tuple[int, int] = (1, 1)
+    frame: tuple[float, float, float, float] = (1.0, 1.0, 0.0, 0.0)
+    error: str | None = None
 
 
 class _Cutter(Dataset[Crop]):
-    """Encoded crops by row: (row, bytes, (width, height), frame)."""
+    """Encoded crops by row."""
 
     def __init__(
         self,
@@ -51,7 +72,10 @@ class _Cutter(Dataset[Crop]):
         self.encoding, self.quality = encoding, quality
 
     def __getitem__(self, row: int) -> Crop:
-        image = self.images.read(row)
+        try:
+            image = self.images.read(row)
+        except (FileNotFoundError, UnreadableImage) as error:
+            return Crop(row, _NOTHING, error=str(error))
         limit = np.array(image.shape[1::-1])
         x1, y1 = np.clip(np.floor(self.bounds[row, :2]).astype(int), 0, limit - 1)
         x2, y2 = np.clip(np.ceil(self.bounds[row, 2:]).astype(int) + 1, (x1 + 1, y1 + 1), limit)
@@ -62,7 +86,7 @@ class _Cutter(Dataset[Crop]):
             crop = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), np.uint8)
         sx, sy = width / (x2 - x1), height / (y2 - y1)
         frame = (sx, sy, sx * (0.5 - x1) - 0.5, sy * (0.5 - y1) - 0.5)  # centres at integers
-        return row, self._encode(np.ascontiguousarray(crop)), size, frame
+        return Crop(row, self._encode(np.ascontiguousarray(crop)), size, frame)
 
     def _encode(self, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self.encoding == "raw":
@@ -87,6 +111,9 @@ def write_pack(
 ) -> Pack:
     """Pack persons; ``folder`` appears only when complete.
 
+    Persons whose image cannot be read have an empty crop, as in training from image files. The
+    images are named on the console, and ``pack.json`` counts the persons.
+
     Args:
         folder: to create.
         persons: of one annotation file, all of them, in its order.
@@ -102,14 +129,15 @@ def write_pack(
 
     Raises:
         FileExistsError: the folder is there already; nothing is overwritten.
-        ValueError: unknown encoding, or an image cannot be read.
+        ValueError: unknown encoding, or no image can be read.
     """
     _check(folder := Path(folder).absolute(), encoding)
     files = ImageFiles(persons.files, images, sizes=persons.image_size)
     cut = _Cutter(files, *_views(persons, skeleton, size, augmentation, reduce), encoding, quality)
     with _appearing(folder) as temporary:
-        _write(temporary, cut, np.argsort(persons.files, kind="stable").tolist(), workers)
-        _describe(temporary, cut, images, skeleton, size, augmentation, about or {})
+        order = np.argsort(persons.files, kind="stable").tolist()
+        lost = {"unreadable": _write(temporary, cut, order, workers)}
+        _describe(temporary, cut, images, skeleton, size, augmentation, lost | (about or {}))
     return Pack(folder)
 
 
@@ -174,8 +202,15 @@ def _describe(
     (folder / "pack.json").write_text(json.dumps(facts | about, indent=2))
 
 
-def _write(folder: Path, cutter: _Cutter, order: Sequence[int], workers: int) -> None:
-    """Write crops in the images' order, so that each image is decoded once, and their index."""
+def _write(folder: Path, cutter: _Cutter, order: Sequence[int], workers: int) -> int:
+    """Write crops in the images' order, so that each image is decoded once, and their index.
+
+    Returns:
+        How many persons' images cannot be read.
+
+    Raises:
+        ValueError: of all persons.
+    """
     count = len(order)
     start, length = np.zeros(count, np.int64), np.zeros(count, np.int64)
     extent, frame = np.zeros((count, 2), np.int32), np.zeros((count, 4))
@@ -187,13 +222,20 @@ def _write(folder: Path, cutter: _Cutter, order: Sequence[int], workers: int) ->
         collate_fn=_as_they_are,
         worker_init_fn=keep_worker,
     )
+    lost = Counter[str]()
     with (folder / "pixels.bin").open("wb") as file:
         for batch in track(loader, "packing", console=console, transient=True):
-            for row, data, size, place in batch:
+            for row, data, size, place, error in batch:
                 start[row], length[row] = file.tell(), len(data)
                 extent[row], frame[row] = size, place
                 file.write(data.tobytes())
+                lost.update([error] if error else [])
+    for error in lost:
+        console.print(f"skipped: {error}", style="yellow", soft_wrap=True)
+    if lost.total() == count:
+        raise ValueError(f"none of the {len(lost)} images can be read")
     np.savez(folder / "index.npz", start=start, length=length, extent=extent, frame=frame)
+    return lost.total()
 
 
 def _as_they_are(items: list[Crop]) -> list[Crop]:
@@ -206,6 +248,7 @@ def pack_split(cfg: DictConfig) -> Pack:
     Args:
         cfg: ``conf/pack.yaml``'s keys.
     """
+    take_category(cfg)
     where = cfg.dataset[cfg.split]
     skeleton = instantiate(cfg.dataset.skeleton, _convert_="all")
     key = f"dataset.{cfg.split}.annotations"

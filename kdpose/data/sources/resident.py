@@ -66,7 +66,7 @@ class Resident:
                     f"has {free / 1e9:.1f} GB free: data.resident=false, or a pack of smaller crops"
                 )
         self.data = data
-        self.sources = _upload(pack, device)
+        self.sources = _upload(data, pack, device)
         self.device = device
         self._epoch = -1
         self._views: SourceBatch
@@ -97,13 +97,13 @@ class Resident:
         return SourceBatch(self.sources, student, teacher, PoseBatch(*moved))
 
 
-def _upload(pack: Pack, device: torch.device) -> Sources:
+def _upload(data: PoseDataset, pack: Pack, device: torch.device) -> Sources:
     """A pack's crops as pixels on the device; the host holds one crop at a time."""
     extent = torch.from_numpy(pack.extent.astype(np.int64))
     stop = extent.prod(1).cumsum(0)
     start = stop - extent.prod(1)
     pixels = torch.empty((int(stop[-1]), 3), dtype=torch.uint8, device=device)
     for row in range(len(pack)):
-        crop = torch.from_numpy(pack.read(row).copy())
+        crop = torch.from_numpy(data.source(row).copy())
         pixels[start[row] : stop[row]] = crop.view(-1, 3).to(device)
     return Sources(pixels, start.to(device), extent.to(device))

@@ -1,12 +1,30 @@
 """Crops that were cut ahead of training: what they were made of, and what they serve."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Any
 
 from kdpose.data.transforms import Augmentation
+from kdpose.runtime.image_header import UnreadableImage
 from kdpose.runtime.provenance import sha256
 from kdpose.skeletons.skeleton import Skeleton
+
+
+def check_stored(data: Sized, row: int, place: str) -> None:
+    """Refuse a crop without bytes.
+
+    Args:
+        data: the bytes.
+        row: of the person.
+        place: that stores them.
+
+    Raises:
+        UnreadableImage: there are none.
+    """
+    if not len(data):
+        raise UnreadableImage(
+            f"the image of person {row} could not be read when {place} was written"
+        )
 
 
 class StoredCrops:

@@ -23,7 +23,7 @@ from kdpose.data.dataset import PoseDataset
 from kdpose.data.sources.device_crop import SourceDataset
 from kdpose.data.sources.images import decode_jpeg
 from kdpose.data.sources.packed import Pack
-from kdpose.data.sources.stored_crops import StoredCrops
+from kdpose.data.sources.stored_crops import StoredCrops, check_stored
 
 os.environ.setdefault("LITDATA_DISABLE_VERSION_CHECK", "1")  # which asks the package index
 try:
@@ -225,8 +225,14 @@ class Streamed:
         self._samples = {int(sample["row"]): sample for sample in samples}
 
     def read(self, row: int, height: int | None = None) -> NDArray[np.uint8]:
-        """A person's crop ``(h, w, 3)``, RGB."""
-        return decode_jpeg(self._samples[row]["jpeg"], height)
+        """A person's crop ``(h, w, 3)``, RGB.
+
+        Raises:
+            UnreadableImage: the image could not be read when the pack was written.
+        """
+        data: bytes = self._samples[row]["jpeg"]
+        check_stored(data, row, "the pack of the shards")
+        return decode_jpeg(data, height)
 
     def frame(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """``(B, 4)``."""

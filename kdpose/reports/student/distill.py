@@ -20,6 +20,7 @@ from kdpose.checks import doctor
 from kdpose.checks.findings import exit_code
 from kdpose.checks.inspect import places
 from kdpose.cli import console
+from kdpose.data.one_category import take_category
 from kdpose.deploy.export import check_request, export, missing_packages
 from kdpose.deploy.speed import cases
 from kdpose.evaluation import timing
@@ -35,6 +36,7 @@ from kdpose.training.pipeline import run_pipeline
 from kdpose.training.run_folder import config_hash
 
 _OWN = ("student=", "teacher_backbone=", "open=", "doctor=", "export.", "speed.")  # not a stage's
+_DATA = ("dataset=", "dataset.", "data_dir=", "category=")
 _TIMED = {"teacher": "teacher", "stage1": "stage 1", "stage2": "student"}
 _LIBRARIES = ("torch", "lightning", "timm", "numpy", "onnx", "onnxruntime", "openvino", "nncf")
 
@@ -235,9 +237,10 @@ def distill(cfg: DictConfig) -> float | None:
     if not any(o.startswith("dataset=") for o in overrides):
         overrides.append(f"dataset={hydra_cfg.runtime.choices['dataset']}")
     wanted = wanted_files(cfg)
+    take_category(cfg)
     overrides += find_missing_boxes(cfg, run_dir)
     check_names(cfg, is_foreign(cfg) or any(o.startswith("teacher.ckpt=") for o in overrides))
-    data = [o for o in overrides if o.startswith(("dataset=", "dataset.", "data_dir="))]
+    data = [o for o in overrides if o.startswith(_DATA)]
     if rank() == 0:
         look_over(cfg, data, run_dir)
     for_stages = [o for o in overrides if not o.startswith(_OWN)]

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -231,3 +232,43 @@ def test_only_packs_can_be_resident(crowd, persons):
     data = PoseDataset(persons, crowd / "images", CROWDPOSE, SIZE)
     with pytest.raises(ValueError, match=r"data.resident needs packed crops: .*data.pack=auto"):
         Resident(data, CPU)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_named_and_teaches_nothing(
+    crowd, persons, annotations, tmp_path, capsys, workers
+):
+    images = tmp_path / "images"
+    shutil.copytree(crowd / "images", images)
+    bad = str(persons.files[3])
+    (images / bad).write_bytes((images / bad).read_bytes()[:300])
+    lost = np.flatnonzero(persons.files == bad)
+    made = write_pack(
+        tmp_path / "p", persons, images, CROWDPOSE, SIZE, Augmentation(), workers=workers
+    )
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("skipped: cannot read the image") == 1
+    assert bad in said
+    assert made.about["unreadable"] == len(lost) > 0
+    from_files, packed = batch(persons, images), batch(persons, made)
+    for shown in (from_files, packed):
+        assert (shown.visible[lost] == 0).all()
+        assert (shown.box_score[lost] == 0).all()
+        assert (shown.image[lost] == 0).all()
+    assert torch.equal(from_files.visible, packed.visible)
+    data = PoseDataset(persons, made, CROWDPOSE, SIZE, augmentation=Augmentation(), seed=1)
+    assert cut(SourceDataset(data).__getitems__([(0, int(lost[0])), (0, 0)]), data).image.any()
+    there = Resident(data, CPU)(RowDataset(len(data)).__getitems__([(2, int(lost[0]))]))
+    assert not there.image.any()
+    assert not there.visible.any()
+
+
+def test_nothing_readable_is_an_error(crowd, persons, tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in set(persons.files.tolist()):
+        (tmp_path / "images" / name).write_bytes(b"none")
+    with pytest.raises(ValueError, match=r"none of the \d+ images can be read"):
+        write_pack(
+            tmp_path / "p", persons, tmp_path / "images", CROWDPOSE, SIZE, Augmentation()
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
