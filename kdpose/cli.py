@@ -39,7 +39,8 @@ from kdpose.runtime.recipes import replacement
 
 _HERE = Path(__file__).parent
 CONF = str(_HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf")
-console = Console(quiet=rank() > 0, markup=False, emoji=False)  # names of files may look like markup
+# names of files may look like markup
+console = Console(quiet=rank() > 0, markup=False, emoji=False)
 
 
 # they log what a training starts from, and who is left out

@@ -17,7 +17,8 @@ _RANDOM = 12  # damages of each file at random places
 _PNG, _TIFF = ("1", "L", "LA", "P", "RGBA", "I;16"), ("CMYK", "F", "YCbCr")
 _BOMB = 20_000  # pixels along a side of a picture of one colour
 _NAMES = (
-    "a b", "ä", "[bold]", "[", "a\nb", "-x", "x=y", "\U0001f642", ".hidden", "\udcff", "%d", "~", "1,2",
+    "a b", "ä", "[bold]", "[", "a\nb", "-x", "x=y", "\U0001f642", ".hidden", "\udcff", "%d", "~",
+    "1,2",
 )  # fmt: skip
 
 

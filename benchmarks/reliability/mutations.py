@@ -43,7 +43,8 @@ class Mutation:
 
     Args:
         name: of it, unique.
-        kind: annotations, results, detections, images, names, video, skeleton, checkpoint, override.
+        kind: annotations, results, detections, images, names, video, skeleton, checkpoint or
+            override.
         write: changes the files of a folder that holds whole ones.
         neutral: it means nothing: all commands must give the same figures as without it.
         words: overrides that are added to the command named by ``command``.

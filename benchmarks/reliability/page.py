@@ -27,10 +27,10 @@ those of an uninterrupted run. Of a search, all trials must be complete.
 _MUTATIONS = """## Mutations
 
 One thing is changed in annotations, results, detections, pictures, their names, a video, a
-skeleton, a checkpoint or a command's values; then those of doctor, convert, evaluate, predict, pack
-and train that read such files run on it. *Neutral* changes mean nothing: figures must be equal. *Silent loss*: fewer persons than
-before with status 0, and nothing said. *Slow*: more than 10 s of processor time; *memory*: more
-than 2 GB.
+skeleton, a checkpoint or a command's values; then those of doctor, convert, evaluate, predict,
+pack and train that read such files run on it. *Neutral* changes mean nothing: figures must be
+equal. *Silent loss*: fewer persons than before with status 0, and nothing said. *Slow*: more than
+10 s of processor time; *memory*: more than 2 GB.
 """
 
 

@@ -141,7 +141,8 @@ def told(left_out: Mapping[str, int]) -> str:
         return ""
     counted = ", ".join(f"{n} of {name}" for name, n in left_out.items())
     return (
-        f"annotations of categories with other joints are left out: {counted}; category=NAME takes one"
+        f"annotations of categories with other joints are left out: {counted}; category=NAME takes "
+        "one"
     )
 
 

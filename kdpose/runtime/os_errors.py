@@ -24,7 +24,8 @@ def explain(error: OSError) -> str:
         return said
     if error.errno in _CLOSED:
         return (
-            f"{file} cannot be used ({said}): change its permissions, or write elsewhere (out, runs)"
+            f"{file} cannot be used ({said}): change its permissions, or write elsewhere "
+            "(out, runs)"
         )
     if error.errno in _NO_FOLDER:
         return f"{file} cannot be made ({said}): a file is where a folder is needed"

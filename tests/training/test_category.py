@@ -1,6 +1,7 @@
 """``category=NAME`` of a training: persons of one category, in training and validation."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hydra.utils import instantiate
@@ -13,11 +14,13 @@ from kdpose.training.stage import train
 
 STRING = {"id": 3, "name": "string", "keypoints": ["start", "end", "left_knot", "right_knot"]}
 
+FILES = {"train": "crowdpose_trainval.json", "val": "crowdpose_test.json"}
+
 
 @pytest.fixture
 def two(crowd, tmp_path):
     """The synthetic crowd, every second person of which is a string of four joints."""
-    for name in ("crowdpose_trainval.json", "crowdpose_test.json"):
+    for name in FILES.values():
         content = json.loads((crowd / "annotations" / name).read_text())
         content["categories"].append({**STRING, "skeleton": [[1, 3], [3, 4], [4, 2]]})
         for person in content["annotations"][::2]:
@@ -31,10 +34,7 @@ def asked(configured, two, crowd):
     """Composes a training on that, with the skeleton of the annotations."""
 
     def make(name, *more):
-        words = [
-            f"dataset.{split}.annotations={two}/{file}"
-            for split, file in (("train", "crowdpose_trainval.json"), ("val", "crowdpose_test.json"))
-        ]
+        words = [f"dataset.{split}.annotations={two}/{file}" for split, file in FILES.items()]
         images = [f"dataset.{split}.images={crowd}/images" for split in ("train", "val")]
         return configured(name, "dataset=custom", *words, *images, *more)
 
@@ -42,8 +42,9 @@ def asked(configured, two, crowd):
 
 
 def persons_of(path):
-    content = json.loads(open(path).read())
-    return [c["name"] for c in content["categories"]], {p["category_id"] for p in content["annotations"]}
+    content = json.loads(Path(path).read_text())
+    kinds = {person["category_id"] for person in content["annotations"]}
+    return [category["name"] for category in content["categories"]], kinds
 
 
 def test_both_splits_and_the_skeleton_are_of_the_category(asked, two, tmp_path):

@@ -74,7 +74,7 @@ class _Cutter(Dataset[Crop]):
     def __getitem__(self, row: int) -> Crop:
         try:
             image = self.images.read(row)
-        except (FileNotFoundError, UnreadableImage) as error:
+        except UnreadableImage as error:
             return Crop(row, _NOTHING, error=str(error))
         limit = np.array(image.shape[1::-1])
         x1, y1 = np.clip(np.floor(self.bounds[row, :2]).astype(int), 0, limit - 1)
@@ -129,6 +129,7 @@ def write_pack(
 
     Raises:
         FileExistsError: the folder is there already; nothing is overwritten.
+        FileNotFoundError: an image is missing.
         ValueError: unknown encoding, or no image can be read.
     """
     _check(folder := Path(folder).absolute(), encoding)

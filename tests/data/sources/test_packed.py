@@ -268,7 +268,5 @@ def test_nothing_readable_is_an_error(crowd, persons, tmp_path):
     for name in set(persons.files.tolist()):
         (tmp_path / "images" / name).write_bytes(b"none")
     with pytest.raises(ValueError, match=r"none of the \d+ images can be read"):
-        write_pack(
-            tmp_path / "p", persons, tmp_path / "images", CROWDPOSE, SIZE, Augmentation()
-        )
+        write_pack(tmp_path / "p", persons, tmp_path / "images", CROWDPOSE, SIZE, Augmentation())
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
