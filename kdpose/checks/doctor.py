@@ -133,7 +133,7 @@ def table(findings: Iterable[Finding]) -> Table:
     for name in ("severity", "kind"):
         shown.add_column(name, no_wrap=True)
     shown.add_column("count", justify="right", no_wrap=True)
-    shown.add_column("what, and the first examples")
+    shown.add_column("what, and the first examples", overflow="fold")
     for f in findings:
         examples = [Text(str(example), "dim") for example in f.examples[:2]]
         shown.add_row(

@@ -17,6 +17,7 @@ _log = logging.getLogger(__name__)
 _OPENED = 8  # images of each split
 _SKIPPED = ("unreadable_image", "empty_image")  # by training, with a warning
 _DATA = ("dataset.", "data_dir=", "category=")
+_CAUSES = ("malformed_image", "malformed_person")  # of which others, such as no_persons, may follow
 
 
 @rank_zero_only
@@ -41,7 +42,8 @@ def check_data(cfg: DictConfig, skeleton: Skeleton) -> None:
         for f in inspection.findings
     ]
     if exit_code(found):
-        first = next(f for f in found if f.severity in ("error", "unusable"))
+        wrong = [f for f in found if f.severity in ("error", "unusable")]
+        first = next((f for f in wrong if f.kind in _CAUSES), wrong[0])
         if first.kind == "annotations":
             raise ValueError(first.message)
         case = f"; the first: {first.examples[0]}" if first.examples else ""

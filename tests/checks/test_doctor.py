@@ -156,6 +156,18 @@ def test_before_training_images_may_be_in_a_pack(crowd, broken, caplog):
         check_data(brief(crowd, images="/nowhere", annotations=str(broken)), CROWDPOSE)
 
 
+def test_before_training_the_cause_is_told_not_what_follows_from_it(crowd, tmp_path):
+    data = json.loads((crowd / "annotations" / "crowdpose_trainval.json").read_text())
+    for image in data["images"]:
+        image["id"] = f"frame_{image['id']}"
+    for person in data["annotations"]:
+        person["image_id"] = f"frame_{person['image_id']}"
+    (tmp_path / "words.json").write_text(json.dumps(data))
+    match = r"malformed_image \(12\).* has id 'frame_.*': ids must be whole numbers"
+    with pytest.raises(ValueError, match=match):
+        check_data(brief(crowd, annotations=str(tmp_path / "words.json")), CROWDPOSE)
+
+
 def test_training_stops_at_errors(monkeypatch, capsys, crowd, broken, tmp_path):
     words = ["dataset=synthetic", f"dataset.root={crowd}", f"dataset.train.annotations={broken}"]
     words += ["backbone=mobilenetv4_tiny", "codec.input_size=[48,64]", f"runs={tmp_path}"]
