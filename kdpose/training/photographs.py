@@ -47,8 +47,7 @@ def find_boxes(
 ) -> FoundBoxes:
     """Find the persons of photographs with a detector.
 
-    Photographs are seen upright, those of an annotation file as its sizes have them. Training reads
-    the same pixels, since the sizes that the content has decide.
+    Photographs are seen upright, those of an annotation file as its sizes have them.
 
     Args:
         source: a folder, a glob, an image, or an annotation file, whose persons are ignored.

@@ -9,7 +9,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -109,10 +109,7 @@ def write_pack(
     workers: int = 0,
     about: dict[str, Any] | None = None,
 ) -> Pack:
-    """Pack persons; ``folder`` appears only when complete.
-
-    Persons whose image cannot be read have an empty crop, as in training from image files. The
-    images are named on the console, and ``pack.json`` counts the persons.
+    """Pack persons, empty crops of unreadable images; ``folder`` appears only when complete.
 
     Args:
         folder: to create.
@@ -129,15 +126,13 @@ def write_pack(
 
     Raises:
         FileExistsError: the folder is there already; nothing is overwritten.
-        FileNotFoundError: an image is missing.
         ValueError: unknown encoding, or no image can be read.
     """
     _check(folder := Path(folder).absolute(), encoding)
     files = ImageFiles(persons.files, images, sizes=persons.image_size)
     cut = _Cutter(files, *_views(persons, skeleton, size, augmentation, reduce), encoding, quality)
     with _appearing(folder) as temporary:
-        order = np.argsort(persons.files, kind="stable").tolist()
-        lost = {"unreadable": _write(temporary, cut, order, workers)}
+        lost = {"unreadable": _write(temporary, cut, persons.files, workers)}
         _describe(temporary, cut, images, skeleton, size, augmentation, lost | (about or {}))
     return Pack(folder)
 
@@ -203,7 +198,7 @@ def _describe(
     (folder / "pack.json").write_text(json.dumps(facts | about, indent=2))
 
 
-def _write(folder: Path, cutter: _Cutter, order: Sequence[int], workers: int) -> int:
+def _write(folder: Path, cutter: _Cutter, images: NDArray[np.str_], workers: int) -> int:
     """Write crops in the images' order, so that each image is decoded once, and their index.
 
     Returns:
@@ -212,6 +207,7 @@ def _write(folder: Path, cutter: _Cutter, order: Sequence[int], workers: int) ->
     Raises:
         ValueError: of all persons.
     """
+    order = np.argsort(images, kind="stable").tolist()
     count = len(order)
     start, length = np.zeros(count, np.int64), np.zeros(count, np.int64)
     extent, frame = np.zeros((count, 2), np.int32), np.zeros((count, 4))
