@@ -60,7 +60,8 @@ def _doublings(feature_size: tuple[int, int], bins: tuple[int, int]) -> int:
     """How often the feature map must double to become the codec's maps."""
     if tuple(feature_size) == tuple(bins):
         raise ValueError(
-            f"the feature has the {tuple(bins)} cells of the codec's maps already: take head=heatmap"
+            f"the feature has the {tuple(bins)} cells of the codec's maps already: take "
+            "head=heatmap"
         )
     count = max(bins[0] // max(feature_size[0], 1), 1).bit_length() - 1
     if not 1 <= count <= _MOST or tuple(bins) != tuple(side << count for side in feature_size):
