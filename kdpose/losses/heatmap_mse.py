@@ -16,8 +16,13 @@ def heatmap_mse(logits: Tensor, target: HeatmapTarget) -> Tensor:
         Scalar, float32.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: there are no heatmaps, or the shapes differ.
     """
+    if not isinstance(logits, Tensor):
+        raise ValueError(
+            "heatmap_mse compares heatmaps, and this network gives other scores: take the loss of "
+            "its head, for example 'loss=[simcc_kl]', or codec=heatmap head=heatmap"
+        )
     if logits.shape != target.maps.shape:
         raise ValueError(
             "maps and target must share a shape, "

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from kdpose.losses.heatmap_mse import heatmap_mse
-from kdpose.types import HeatmapTarget
+from kdpose.types import HeatmapTarget, SimCCLogits
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -37,3 +37,9 @@ def test_shapes_must_agree():
     target = HeatmapTarget(torch.zeros(1, 17, 4, 3), torch.ones(1, 17))
     with pytest.raises(ValueError, match=r"got \(1, 14, 4, 3\) and \(1, 17, 4, 3\)"):
         heatmap_mse(torch.zeros(1, 14, 4, 3), target)
+
+
+def test_bins_are_no_heatmaps():
+    bins = SimCCLogits(torch.zeros(1, 17, 96), torch.zeros(1, 17, 128))
+    with pytest.raises(ValueError, match=r"other scores: take .*'loss=\[simcc_kl\]'"):
+        heatmap_mse(bins, None)
