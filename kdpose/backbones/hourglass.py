@@ -45,7 +45,8 @@ class _OneHourglass(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """The sums, fine to coarse: the first has the size of ``x``."""
-        kept, sums = [], list[Tensor]()
+        kept: list[Tensor] = []
+        sums: list[Tensor] = []
         for beside, down in zip(self.beside, self.down, strict=True):
             kept.append(beside(x))
             x = down(_halved(x))

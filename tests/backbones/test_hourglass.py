@@ -102,3 +102,11 @@ def test_everything_is_trained_through_the_finest_map():
 def test_errors(fields, message):
     with pytest.raises(ValueError, match=message):
         Hourglass(**fields)
+
+
+@pytest.mark.slow
+def test_compiles_without_graph_breaks():
+    net = Hourglass(2, channels=8, stem=4, maps=3).eval()
+    image = torch.randn(2, 3, 64, 48)
+    compiled = torch.compile(net, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(image), net(image))
