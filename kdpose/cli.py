@@ -11,6 +11,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,8 @@ def _in_one_line(
 
     def job(cfg: DictConfig) -> float | None:
         quiet()
+        if current_process().name.startswith("Loky"):  # started by joblib, which knows no signals
+            signals.follow()
         overrides = list(HydraConfig.get().overrides.task)
         ended.append((overrides, "failed"))
         try:

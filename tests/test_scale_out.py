@@ -19,6 +19,7 @@ from torch import nn
 from kdpose.cli import CONF
 from kdpose.refiners.igp_gcn import IGPGCN
 from kdpose.runtime.ranks import rank
+from kdpose.training.checkpoint_files import resumable
 from kdpose.training.run_folder import open_run
 from kdpose.training.stage import train
 from kdpose.training.synced_norms import SyncedNorms
@@ -234,3 +235,27 @@ def test_synchronised_norms_keep_activations_names_and_values(tiny_student, on_a
 def test_synchronised_norms_on_a_cpu_are_refused():
     with pytest.raises(ValueError, match="cannot be synchronised on CPUs"):
         SyncedNorms().apply(nn.Linear(1, 1))
+
+
+@pytest.mark.slow
+def test_a_stop_signal_to_one_of_two_processes_ends_both_after_a_checkpoint(crowd, tmp_path):
+    command = (
+        sys.executable, *TRAIN, "+experiment=baseline", "+scale=synthetic", *TINY,
+        f"dataset.root={crowd}", f"runs={tmp_path}", "name=told", "~callbacks.pictures",
+    )  # fmt: skip
+    run, file = tmp_path / "told", tmp_path / "said.txt"
+    first = start(file, *command, "trainer.max_epochs=900")
+    deadline = time.monotonic() + 240
+    while not (run / "last.ckpt").is_file():
+        assert first.poll() is None, file.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    others = psutil.Process(first.pid).children(recursive=True)
+    assert others
+    first.terminate()
+    assert first.wait(timeout=60) == 143, file.read_text()
+    assert psutil.wait_procs(others, timeout=20)[1] == []
+    said = file.read_text()
+    assert "Traceback" not in said
+    assert said.count("stopped by SIGTERM; ") == 1
+    assert resumable(run) == run / "last.ckpt"

@@ -3,13 +3,15 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 _LAST_WORD = 5  # seconds that a data worker outlives a SIGTERM, so that its parent can end it
+_ECHO = 0.5  # seconds within which a signal to the process and to its group is one signal
 
 
 class Stopped(SystemExit):
@@ -26,11 +28,15 @@ class Stopped(SystemExit):
 
 
 class _Told:
-    """The signal that arrived while signals were deferred."""
+    """The signal that arrived while signals were deferred, and what the process makes of any."""
 
     owner = 0
     deferred = False
     number: int | None = None
+    last: int | None = None
+    at = 0.0
+    follower = False
+    pass_on: Callable[[int], object] | None = None
 
 
 def told() -> int | None:
@@ -51,21 +57,28 @@ def _handle(number: int, frame: FrameType | None) -> None:
         if number != signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-    elif _Told.deferred and _Told.number is None:
-        _Told.number = number
+    elif _Told.follower and number == _Told.last and time.monotonic() < _Told.at + _ECHO:
+        return  # to the group, and passed on
     else:
-        raise Stopped(number)
+        _Told.last, _Told.at = number, time.monotonic()
+        if _Told.pass_on is not None:
+            act, _Told.pass_on = _Told.pass_on, None
+            act(number)
+        if not _Told.deferred or _Told.number is not None:
+            raise Stopped(number)
+        _Told.number = number
 
 
 @contextmanager
 def handled() -> Iterator[None]:
     """Raise :class:`Stopped` in this block when a signal arrives."""
     before = {number: signal.getsignal(number) for number in STOPPING}
-    _Told.number, _Told.deferred = None, False
+    _Told.number, _Told.deferred, _Told.last, _Told.pass_on = None, False, None, None
     install()
     try:
         yield
     finally:
+        _Told.pass_on = None
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -79,6 +92,23 @@ def deferred() -> Iterator[None]:
         yield
     finally:
         _Told.deferred = False
+
+
+def pass_on(act: Callable[[int], object]) -> None:
+    """Do something with each signal first, until the end of :func:`handled`."""
+    _Told.pass_on = act
+
+
+def follow() -> None:
+    """Begin a job in a process that a launcher has started.
+
+    Raises:
+        Stopped: a signal has ended an earlier job of the process.
+    """
+    if _Told.last is not None:
+        raise Stopped(_Told.last)
+    _Told.follower = True
+    install()
 
 
 def keep_worker(_: Any = None) -> None:

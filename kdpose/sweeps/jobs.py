@@ -4,12 +4,14 @@ Files are used because jobs may run in other processes or on other machines.
 """
 
 import json
+import os
 import sys
 import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,10 @@ from omegaconf import DictConfig
 from kdpose.cli import console
 from kdpose.display.tables import as_markdown, write_csv
 from kdpose.runtime.locks import locked
-from kdpose.runtime.signals import Stopped
+from kdpose.runtime.signals import Stopped, pass_on
 from kdpose.runtime.whole import write_json
+
+_PATIENCE = 30  # seconds that jobs may take for their checkpoints
 
 
 class SweepJobs(Callback):
@@ -34,6 +38,33 @@ class SweepJobs(Callback):
         quoted = ",".join(f"'{key}'" for key in sorted(shared))
         key = "hydra.job.config.override_dirname.exclude_keys"
         config.hydra.overrides.hydra.append(f"{key}=[{quoted}]")
+        if str(config.hydra.launcher._target_).endswith(".JoblibLauncher"):
+            pass_on(partial(stop_jobs, Path(config.hydra.sweep.dir) / "jobs"))
+
+
+def stop_jobs(folder: Path, number: int) -> None:
+    """Send a signal to the running jobs of this process, and wait for their checkpoints.
+
+    Joblib would end them at once.
+
+    Args:
+        folder: of the records.
+        number: of the signal.
+    """
+    for process in _running(folder):
+        process.send_signal(number)
+    until = time.monotonic() + _PATIENCE
+    while _running(folder) and time.monotonic() < until:
+        time.sleep(0.1)
+
+
+def _running(folder: Path) -> list[Any]:
+    """The processes of the jobs that run below this process, as their records have it."""
+    import psutil  # here, because every command line knows this file
+
+    records = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    busy = {record.get("process") for record in records if record["state"] == "running"}
+    return [child for child in psutil.Process().children() if child.pid in busy]
 
 
 @contextmanager
@@ -52,7 +83,7 @@ def recorded(
         The record, for the block to add ``AP`` to.
     """
     record: dict[str, Any] = {"job": name, "state": "running", "overrides": list(overrides)}
-    record |= {"AP": None, "log": str(log.absolute())}
+    record |= {"AP": None, "log": str(log.absolute()), "process": os.getpid()}
     begun, earlier = time.monotonic(), _seconds_before(sweep, name)
     _write(sweep, record)
     try:

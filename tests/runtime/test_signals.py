@@ -33,3 +33,37 @@ def test_a_worker_outlives_a_signal_to_its_group():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (-signal.SIGALRM, "alive\n")
+
+
+def test_a_signal_is_passed_on_first_and_a_second_one_does_not_wait_for_that():
+    seen = []
+
+    def act(number):
+        seen.append(number)
+        if len(seen) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+            seen.append("waited")
+
+    with signals.handled():
+        signals.pass_on(act)
+        with pytest.raises(signals.Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert seen == [signal.SIGTERM]
+
+
+FOLLOWER = """
+import os, signal
+from kdpose.runtime import signals
+signals.follow()
+with signals.deferred():
+    for _ in range(2):  # to the group, and passed on
+        os.kill(os.getpid(), signal.SIGTERM)
+    print(signals.told(), flush=True)
+signals.follow()  # the next job
+"""
+
+
+def test_a_follower_takes_a_signal_once_and_begins_no_other_job():
+    words = [sys.executable, "-c", FOLLOWER]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "15\n", "")

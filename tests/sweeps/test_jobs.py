@@ -5,11 +5,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 import kdpose.train
 from kdpose.sweeps.jobs import recorded
+from kdpose.training.checkpoint_files import resumable
 
 
 @pytest.fixture
@@ -92,3 +95,36 @@ def test_jobs_in_other_processes_have_their_names(tmp_path):
     assert "error: a sweep's job has one device, got 2 (trainer.devices)" in done.stderr
     rows = list(csv.DictReader((tmp_path / "synthetic_baseline" / "jobs.csv").open()))
     assert [(row["seed"], row["state"]) for row in rows] == [("3", "failed"), ("4", "failed")]
+
+
+@pytest.mark.slow
+def test_parallel_jobs_stop_with_their_sweep_and_go_on(crowd, tmp_path):
+    words = [
+        "-m", "+experiment=baseline", "+scale=synthetic", "backbone=mobilenetv4_tiny",
+        "codec.input_size=[48,64]", "data.batch_size=4", "data.num_workers=0", "trainer=cpu",
+        "dataset.prepare=null", f"dataset.root={crowd}", f"runs={tmp_path}", "name=sweep",
+        "~callbacks.pictures", "seed=0,1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "kdpose", "train", *words]
+    env, sweep = {**os.environ, "OMP_NUM_THREADS": "1"}, tmp_path / "sweep"
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(
+            [*command, "trainer.max_epochs=900"], env=env, stdout=said, stderr=said
+        )
+    until = time.monotonic() + 240
+    while len(list(sweep.glob("*/last.ckpt"))) < 2:
+        assert process.poll() is None, (tmp_path / "said").read_text()
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    assert process.wait(timeout=60) == 143, (tmp_path / "said").read_text()
+    assert psutil.wait_procs(workers, timeout=20)[1] == []
+    assert "stopped by SIGTERM; to go on: kdpose train -m" in (tmp_path / "said").read_text()
+    records = [json.loads(path.read_text()) for path in sorted((sweep / "jobs").glob("*.json"))]
+    assert [(r["job"], r["state"]) for r in records] == [
+        ("seed-0", "stopped"),
+        ("seed-1", "stopped"),
+    ]
+    for name in ("seed-0", "seed-1"):
+        assert resumable(sweep / name) == sweep / name / "last.ckpt"
