@@ -3,7 +3,7 @@
 Training then reads crops instead of whole photographs (``data.pack=auto``).
 """
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from kdpose.cli import console, entry_point
 from kdpose.runtime.files import check_file
@@ -14,6 +14,11 @@ def main(cfg: DictConfig) -> None:
     """Entry point."""
     if cfg.split not in ("train", "val"):
         raise ValueError(f"split must be train or val, got {cfg.split}")
+    if isinstance(cfg.dataset[cfg.split], ListConfig):
+        raise ValueError(
+            f"dataset.{cfg.split} lists several sets, which training reads from image files; a "
+            f"pack has one: dataset=custom dataset.{cfg.split}.annotations=A.json, with its images"
+        )
     check_file(cfg.dataset[cfg.split].annotations, f"dataset.{cfg.split}.annotations")
     from kdpose.data.sources.packing import pack_split
 

@@ -10,6 +10,7 @@ from hydra.core.singleton import Singleton
 from PIL import Image
 
 import kdpose.evaluate
+import kdpose.pack
 import kdpose.predict
 import kdpose.publish
 import kdpose.train
@@ -223,3 +224,8 @@ def test_consoles_of_other_encodings_and_names_that_look_like_markup(tmp_path, e
     assert ":smile:" in said
     assert ("写真" in said) == (encoding == "utf-8")
     assert "1 persons in 1 images, 1 skipped: " in said
+
+
+def test_a_pack_of_several_sets_is_refused(monkeypatch, capsys):
+    line = said(monkeypatch, capsys, kdpose.pack.main, "dataset=stanford40_lspet")
+    assert "dataset.train lists several sets" in line

@@ -7,14 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from torchvision.io import write_jpeg
 from torchvision.transforms.functional import pil_to_tensor
 from torchvision.utils import make_grid
 
 from kdpose.checks.findings import Finding
 from kdpose.checks.split import Split
 from kdpose.data.sources.images import read_image
-from kdpose.display.drawing import labelled
+from kdpose.display.drawing import labelled, save_jpeg
 from kdpose.skeletons.skeleton import Skeleton
 
 _TILE = (192, 256)  # width and height, pixels
@@ -79,7 +78,7 @@ def write_sheet(
         return 0
     path.parent.mkdir(parents=True, exist_ok=True)
     grid = make_grid(pictures, nrow=columns, padding=4, pad_value=255)
-    write_jpeg(grid.to(torch.uint8), str(path), quality=88)
+    save_jpeg(grid.to(torch.uint8), path, quality=88)
     return len(pictures)
 
 

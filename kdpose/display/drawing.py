@@ -1,12 +1,14 @@
 """Poses drawn on images."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
+from torchvision.io import encode_jpeg
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from torchvision.utils import draw_bounding_boxes, make_grid
 
@@ -142,3 +144,12 @@ def side_by_side(pictures: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.uint8]
         for name, picture in pictures.items()
     ]
     return torch.cat(named, dim=-1).permute(1, 2, 0).numpy()
+
+
+def save_jpeg(picture: Tensor, path: Path, quality: int) -> None:
+    """Write a picture ``(3, H, W)`` uint8.
+
+    Raises:
+        OSError: the file cannot be written; torchvision's own writer raises other kinds.
+    """
+    path.write_bytes(encode_jpeg(picture, quality).numpy().tobytes())

@@ -23,6 +23,7 @@ from kdpose.inference.worker import ImageWorker, build_worker
 
 _FREE = ("device", "batch_size", "debug", "out", "engine", "shard", "ray")  # may differ on resuming
 _RAY_SHARD = 500  # images; some minutes of work, which is what a lost worker loses
+_NAMED = 20  # unreadable images of shards that are named on the console
 
 
 def predict(cfg: DictConfig) -> None:
@@ -105,7 +106,12 @@ def _predict_shards(cfg: DictConfig, images: Sequence[ImageFile], worker: ImageW
     remove_unfinished(folder)
     total = Count()
     for shard in shards:  # as they lie there, not as they were said to be
-        total = total.plus(count(shard))
+        counted, errors = count(shard)
+        for line in errors[: max(0, _NAMED - total.broken)]:
+            console.print(f"skipped: {line}", style="yellow", soft_wrap=True)
+        total = total.plus(counted)
+    if total.broken > _NAMED:
+        console.print(f"skipped: {total.broken - _NAMED} more, which the shards name")
     _tell(cfg, total, folder)
 
 

@@ -92,12 +92,12 @@ def _line(result: ImageResult) -> dict[str, Any]:
     return line if error is None else {**line, "error": error}
 
 
-def count(shard: Shard) -> Count:
-    """The counts of a finished shard."""
+def count(shard: Shard) -> tuple[Count, list[str]]:
+    """The counts of a finished shard, and a line for each image that could not be read."""
     with shard.path.open() as file:
         lines = [json.loads(line) for line in file]
-    persons, broken = sum(len(line["persons"]) for line in lines), sum("error" in x for x in lines)
-    return Count(len(lines), persons, broken)
+    errors = [str(line["error"]) for line in lines if "error" in line]
+    return Count(len(lines), sum(len(line["persons"]) for line in lines), len(errors)), errors
 
 
 def remove_unfinished(folder: Path) -> None:

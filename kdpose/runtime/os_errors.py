@@ -35,7 +35,7 @@ def explain(error: OSError) -> str:
 def failed_file(error: OSError) -> str | None:
     """The file of an error: the one that it names, else the one that was being written."""
     if error.filename is not None:
-        return _PART.sub("", os.fsdecode(error.filename2 or error.filename))
+        return _PART.sub("", os.path.abspath(os.fsdecode(error.filename2 or error.filename)))
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for frame in reversed(frames):
         known = dict(frame.f_locals)

@@ -9,11 +9,10 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, RichProgressBar
-from torchvision.io import write_jpeg
 
 from kdpose.cli import console
 from kdpose.data.dataset import spread
-from kdpose.display.drawing import pose_grid
+from kdpose.display.drawing import pose_grid, save_jpeg
 from kdpose.training.dashboards import show
 
 _log = logging.getLogger(__name__)
@@ -121,7 +120,7 @@ class PosePictures(L.Callback):
         show(trainer.loggers, batch, joints, dataset.skeleton, trainer.global_step)
         grid = pose_grid(batch.image, [joints], dataset.skeleton)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_jpeg(grid, str(self.folder / f"epoch_{epoch:03d}.jpg"), quality=90)
+        save_jpeg(grid, self.folder / f"epoch_{epoch:03d}.jpg", quality=90)
 
 
 class AveragedWeights(EMAWeightAveraging):

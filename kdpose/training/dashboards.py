@@ -39,6 +39,8 @@ def wandb_logger(run_dir: str, offline: bool | None = None, **options: Any) -> W
     kept.parent.mkdir(parents=True, exist_ok=True)
     if not kept.is_file():
         kept.write_text(secrets.token_hex(4))
+    if os.path.expanduser("~") == "~":  # nobody knows it, and W&B asks for it
+        os.environ["HOME"] = str(kept.parent.absolute())
     if not os.access(os.path.expanduser("~"), os.W_OK):  # where W&B stages files
         for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
             os.environ.setdefault(name, str(kept.parent.absolute()))

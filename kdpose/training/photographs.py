@@ -45,9 +45,7 @@ def find_boxes(
     detector: Mapping[str, Any] | None = None,
     device: str = "auto",
 ) -> FoundBoxes:
-    """Find the persons of photographs with a detector.
-
-    Photographs are seen upright, those of an annotation file as its sizes have them.
+    """Find persons with a detector: in upright photographs, or as annotated sizes have them.
 
     Args:
         source: a folder, a glob, an image, or an annotation file, whose persons are ignored.
@@ -75,7 +73,8 @@ def find_boxes(
         listed.append({"id": number, "file_name": names[number], **size})
         persons += [{"image_id": number, **person} for person in _persons(*find(pixels))]
     if not persons:
-        where = f"the {len(pictures)} images of {source} (from source)"
+        lost = f", of which {len(broken)} cannot be read" if broken else ""
+        where = f"the {len(pictures)} images of {source} (from source){lost}"
         raise ValueError(f"no person was found in {where}: {_MORE}")
     return _as_file(listed, persons, broken, skeleton)
 

@@ -9,7 +9,6 @@ import torch
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from torchvision.io import write_jpeg
 from torchvision.transforms.functional import pad
 
 from kdpose.checkpoints.guest_net import GuestNet, LoadedGuest
@@ -19,7 +18,7 @@ from kdpose.data.annotations import load_persons
 from kdpose.data.dataset import PoseDataset, spread
 from kdpose.data.one_category import take_category
 from kdpose.data.transforms import PADDING
-from kdpose.display.drawing import labelled, pose_grid
+from kdpose.display.drawing import labelled, pose_grid, save_jpeg
 from kdpose.display.tables import (
     METRICS,
     as_markdown,
@@ -166,4 +165,4 @@ def _write_picture(
         grids.append(labelled(grid, label))
     width = max(grid.shape[-1] for grid in grids)
     even = [pad(grid, [0, 0, width - grid.shape[-1], 0], fill=255) for grid in grids]
-    write_jpeg(torch.cat(even, dim=1), str(path), quality=90)
+    save_jpeg(torch.cat(even, dim=1), path, quality=90)

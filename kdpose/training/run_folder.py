@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ _FREE = (
     "trainer.strategy",
     "trainer.default_root_dir",
 )
+
+
+_BEGUN = "# begun in "  # the first line of config.yaml: relative paths in it are seen from there
 
 
 def finished(run_dir: Path) -> bool:
@@ -83,7 +87,9 @@ def open_run(cfg: DictConfig) -> tuple[Path, str | None]:
     elif cfg.resume != "auto":  # its score is of the shorter training
         (run_dir / "metrics.json").unlink(missing_ok=True)
     run_dir.mkdir(parents=True, exist_ok=True)
-    write_whole(saved, OmegaConf.to_yaml(cfg, resolve=True))
+    write_whole(
+        saved, f"{_BEGUN}{json.dumps(str(Path.cwd()))}\n{OmegaConf.to_yaml(cfg, resolve=True)}"
+    )
     _log_to(run_dir / "train.log")
     return run_dir, None if checkpoint is None else str(checkpoint)
 
@@ -108,7 +114,10 @@ def _check_longer(checkpoint: Path, epochs: int) -> None:
 
 
 def _check_unchanged(run_dir: Path, saved: Path, cfg: DictConfig) -> None:
-    changed = changes(OmegaConf.load(saved), cfg)
+    first = saved.read_text(encoding="utf-8").partition("\n")[0]
+    place = first.removeprefix(_BEGUN)
+    begun = None if place == first else Path(json.loads(place))
+    changed = changes(OmegaConf.load(saved), cfg, begun=begun)
     if changed:
         raise ValueError(
             f"{run_dir.absolute()} was trained with other settings: {'; '.join(changed[:6])}. "
@@ -143,7 +152,9 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix[:-1]: present_name(node) if isinstance(node, str) else node}
 
 
-def changes(before: Any, after: Any, but: tuple[str, ...] = ()) -> list[str]:
+def changes(
+    before: Any, after: Any, but: tuple[str, ...] = (), begun: Path | None = None
+) -> list[str]:
     """Keys whose values differ, as ``key: old -> new``; a moved class is not a difference.
 
     Nor is a key that only one of them has, and has switched off: kdpose gains and loses options.
@@ -153,6 +164,7 @@ def changes(before: Any, after: Any, but: tuple[str, ...] = ()) -> list[str]:
         before: a configuration, resolved or resolvable.
         after: another.
         but: beginnings of keys that may differ, besides those of where and how fast a run goes.
+        begun: the working folder of the first; a path to the same place is no difference.
     """
     old, new = (_flat(OmegaConf.to_container(cfg, resolve=True)) for cfg in (before, after))
     if all("refiner._target_" in flat for flat in (old, new)):
@@ -161,12 +173,20 @@ def changes(before: Any, after: Any, but: tuple[str, ...] = ()) -> list[str]:
         f"{key} {old.get(key)} -> {new.get(key)}"
         for key in sorted(old.keys() | new.keys())
         if _differ(old.get(key), new.get(key), key in old and key in new)
+        and not _same_place(old.get(key), new.get(key), begun)
         and not key.startswith((*_FREE, *but))
     ]
 
 
 def _differ(old: Any, new: Any, both: bool) -> bool:
     return bool(old != new) and (both or not (old in (None, False) and new in (None, False)))
+
+
+def _same_place(old: Any, new: Any, begun: Path | None) -> bool:
+    """Whether two texts, as paths, name one place."""
+    if begun is None or not (isinstance(old, str) and isinstance(new, str)):
+        return False
+    return os.path.normpath(begun / old) == os.path.normpath(Path.cwd() / new)
 
 
 def config_hash(cfg: Any) -> str:

@@ -1,9 +1,16 @@
 import numpy as np
 import pytest
 import torch
-from PIL import ImageColor
+from PIL import Image, ImageColor
 
-from kdpose.display.drawing import PERSON_COLORS, _shades, draw_poses, labelled, pose_grid
+from kdpose.display.drawing import (
+    PERSON_COLORS,
+    _shades,
+    draw_poses,
+    labelled,
+    pose_grid,
+    save_jpeg,
+)
 from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.skeletons.skeleton import Skeleton
 
@@ -124,3 +131,12 @@ def test_a_label_stands_above_the_untouched_picture():
     assert torch.equal(drawn[:, 20:], picture)
     assert (drawn[:, :20] < 128).any()
     assert not torch.equal(drawn[:, :20], labelled(picture, "stage2", height=20)[:, :20])
+
+
+def test_a_picture_is_written_or_the_error_names_its_file(tmp_path):
+    picture = torch.zeros(3, 16, 24, dtype=torch.uint8)
+    save_jpeg(picture, tmp_path / "a.jpg", quality=90)
+    with Image.open(tmp_path / "a.jpg") as read:
+        assert (read.format, read.size) == ("JPEG", (24, 16))
+    with pytest.raises(FileNotFoundError, match=r"none/a\.jpg"):
+        save_jpeg(picture, tmp_path / "none" / "a.jpg", quality=90)

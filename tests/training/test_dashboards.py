@@ -251,3 +251,13 @@ def test_without_a_writable_home_wandb_stages_in_the_run(tmp_path, monkeypatch):
         monkeypatch.delenv(name)
     wandb_logger(str(tmp_path / "run"), offline=True)
     assert os.environ["WANDB_DATA_DIR"] == str(tmp_path / "run")
+
+
+def test_where_nobody_knows_a_home_the_run_is_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("kdpose.training.dashboards.WandbLogger", lambda **options: None)
+    for name in ("HOME", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        monkeypatch.setenv(name, "")  # so that it is undone
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
+    wandb_logger(str(tmp_path / "run"), offline=True)
+    assert os.environ["HOME"] == str(tmp_path / "run")

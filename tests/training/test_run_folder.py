@@ -95,3 +95,21 @@ def test_a_run_goes_on_from_the_checkpoint_before_to_the_same_result(configured,
     assert json.loads((run / "metrics.json").read_text()) == longer
     with claimed(run):  # nobody holds it any more
         pass
+
+
+def test_a_run_goes_on_from_another_working_folder(folder, configured, monkeypatch, tmp_path):
+    """A path to the same place is no change of the settings, one to another place is."""
+    home, other = tmp_path / "home", tmp_path / "other"
+    for where in (home, other):
+        where.mkdir()
+    monkeypatch.chdir(home)
+    images = "dataset.train.images="
+    kept = folder.rename(tmp_path / "kept")
+    open_run(configured("run", f"{images}data/images"))
+    (kept / "last.ckpt").rename(folder / "last.ckpt")
+    monkeypatch.chdir(other)
+    for same in (f"{home}/data/images", "../home/data/images"):
+        words = ("resume=auto", f"{images}{same}")
+        assert open_run(configured("run", *words))[1] == str(folder / "last.ckpt")
+    with pytest.raises(ValueError, match=r"data\.train\.images .*/home/data/images -> data2"):
+        open_run(configured("run", "resume=auto", f"{images}data2"))
