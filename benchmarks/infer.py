@@ -122,7 +122,7 @@ def _surroundings(student: PoseNet, refiner: Callable[..., nn.Module], gmacs: fl
     reference = f"student, batch {count}"
     crops = _crops(student, count)
     with torch.inference_mode():
-        logits, features = student(crops)
+        logits, features, _ = student(crops)
         initial = student.codec.decode(logits)
     both = RefinedPoseNet(student, refiner).to(crops.device).eval()
     costs = {"student, flip test": 2.0, "refiner": complexity(both)["gmacs"] / gmacs - 1}

@@ -1,13 +1,13 @@
 """Networks from crop to pose: teacher or student, and the refined student."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
 from kdpose.skeletons.skeleton import Skeleton
-from kdpose.types import Answer, Pose, PoseOutput, SimCCLogits
+from kdpose.types import NOTHING, Answer, Pose, PoseOutput, Scores
 
 
 class Backbone(Protocol):
@@ -53,6 +53,9 @@ class Codec(Protocol):
     def encode(self, joints: Tensor, visible: Tensor) -> Any:
         """The target for the codec's loss; its ``weight (B, K)`` is 1 for learned joints."""
 
+    def as_target(self, scores: Any, weight: Tensor, /) -> Any:
+        """A network's scores in the target's form, with joint weights ``(B, K)``."""
+
     def decode(self, scores: Any, /) -> Pose:
         """Joints in crop pixels, as they are evaluated."""
 
@@ -78,7 +81,9 @@ class PoseNet(nn.Module):
 
     Args:
         backbone: returns maps, fine to coarse, and has ``channels`` and ``strides``.
-        head: builds the head from ``in_channels``, ``num_joints``, ``feature_size``, ``bins``.
+        head: builds the head from ``in_channels``, ``num_joints``, ``feature_size``, ``bins``. A
+            head whose losses need more than its scores has a method ``with_extras`` that maps a
+            feature to the scores and a dict of the rest.
         codec: input size, bins and decoding.
         skeleton: joints, and their order after a flip.
         calibration: slope a and offset b that turn a decoded score s into the probability
@@ -119,30 +124,37 @@ class PoseNet(nn.Module):
             self.register_buffer(name, pixels.view(3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)  # convolutions run faster in it
 
-    def forward(self, image: Tensor) -> PoseOutput:
-        """Score joint positions in crops ``(B, 3, H, W)``, RGB in 0..255, uint8 or float."""
-        features = self.backbone((image.float() - self.mean) / self.std)
-        return PoseOutput(self._scores(features[0]), features)
+    def forward(self, image: Tensor, extras: bool | None = None) -> PoseOutput:
+        """Score joint positions in crops ``(B, 3, H, W)``, RGB in 0..255, uint8 or float.
 
-    def _scores(self, feature: Tensor) -> SimCCLogits | Tensor:
+        Args:
+            image: crops.
+            extras: ask the head for what it offers to losses; None: in training mode only.
+        """
+        features = self.backbone((image.float() - self.mean) / self.std)
+        scores, offered = self._scores(features[0], self.training if extras is None else extras)
+        return PoseOutput(scores, features, offered)
+
+    def _scores(self, feature: Tensor, extras: bool) -> tuple[Scores, Mapping[str, Any]]:
         """The head's scores, in float32 or better: in bfloat16 neighbouring bins tie."""
         device = feature.device.type
-        scores: SimCCLogits | Tensor
-        if not torch.is_autocast_enabled(device):
-            scores = self.head(feature)
-            return scores
-        with torch.autocast(device, enabled=False):
-            scores = self.head(feature.float())
-        return scores
+        if torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                return self._scores(feature.float(), extras)
+        head: Any = self.head
+        if extras and hasattr(head, "with_extras"):
+            scores, offered = head.with_extras(feature)
+            return scores, offered
+        return head(feature), NOTHING
 
-    def logits(self, image: Tensor, flip: bool = False) -> SimCCLogits | Tensor:
+    def logits(self, image: Tensor, flip: bool = False) -> Scores:
         """The head's scores, averaged with those of the mirrored crop if ``flip``."""
-        logits: SimCCLogits | Tensor = self(image).logits
+        logits: Scores = self(image, extras=False).logits
         if not flip:
             return logits
-        mirrored = self(image.flip(-1)).logits
+        mirrored = self(image.flip(-1), extras=False).logits
         back = self.codec.unflip(mirrored, self.skeleton.flip_order)
-        merged: SimCCLogits | Tensor = self.codec.merge(logits, back)
+        merged: Scores = self.codec.merge(logits, back)
         return merged
 
     def pose(self, image: Tensor, flip: bool = False) -> Pose:
@@ -209,7 +221,7 @@ class RefinedPoseNet(nn.Module):
     def forward(self, image: Tensor) -> tuple[Pose, Sequence[Tensor]]:
         """The student's pose and the refined joints ``(B, K, 2)`` of each block, coarse to fine."""
         with torch.no_grad():
-            logits, features = self.student(image)
+            logits, features, _ = self.student(image)
             initial = self.codec.decode(logits)
         return initial, self.refiner(initial, features)
 
@@ -226,8 +238,8 @@ class RefinedPoseNet(nn.Module):
             return self.student.calibrated(Pose(refined[-1], initial.scores))
         order, width = self.skeleton.flip_order, image.shape[-1]
         with torch.no_grad():
-            logits, features = self.student(image)
-            other, other_features = self.student(image.flip(-1))
+            logits, features, _ = self.student(image)
+            other, other_features, _ = self.student(image.flip(-1))
             merged = self.codec.merge(logits, self.codec.unflip(other, order))
             initial = self.codec.decode(merged)
         mirrored = self.refiner(_mirrored(initial, order, width), other_features)[-1]

@@ -5,7 +5,9 @@ Letters: ``B`` batch, ``K`` joints, ``E`` limbs, ``C`` channels, ``W x H`` netwo
 integers; *image pixels* are those of the photograph the crop was cut from.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -66,6 +68,32 @@ class HeatmapTarget(NamedTuple):
     weight: Tensor
 
 
+class Coordinates(NamedTuple):
+    """Joints as a network regresses them.
+
+    Attributes:
+        joints: ``(B, K, 2)``, (x, y) as shares of the crop's width and height.
+        deviation: ``(B, K, 2)``, standard deviations along x and y, in the same unit.
+        score: ``(B, K)`` in [0, 1].
+    """
+
+    joints: Tensor
+    deviation: Tensor
+    score: Tensor
+
+
+class CoordinateTarget(NamedTuple):
+    """Joints ``(B, K, 2)`` as shares of the crop's width and height; joint weights ``(B, K)``."""
+
+    joints: Tensor
+    weight: Tensor
+
+
+Scores = SimCCLogits | Coordinates | Tensor  # what a head returns and its codec reads
+Target = SimCCTarget | HeatmapTarget | CoordinateTarget
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 class Pose(NamedTuple):
     """Decoded joints ``(B, K, 2)`` in crop pixels and their scores ``(B, K)``."""
 
@@ -92,10 +120,13 @@ class PoseOutput(NamedTuple):
     """What a pose network returns.
 
     Attributes:
-        logits: the SimCC bins' scores, or heatmaps ``(B, K, h, w)``, as the codec reads them.
+        logits: the SimCC bins' scores, heatmaps ``(B, K, h, w)`` or coordinates, as the codec reads
+            them.
         features: maps ``(B, C_i, H_i, W_i)`` from fine to coarse; the first is the one
             that the head reads and that Eq. 1 distils.
+        extras: what the head offers to losses besides its scores, by name; empty at inference.
     """
 
-    logits: SimCCLogits | Tensor
+    logits: Scores
     features: tuple[Tensor, ...]
+    extras: Mapping[str, Any] = NOTHING

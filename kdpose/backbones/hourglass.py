@@ -52,8 +52,8 @@ class _OneHourglass(nn.Module):
             x = down(_halved(x))
         x = self.middle(x)
         for up in self.up:  # from the coarsest
-            beside = kept.pop()
-            x = beside + F.interpolate(up(x), beside.shape[-2:])
+            same = kept.pop()
+            x = same + F.interpolate(up(x), same.shape[-2:])
             sums.insert(0, x)
         return sums
 

@@ -34,25 +34,37 @@ class HRNet(nn.Module):
     Args:
         name: timm's name, for example ``hrnet_w32``, ``hrnet_w48``, ``hrnet_w18_small``.
         pretrained: take timm's ImageNet weights, from its hub.
+        stages: 4; or fewer, for heads that go on where they end: 3 as in TransPose, 1 is the stem
+            with its bottlenecks (of W32: four, 256 channels at stride 4).
 
     Attributes:
         channels: C_i of the maps, fine to coarse.
-        strides: 4, 8, 16, 32.
+        strides: 4, 8, 16, 32, as many as there are stages.
         name: as given.
 
     Raises:
-        ValueError: the weights cannot be had.
+        ValueError: the weights cannot be had, or the stages are not 1 to 4.
     """
 
-    def __init__(self, name: str, pretrained: bool = False) -> None:
+    def __init__(self, name: str, pretrained: bool = False, stages: int = 4) -> None:
         super().__init__()
+        if stages not in (1, 2, 3, 4):
+            raise ValueError(f"backbone.stages must be 1, 2, 3 or 4, got {stages}")
         raw = {"features_only": True, "feature_location": "", "out_indices": (1, 2, 3, 4)}
         body = timm_model(name, pretrained, **raw)
-        body.stage4[-1] = _FinestFusion(body.stage4[-1])
-        self.name = name
+        for stage in range(stages + 1, 5):
+            delattr(body, f"stage{stage}")
+            delattr(body, f"transition{stage - 1}")
+        channels = body.feature_info.channels()
+        if stages == 1:
+            channels = [body.layer1[-1].conv3.out_channels]
+        else:
+            last = getattr(body, f"stage{stages}")
+            last[-1] = _FinestFusion(last[-1])
+        self.name, self.stages = name, stages
         self.body = body
-        self.channels: tuple[int, ...] = tuple(body.feature_info.channels())
-        self.strides: tuple[int, ...] = tuple(body.feature_info.reduction())
+        self.channels: tuple[int, ...] = tuple(channels[:stages])
+        self.strides: tuple[int, ...] = tuple(body.feature_info.reduction()[:stages])
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Map ``image (B, 3, H, W)``, sides divisible by 32, to four maps, fine to coarse."""
@@ -62,4 +74,17 @@ class HRNet(nn.Module):
                 f"an HRNet needs an input whose sides divide by 32, got {width}x{height}: "
                 "set codec.input_size"
             )
-        return tuple(self.body(image))
+        return tuple(self.body(image) if self.stages == 4 else self._first_stages(image))
+
+    def _first_stages(self, image: Tensor) -> list[Tensor]:
+        """What timm's own ``forward`` does, up to the last stage that there is."""
+        body = self.body
+        stem = body.act1(body.bn1(body.conv1(image)))
+        maps = [body.layer1(body.act2(body.bn2(body.conv2(stem))))]
+        for stage in range(2, self.stages + 1):
+            steps = enumerate(getattr(body, f"transition{stage - 1}"))
+            maps = [
+                maps[i] if isinstance(step, nn.Identity) else step(maps[-1]) for i, step in steps
+            ]
+            maps = getattr(body, f"stage{stage}")(maps)
+        return maps

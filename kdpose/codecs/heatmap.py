@@ -78,6 +78,10 @@ class Heatmap:
         maps = gaussians(peak, self.sigma, self.bins) * boxes(peak, reach, self.bins)
         return HeatmapTarget(maps * weight[..., None, None], weight)
 
+    def as_target(self, maps: Tensor, weight: Tensor) -> HeatmapTarget:
+        """A network's maps as a target, with joint weights ``(B, K)``."""
+        return HeatmapTarget(maps.float(), weight)
+
     def decode(self, maps: Tensor) -> Pose:
         """Joints at the maxima ``(B, K, 2)``, crop pixels, and the maxima as scores.
 

@@ -113,6 +113,11 @@ class SimCC:
             x, y = x * weight[..., None], y * weight[..., None]
         return SimCCTarget(x, y, weight)
 
+    def as_target(self, logits: SimCCLogits, weight: Tensor) -> SimCCTarget:
+        """A network's distributions as a target, with joint weights ``(B, K)``."""
+        x, y = (_precise(scores).softmax(-1) for scores in logits)
+        return SimCCTarget(x, y, weight)
+
     def decode(self, logits: SimCCLogits) -> Pose:
         """Joints at the likeliest bins, crop pixels.
 

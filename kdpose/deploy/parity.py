@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kdpose.deploy.crops import Array, Crops, Net
 from kdpose.pose_net import PoseNet
-from kdpose.types import SimCCLogits
+from kdpose.types import Coordinates, Scores, SimCCLogits
 
 _TIE = 1e-4  # between logits: about ten times the rounding of float32
 _MAP_TIE = 1e-5  # between cells of a heatmap, as a share of its largest value
@@ -46,13 +46,13 @@ def undecided(net: Net, crops: Crops, batch_size: int = 8) -> NDArray[np.bool_]:
     return tied if student is net else tied | tied.any(axis=1, keepdims=True)
 
 
-def _ties(logits: SimCCLogits | Tensor) -> Tensor:
+def _ties(logits: Scores) -> Tensor:
     """``(B, K)``: joints whose two best bins along an axis, or cells of a map, nearly tie."""
     if isinstance(logits, SimCCLogits):
         best = [axis.topk(2, dim=-1).values for axis in logits]
         return torch.stack([b[..., 0] - b[..., 1] < _TIE for b in best]).any(0)
-    if logits.ndim != 4:  # joints themselves: there is nothing to choose between
-        return torch.zeros(logits.shape[:2], dtype=torch.bool)
+    if isinstance(logits, Coordinates):  # there is nothing to choose between
+        return torch.zeros_like(logits.score, dtype=torch.bool)
     cells = logits.flatten(2)
     first, second = cells.topk(2, dim=-1).values.unbind(-1)
     return first - second < _MAP_TIE * cells.abs().amax(-1)

@@ -1,5 +1,6 @@
 """The loss of heatmap networks (Sun et al., CVPR 2019)."""
 
+import torch
 from torch import Tensor
 
 from kdpose.types import HeatmapTarget
@@ -13,7 +14,7 @@ def heatmap_mse(logits: Tensor, target: HeatmapTarget) -> Tensor:
         target: maps and weights.
 
     Returns:
-        Scalar, float32.
+        Scalar, float32 or better.
 
     Raises:
         ValueError: there are no heatmaps, or the shapes differ.
@@ -28,5 +29,6 @@ def heatmap_mse(logits: Tensor, target: HeatmapTarget) -> Tensor:
             "maps and target must share a shape, "
             f"got {tuple(logits.shape)} and {tuple(target.maps.shape)}"
         )
-    error = (logits.float() - target.maps) * target.weight[..., None, None]
+    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    error = (precise - target.maps) * target.weight[..., None, None]
     return 0.5 * error.square().mean()

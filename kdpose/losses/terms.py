@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class LossTerm:
     only where the context has it.
 
     Attributes:
-        fn: pure function to a scalar, called with keywords only.
+        fn: pure function to a scalar, called with keywords only; or a module, whose parameters are
+            trained along and dropped at the end.
         weight: alpha, beta, delta, ...
         decay: whether gamma(t) of Eq. 4 multiplies the term.
         rename: maps an argument of ``fn`` to another name in the context.
@@ -45,12 +46,14 @@ class LossTerm:
     def name(self) -> str:
         """The function's own name, for messages."""
         fn = self.fn.func if isinstance(self.fn, partial) else self.fn
+        if isinstance(fn, nn.Module):
+            return type(fn).__name__
         return getattr(fn, "__name__", repr(fn))
 
     @cached_property
     def needs(self) -> frozenset[str]:
         """Names that the context must have."""
-        parameters = inspect.signature(self.fn).parameters
+        parameters = self._parameters
         return frozenset(
             source
             for argument, source in self._sources.items()
@@ -64,9 +67,15 @@ class LossTerm:
         named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
         return {
             argument: self.rename.get(argument, argument)
-            for argument, parameter in inspect.signature(self.fn).parameters.items()
+            for argument, parameter in self._parameters.items()
             if parameter.kind in named and argument not in bound
         }
+
+    @property
+    def _parameters(self) -> Mapping[str, inspect.Parameter]:
+        """Of the function, or of a module's ``forward``."""
+        fn = self.fn.forward if isinstance(self.fn, nn.Module) else self.fn
+        return inspect.signature(fn).parameters
 
     def __call__(self, context: Mapping[str, Any]) -> Tensor:
         """The term's value, unweighted.

@@ -91,7 +91,7 @@ class AskedTeacher:
         live, stored = epoch_seconds(self.net, persons, str(how.get("device", "auto")))
         console.print(
             f"teacher: an epoch of {persons} persons costs {stored:.1g} s with its stored answers; "
-            f"live, {live:.2g} s of its forward passes",
+            f"live, {live:.3g} s of its forward passes",
             highlight=False,
         )
         return StoredTeacher(files, self.net.skeleton)

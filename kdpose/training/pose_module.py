@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -122,6 +122,9 @@ class PoseModule(L.LightningModule):
         self.net = net
         self.options = TrainingOptions(optimizer, scheduler, **options)
         self.losses = dict(losses)
+        self.loss_modules = nn.ModuleDict(
+            {name: term.fn for name, term in losses.items() if isinstance(term.fn, nn.Module)}
+        )
         self.needs = frozenset[str]().union(*(term.needs for term in self.losses.values()))
         self.stored = isinstance(teacher, StoredTeacher)
         self.feature = teacher.feature if isinstance(teacher, StoredTeacher) else None

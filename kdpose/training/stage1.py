@@ -19,9 +19,10 @@ from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.training.balance import feature_balance, pose_balance
 from kdpose.training.pose_module import PoseModule
 from kdpose.training.stored_teacher import best_known, taught_spread, taught_weight
-from kdpose.types import PoseBatch, PoseOutput, SimCCTarget
+from kdpose.types import PoseBatch, PoseOutput, Target
 
 _log = logging.getLogger(__name__)
+_OWN = {"teacher_pose", "teacher_target", "teacher_feature"}  # from a teacher of any head
 _GRADIENTS_EVERY = 50  # steps, from each epoch's first: rare enough to cost no time
 
 
@@ -37,8 +38,9 @@ class DistillStage1Module(PoseModule):
     Args:
         net: the student.
         losses: may ask for ``logits, target, student_feature, teacher_feature, student_pose,
-            teacher_pose, teacher_target, joint_mask, limbs, limb_weight``; poses are in the
-            student's pixels, ``teacher_target`` is what the teacher says, in ``target``'s form.
+            teacher_pose, teacher_target, joint_mask, limbs, limb_weight, epoch``; poses are in the
+            student's pixels, ``teacher_target`` is what the teacher says in the form of a target.
+            A head's extras are there by their names, the teacher's with ``teacher_`` before them.
         optimizer: see :class:`TrainingOptions`.
         scheduler: see :class:`TrainingOptions`.
         teacher: see :class:`PoseModule`.
@@ -122,7 +124,12 @@ class DistillStage1Module(PoseModule):
         """One step of Eq. 5."""
         output = self.net(batch.image)
         target = self._target(batch)
-        context: dict[str, Any] = {"logits": output.logits, "target": target}
+        context: dict[str, Any] = {
+            "logits": output.logits,
+            "target": target,
+            "epoch": self.current_epoch,
+            **output.extras,
+        }
         if self.stored:
             context |= self._stored_lessons(batch, output)
         if self.teacher is not None:
@@ -139,23 +146,21 @@ class DistillStage1Module(PoseModule):
             self.log("train/gamma", loss.new_full((), gamma), batch_size=len(batch.image))
         return loss
 
-    def _target(self, batch: PoseBatch) -> SimCCTarget:
+    def _target(self, batch: PoseBatch) -> Target:
         """The labels, and where there are none the stored answers, weighted by their scores."""
         codec = self.net.codec
         if batch.taught is None:
-            target: SimCCTarget = codec.encode(batch.joints, batch.visible)
+            target: Target = codec.encode(batch.joints, batch.visible)
             return target
         joints, weight = best_known(batch, self.label_trust)
-        encoded: SimCCTarget = codec.encode(
-            joints, 2 * (weight > 0).float(), **_spread(batch, joints)
-        )
+        encoded: Target = codec.encode(joints, 2 * (weight > 0).float(), **_spread(batch, joints))
         return encoded._replace(weight=encoded.weight * weight)
 
     def _stored_lessons(self, batch: PoseBatch, output: PoseOutput) -> dict[str, Any]:
         """What the distillation terms compare with stored answers."""
         assert batch.taught is not None
         weight, codec = taught_weight(batch), self.net.codec
-        taught: SimCCTarget = codec.encode(
+        taught: Target = codec.encode(
             batch.taught, 2 * (weight > 0).float(), **_spread(batch, batch.taught)
         )
         maps: dict[str, Any] = {}
@@ -165,7 +170,7 @@ class DistillStage1Module(PoseModule):
             maps = {"student_feature": aligned, "teacher_feature": feature}
         return {
             **maps,
-            "student_pose": codec.expectation(output.logits, self.temperature),
+            **self._student_pose(output),
             "teacher_pose": batch.taught,
             "joint_mask": (taught.weight > 0).float()
             if self.joint_mask == "all"
@@ -175,31 +180,29 @@ class DistillStage1Module(PoseModule):
             "limb_weight": self.limb_weight,
         }
 
-    def _lessons(self, batch: PoseBatch, output: PoseOutput, target: SimCCTarget) -> dict[str, Any]:
+    def _lessons(self, batch: PoseBatch, output: PoseOutput, target: Target) -> dict[str, Any]:
         """What the distillation terms compare."""
         assert self.teacher is not None
         teacher = self.teacher.net
         with torch.no_grad():
-            taught = teacher(self.teacher_image(batch))
-            teacher_pose = teacher.codec.expectation(taught.logits, self.temperature)
-        student_pose = self.net.codec.expectation(output.logits, self.temperature)
+            taught = teacher(self.teacher_image(batch), extras=bool(self._asked - _OWN))
         counted = torch.ones_like(target.weight) if self.joint_mask == "all" else target.weight
         lessons: dict[str, Any] = {
-            "student_pose": student_pose,
-            "teacher_pose": self.teacher.in_student_joints(
-                teacher_pose * self.teacher_scale(), otherwise=student_pose.detach()
-            ),
+            **{f"teacher_{name}": value for name, value in taught.extras.items()},
+            **self._student_pose(output),
             "joint_mask": counted * self.teacher.mask,
             "limbs": self.limbs,
             "limb_weight": self.limb_weight,
         }
-        if "teacher_target" in self.needs:
-            x, y = (scores.float().softmax(-1) for scores in taught.logits)
-            lessons["teacher_target"] = SimCCTarget(
-                self.teacher.in_student_joints(x, otherwise=target.x),
-                self.teacher.in_student_joints(y, otherwise=target.y),
-                lessons["joint_mask"],
+        if "teacher_pose" in self.needs:
+            with torch.no_grad():
+                teacher_pose = teacher.codec.expectation(taught.logits, self.temperature)
+            lessons["teacher_pose"] = self.teacher.in_student_joints(
+                teacher_pose * self.teacher_scale(), otherwise=lessons["student_pose"].detach()
             )
+        if "teacher_target" in self.needs:
+            said = teacher.codec.as_target(taught.logits, lessons["joint_mask"])
+            lessons["teacher_target"] = self._in_student_joints(said, target)
         if "student_feature" in self.needs:
             feature = taught.features[0]
             aligned = self.align(output.features[0])
@@ -207,6 +210,30 @@ class DistillStage1Module(PoseModule):
                 aligned = F.interpolate(aligned, feature.shape[-2:], mode="bilinear")
             lessons |= {"student_feature": aligned, "teacher_feature": feature}
         return lessons
+
+    @property
+    def _asked(self) -> set[str]:
+        """What the losses want of the teacher."""
+        return {name for name in self.needs if name.startswith("teacher_")}
+
+    def _student_pose(self, output: PoseOutput) -> dict[str, Tensor]:
+        """The soft-argmax of the student's scores, where a term compares poses."""
+        if not self.needs & {"student_pose", "teacher_pose"}:
+            return {}
+        return {"student_pose": self.net.codec.expectation(output.logits, self.temperature)}
+
+    def _in_student_joints(self, said: Target, target: Target) -> Target:
+        """The teacher's target; joints that it does not know have the label's, or zeros."""
+        assert self.teacher is not None
+        *parts, weight = said
+        kind: Any = type(said)
+        if isinstance(target, kind):
+            others = list(target[:-1])
+        else:
+            others = [part.new_zeros(*weight.shape, *part.shape[2:]) for part in parts]
+        moved = map(self.teacher.in_student_joints, parts, others)
+        moved_target: Target = kind(*moved, weight)
+        return moved_target
 
 
 def _spread(batch: PoseBatch, joints: Tensor) -> dict[str, Tensor]:

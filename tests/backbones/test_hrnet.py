@@ -75,3 +75,32 @@ def test_no_network(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ValueError, match=r"weights of 'hrnet_w32' could not be fetched \(.*=PATH$"):
         HRNet("hrnet_w32", pretrained=True)
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3])
+def test_fewer_stages_are_the_first_ones(stages):
+    torch.manual_seed(0)
+    whole = HRNet("hrnet_w18_small").eval()
+    part = HRNet("hrnet_w18_small", stages=stages)
+    missing, _ = part.body.load_state_dict(whole.body.state_dict(), strict=False)
+    assert not missing
+    seen = {}
+    module = whole.body.layer1 if stages == 1 else getattr(whole.body, f"stage{stages}")
+    module.register_forward_hook(lambda *call: seen.update(maps=call[2]))
+    image = torch.randn(1, 3, 96, 64)
+    with torch.no_grad():
+        whole(image)
+        maps = part.eval()(image)
+    finest = seen["maps"] if stages == 1 else seen["maps"][0]
+    torch.testing.assert_close(maps[0], finest)
+    shapes = [(1, c, 96 // s, 64 // s) for c, s in zip(part.channels, part.strides, strict=True)]
+    assert [tuple(m.shape) for m in maps] == shapes
+    part.train()
+    first = part(torch.randn(2, 3, 64, 64))[0]
+    (first * torch.randn_like(first)).sum().backward()
+    assert not [n for n, p in part.named_parameters() if p.grad is None]
+
+
+def test_five_stages():
+    with pytest.raises(ValueError, match=r"backbone.stages must be 1, 2, 3 or 4, got 5"):
+        HRNet("hrnet_w18_small", stages=5)
