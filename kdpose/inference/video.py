@@ -1,5 +1,6 @@
 """Videos and cameras, frame by frame, through PyAV (FFmpeg), in constant memory."""
 
+import logging
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+_log = logging.getLogger(__name__)
 _SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts"}
 _CAMERAS = {  # FFmpeg's names of the system's camera interface and of its camera i
     "linux": ("v4l2", "/dev/video{}"),
@@ -62,12 +64,15 @@ class VideoReader:
             where, what = name.format(source), f"camera {source}"
         else:
             form, where, what = None, str(Path(source).absolute()), "video"
+            if Path(where).exists() and not Path(where).is_file():  # a pipe would be waited for
+                raise ValueError(f"video {where} (from source) cannot be opened: it is not a file")
+        self.where = f"{what} {where} (from source)"
         try:
             self._container = av.open(where, format=form)
         except (OSError, ValueError) as error:
             refused = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
             reason = getattr(error, "strerror", None) or error
-            raise refused(f"{what} {where} (from source) cannot be opened: {reason}") from None
+            raise refused(f"{self.where} cannot be opened: {reason}") from None
         if not self._container.streams.video:
             raise ValueError(f"{where} (from source) contains no video")
         self._stream = self._container.streams.video[0]
@@ -78,12 +83,33 @@ class VideoReader:
     def __iter__(self) -> Iterator[Frame]:
         """Decode one frame after the other, rotated upright."""
         start = None
-        for number, frame in enumerate(self._container.decode(self._stream)):
+        for number, frame in enumerate(self._decoded()):
             time = frame.time if frame.time is not None else number / self.rate
             start = time if start is None else start
             image = frame.to_ndarray(format="rgb24")
             turns = round(frame.rotation / 90) % 4  # set by phones, counterclockwise
             yield Frame(number, time - start, np.ascontiguousarray(np.rot90(image, turns)))
+
+    def _decoded(self) -> Iterator[Any]:
+        """PyAV's frames; parts of the file that are damaged are skipped and counted."""
+        found, broken = 0, 0
+        damaged = _pyav().error.InvalidDataError
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                frames = [] if packet is None else packet.decode()
+            except damaged:
+                broken += 1
+                continue
+            if packet is None:
+                break
+            found += len(frames)
+            yield from frames
+        if broken and not found:
+            raise ValueError(f"{self.where} has no frame that can be read")
+        if broken:
+            _log.warning("%s: %d damaged parts are skipped", self.where, broken)
 
     def __enter__(self) -> Self:
         return self

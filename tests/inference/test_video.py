@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -69,3 +71,40 @@ def test_what_is_no_video(tmp_path):
 def test_is_video():
     assert all(map(is_video, ["0", "a.mp4", "b/c.MOV"]))
     assert not any(map(is_video, ["a.jpg", "folder", "-", "*.png", "7.png"]))
+
+
+def test_damaged_parts_are_skipped_and_counted(tmp_path, caplog):
+    path = tmp_path / "a.mp4"
+    noise = np.random.default_rng(0).integers(0, 255, (20, 48, 64, 3)).astype(np.uint8)
+    write(path, noise)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"mdat") + 4
+    end = data.index(b"moov", start)
+    middle = (start + end) // 2
+    data[middle : middle + 4000] = bytes(4000)
+    path.write_bytes(data)
+    with VideoReader(str(path)) as video:
+        frames = list(video)
+    assert 5 < len(frames) <= 20
+    assert [frame.number for frame in frames] == list(range(len(frames)))
+    assert len(frames) == 20 or f"video {path} (from source): " in caplog.text
+    data[start:end] = bytes(end - start)
+    path.write_bytes(data)
+    with (
+        pytest.raises(ValueError, match="has no frame that can be read"),
+        VideoReader(str(path)) as video,
+    ):
+        list(video)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_not_waited_for(tmp_path, kind):
+    path = tmp_path / "a.mp4"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    with pytest.raises(ValueError, match=rf"video {path} \(from source\) .*it is not a file"):
+        VideoReader(str(path))
