@@ -80,7 +80,9 @@ class PoseNet(nn.Module):
     """Backbone, head and codec; teacher and student alike.
 
     Args:
-        backbone: returns maps, fine to coarse, and has ``channels`` and ``strides``.
+        backbone: returns maps, fine to coarse, and has ``channels`` and ``strides``. One that has
+            something for losses too has ``gives_extras``, and ``extras=True`` asks for it: a pair
+            of the maps and a dict.
         head: builds the head from ``in_channels``, ``num_joints``, ``feature_size``, ``bins``. A
             head whose losses need more than its scores has a method ``with_extras`` that maps a
             feature to the scores and a dict of the rest.
@@ -129,11 +131,17 @@ class PoseNet(nn.Module):
 
         Args:
             image: crops.
-            extras: ask the head for what it offers to losses; None: in training mode only.
+            extras: ask for what head and backbone offer to losses; None: in training mode only.
         """
-        features = self.backbone((image.float() - self.mean) / self.std)
-        scores, offered = self._scores(features[0], self.training if extras is None else extras)
-        return PoseOutput(scores, features, offered)
+        pixels = (image.float() - self.mean) / self.std
+        asked = self.training if extras is None else extras
+        backbone: Any = self.backbone
+        if asked and getattr(backbone, "gives_extras", False):
+            features, seen = backbone(pixels, extras=True)
+        else:
+            features, seen = backbone(pixels), NOTHING
+        scores, offered = self._scores(features[0], asked)
+        return PoseOutput(scores, features, {**seen, **offered} if seen else offered)
 
     def _scores(self, feature: Tensor, extras: bool) -> tuple[Scores, Mapping[str, Any]]:
         """The head's scores, in float32 or better: in bfloat16 neighbouring bins tie."""

@@ -1,5 +1,7 @@
 """Stacked hourglasses (Newell et al., ECCV 2016)."""
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -72,8 +74,8 @@ class Hourglass(nn.Module):
     """A stem to stride 4 and one hourglass after the other, of which the last one's maps are used.
 
     The next hourglass reads what the one before read, plus its last map and K maps made of it, each
-    through a 1x1 convolution. The published training compares these K maps with the target as
-    well; here they learn through the last hourglass alone.
+    through a 1x1 convolution. With loss=[hourglass] these K maps are trained as heatmaps too, as
+    published.
 
     Args:
         stacks: number of hourglasses.
@@ -85,10 +87,13 @@ class Hourglass(nn.Module):
     Attributes:
         channels: C of the maps, fine to coarse.
         strides: 4, 8, 16, 32 for depth 4.
+        gives_extras: see :class:`kdpose.pose_net.PoseNet`.
 
     Raises:
         ValueError: a number is out of range.
     """
+
+    gives_extras = True
 
     def __init__(
         self,
@@ -120,13 +125,22 @@ class Hourglass(nn.Module):
         self.strides: tuple[int, ...] = tuple(_STRIDE * 2**level for level in range(depth))
         self.channels: tuple[int, ...] = (channels,) * depth
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Map ``image (B, 3, H, W)`` to one map ``(B, C, H/s, W/s)`` per stride, fine to coarse."""
+    def forward(self, image: Tensor, extras: bool = False) -> Any:
+        """Map ``image (B, 3, H, W)`` to one map ``(B, C, H/s, W/s)`` per stride, fine to coarse.
+
+        With ``extras`` also a dict of what lies between several hourglasses: ``between_logits``,
+        K heatmaps after each of them but the last.
+        """
         x = self.enter(_halved(self.widen(self.stem(image))))
+        between: list[Tensor] = []
         for i, (scores, from_scores, from_map) in enumerate(
             zip(self.scores, self.from_scores, self.from_map, strict=True)
         ):
             fine = self.after[i](self.hourglasses[i](x)[0])
-            x = x + from_map(fine) + from_scores(scores(fine))
+            between.append(scores(fine))
+            x = x + from_map(fine) + from_scores(between[-1])
         sums = self.hourglasses[-1](x)
-        return (self.after[-1](sums[0]), *sums[1:])
+        maps = (self.after[-1](sums[0]), *sums[1:])
+        if not extras:
+            return maps
+        return maps, {"between_logits": tuple(between)} if between else {}

@@ -1,8 +1,16 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 
 from kdpose.backbones.hourglass import Hourglass
+from kdpose.cli import CONF
+from kdpose.codecs.heatmap import Heatmap
+from kdpose.heads.heatmap import HeatmapHead
+from kdpose.losses.terms import total
+from kdpose.pose_net import PoseNet
+from kdpose.skeletons.known import COCO
 
 
 class Written:
@@ -51,15 +59,17 @@ class Written:
         x = self.norm("stem.1", self.conv("stem.0", image, stride=2))
         x = self.halved(self.residual("widen", x))
         x = self.residual("enter.1", self.residual("enter.0", x))
+        between = []
         for i in range(stacks):
             y, sums = self.hourglass(f"hourglasses.{i}", x)
             y = self.norm(
                 f"after.{i}.2", self.conv(f"after.{i}.1", self.residual(f"after.{i}.0", y))
             )
             if i < stacks - 1:
-                again = self.conv(f"from_scores.{i}", self.conv(f"scores.{i}", y))
+                between.append(self.conv(f"scores.{i}", y))
+                again = self.conv(f"from_scores.{i}", between[-1])
                 x = x + self.conv(f"from_map.{i}", y) + again
-        return [y, *sums[1:]]
+        return [y, *sums[1:]], between
 
 
 @pytest.mark.parametrize("stacks", [1, 2])
@@ -73,8 +83,12 @@ def test_equals_the_method_written_out(size, stacks):
             norm.running_var.uniform_(0.5, 1.5)
     image = torch.randn(2, 3, *size)
     with torch.no_grad():
-        found = net(image)
-        expected = Written(net.state_dict(), 4).forward(image, stacks)
+        found, extras = net(image, extras=True)
+        assert all(torch.equal(a, b) for a, b in zip(net(image), found, strict=True))
+        expected, between = Written(net.state_dict(), 4).forward(image, stacks)
+    assert len(extras.get("between_logits", ())) == len(between) == stacks - 1
+    for mine, wanted in zip(extras.get("between_logits", ()), between, strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=1e-4, atol=1e-4)
     assert (net.strides, net.channels) == ((4, 8, 16, 32), (8,) * 4)
     assert [tuple(m.shape[-2:]) for m in found] == [
         tuple(-(-side // stride) for side in size) for stride in net.strides
@@ -102,6 +116,25 @@ def test_everything_is_trained_through_the_finest_map():
 def test_errors(fields, message):
     with pytest.raises(ValueError, match=message):
         Hourglass(**fields)
+
+
+def test_heatmaps_between_hourglasses_are_trained_too():
+    with initialize_config_dir(CONF, version_base="1.3"):
+        terms = instantiate(compose("loss/hourglass").loss, _convert_="all")
+    torch.manual_seed(0)
+    codec = Heatmap((48, 64))
+    net = PoseNet(Hourglass(3, channels=8, stem=4, maps=17), HeatmapHead, codec, COCO)
+    image = torch.randint(0, 256, (2, 3, 64, 48), dtype=torch.uint8)
+    target = codec.encode(torch.rand(2, 17, 2) * 40, torch.ones(2, 17))
+    output = net(image)
+    loss, _ = total(terms, {"logits": output.logits, "target": target, **output.extras}, gamma=1.0)
+    wanted = sum(
+        0.5 * (maps - target.maps).square().mean()
+        for maps in (output.logits, *output.extras["between_logits"])
+    )
+    torch.testing.assert_close(loss, wanted)
+    assert len(output.extras["between_logits"]) == 2
+    assert not net.eval()(image).extras
 
 
 @pytest.mark.slow

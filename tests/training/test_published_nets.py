@@ -59,10 +59,11 @@ METHODS = {
         "backbone=hourglass",
         "backbone.channels=16",
         "backbone.stem=8",
+        "backbone.maps=14",
         "head=heatmap",
         "codec=heatmap",
         "codec.input_size=[48,64]",
-        MSE,
+        "loss=[hourglass]",
     ),
 }
 
