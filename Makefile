@@ -5,10 +5,10 @@ READY := .venv/.ready
 # keep bytecode: without it each Python that the tests start compiles torch again, 11 s
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup lock test test-fast lint format docs demo clean
+.PHONY: help setup lock test test-fast lint format docs demo gpu-pack gpu-campaign clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(READY) ## make .venv with pinned packages and kdpose in it
 
@@ -47,6 +47,27 @@ docs: setup ## the documentation site in site/; a broken link is an error
 
 demo: setup ## the whole method on synthetic crowds, on the CPU
 	OMP_NUM_THREADS=2 GOMP_SPINCOUNT=20000 $(BIN)/kdpose train +experiment=synthetic_full
+
+gpu-pack: setup ## what gpu-campaign takes to a machine without network, 60 MB: [PARTS=rows]
+	$(BIN)/kdpose benchmark what=gpu_pack out=gpu_pack $(if $(PARTS),what.campaign.part=[$(PARTS)]) $(ARGS)
+
+# without .venv, on a machine that has torch and no network, the pack brings the rest
+SITE := runs/gpu_site
+ifeq ($(wildcard $(BIN)/python),)
+GPU_PYTHON := PYTHONPATH=$(SITE):. $(PYTHON)
+GPU_READY := $(SITE)/.ready
+else
+GPU_PYTHON := $(BIN)/python
+endif
+
+$(SITE)/.ready:
+	$(PYTHON) -m pip install --quiet --no-index --no-deps --no-compile --upgrade --target $(SITE) gpu_pack/wheels/*.whl
+	@touch $@
+
+RESULTS := results/gpu
+gpu-campaign: $(GPU_READY) ## half an hour of one GPU: [PARTS=step,feed] [MINUTES=9]
+	$(GPU_PYTHON) -m kdpose benchmark what=gpu out=$(RESULTS)/report.json \
+	  $(if $(PARTS),what.campaign.part=[$(PARTS)]) $(if $(MINUTES),what.campaign.minutes=$(MINUTES)) $(ARGS)
 
 clean: ## remove the environment and caches; data and runs stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as torch_profile
 
+from benchmarks.device import Use, lines, traced
 from kdpose.cli import console
 from kdpose.display.tables import as_markdown
 from kdpose.evaluation.timing import Case
@@ -20,13 +21,18 @@ _NOTE = (
     "`Optimizer.step` is Lightning's closure, the whole step: its own time is Python's, between "
     "operators, in which a GPU waits.\n"
 )
+_DEVICE = (
+    "Arithmetic: convolutions and matrix products; memory: all other kernels and copies; idle: "
+    "nothing, between the first and the last. The profiler itself delays the host.\n"
+)
 Times = dict[str, float]
 
 
 def profile(cases: Sequence[Case], folder: Path, name: str) -> None:
     """Write ``NAME_profile.md`` and ``.png``: milliseconds per unit by operator.
 
-    Time is the operator's own, on the GPU where there is one.  Cases that only serve as another's
+    Time is the operator's own, on the GPU where there is one; a further table then shows what the
+    device does.  Cases that only serve as another's
     limit are left out.
 
     Args:
@@ -36,18 +42,23 @@ def profile(cases: Sequence[Case], folder: Path, name: str) -> None:
     """
     limits = {case.limit for case in cases}
     groups: dict[str, dict[str, Times]] = {}
+    uses: dict[str, Use] = {}
     for case in cases:
         if case.name not in limits:
-            groups.setdefault(case.reference or case.name, {})[case.name] = _operators(case)
+            times, use = _operators(case)
+            groups.setdefault(case.reference or case.name, {})[case.name] = times
+            uses |= {case.name: use} if use else {}
     grouped = [_grouped(times) for times in groups.values()]
     folder.mkdir(parents=True, exist_ok=True)
     pages = [_table(times) for times in grouped]
+    pages += [f"{as_markdown(lines(uses))}\n\n{_DEVICE}"] if uses else []
     (folder / f"{name}_profile.md").write_text("\n".join([*pages, _NOTE]))
     _picture(grouped).savefig(folder / f"{name}_profile.png", dpi=100, bbox_inches="tight")
     console.print(f"profiles in {folder.absolute()}")
 
 
-def _operators(case: Case) -> Times:
+def _operators(case: Case) -> tuple[Times, Use | None]:
+    """Milliseconds per unit by operator, and what the device did, if there is one."""
     activities = [ProfilerActivity.CPU]
     device = torch.cuda.is_available()
     if device:
@@ -58,7 +69,7 @@ def _operators(case: Case) -> Times:
     for event in profiler.key_averages():
         name = _COMPILED if "CompiledFxGraph" in event.key else event.key
         times[name] = times.get(name, 0.0) + _own_time(event, device) / 1000 / units
-    return times
+    return times, traced(profiler.events(), units) if device else None
 
 
 def _own_time(event: object, device: bool) -> float:

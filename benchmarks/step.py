@@ -1,7 +1,8 @@
 """``what=step``: training samples a second of both stages, from the plain step to the fastest."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def cases(
     batch_size: int,
     steps: int,
     scratch: Path,
+    only: Sequence[str] | None = None,
 ) -> list[Case]:
     """Both stages' steps, each in the ways that it can be run here, and what limits them.
 
@@ -60,6 +62,7 @@ def cases(
         batch_size: persons of a step.
         steps: of a run.
         scratch: not needed.
+        only: the ways to take, as the rows name them after the stage; None: all.
     """
     batch = _noise(student, batch_size, _device())
     distill = partial(DistillStage1Module, losses=distill_losses, scheduler=scheduler)
@@ -67,8 +70,8 @@ def cases(
     refined = RefinedPoseNet(deepcopy(student), refiner)
     first = partial(_fresh, distill, student, teacher, optimizer)
     second = partial(_fresh, refine, refined, teacher, optimizer)
-    rows = list(_stage("stage 1", first, batch, steps, compile))
-    return rows + list(_stage("stage 2", second, batch, steps, compile))
+    rows = list(_stage("stage 1", first, batch, steps, compile, only))
+    return rows + list(_stage("stage 2", second, batch, steps, compile, only))
 
 
 def _device() -> str:
@@ -93,12 +96,18 @@ def _fresh(
 
 
 def _stage(
-    stage: str, build: Build, batch: PoseBatch, steps: int, compile: Mapping[str, Any]
+    stage: str,
+    build: Build,
+    batch: PoseBatch,
+    steps: int,
+    compile: Mapping[str, Any],
+    only: Sequence[str] | None,
 ) -> Iterator[Case]:
     """A stage's steps and their limits."""
     device = batch.image.device
     flops = _flops(build(), batch)
-    yield from _steps(stage, build, batch, steps, compile, flops / 1e9)
+    for case in _steps(stage, build, batch, steps, compile, only):
+        yield replace(case, facts={"GFLOP": flops / 1e9})
     yield from (_limit(stage, dtype, device, flops) for dtype in _precisions(device).values())
 
 
@@ -119,7 +128,7 @@ def _steps(
     batch: PoseBatch,
     steps: int,
     compile: Mapping[str, Any],
-    gflops: float,
+    only: Sequence[str] | None,
 ) -> Iterator[Case]:
     ways: dict[str, dict[str, Any]] = {PLAIN: {}}  # each does what the one before does, and more
     ways["folded teacher"] = {"fold_teacher": True}
@@ -127,14 +136,14 @@ def _steps(
     ways["compiled"] = ways["fused optimizer"] | {"compile": compile}
     for precision, dtype in _precisions(batch.image.device).items():
         for way, options in ways.items():
-            name = f"{stage}: {way}" + ("" if dtype == torch.float32 else ", bfloat16")
-            plain = f"{stage}: {PLAIN}"
+            name = way + ("" if dtype == torch.float32 else ", bfloat16")
+            if only is not None and name not in (PLAIN, *only):
+                continue
             yield Case(
-                name,
+                f"{stage}: {name}",
                 _run(build(**options), batch, steps, precision),
-                reference=None if name == plain else plain,
+                reference=None if name == PLAIN else f"{stage}: {PLAIN}",
                 limit=f"{stage}: product in {_name(dtype)}",
-                facts={"GFLOP": gflops},
             )
 
 

@@ -95,9 +95,9 @@ def open_run(cfg: DictConfig) -> tuple[Path, str | None]:
 
 
 def _last(run_dir: Path) -> Path | None:
-    """The checkpoint to go on from; that of a finished run is not read."""
-    last = run_dir / LAST
-    return last if finished(run_dir) and last.is_file() else resumable(run_dir)
+    """The checkpoint to go on from; that of a finished run is not read, and may be its best."""
+    known = [run_dir / name for name in (LAST, "best.ckpt") if (run_dir / name).is_file()]
+    return known[0] if finished(run_dir) and known else resumable(run_dir)
 
 
 def _check_longer(checkpoint: Path, epochs: int) -> None:

@@ -1,0 +1,206 @@
+"""``what=gpu_pack``: all that the campaign needs on a machine without network, in 60 MB."""
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from rich.table import Table
+
+from benchmarks.gpu.images import add_images
+from benchmarks.gpu.travel import ABOUT, DATA
+from kdpose.runtime.provenance import code_version
+from kdpose.runtime.whole import write_json
+from kdpose.skeletons.known import COCO
+
+_PYTHON = "3.12"  # of the machine with the GPU
+_PLATFORMS = (
+    *(f"manylinux_2_{number}_x86_64" for number in (35, 34, 28, 27, 17)),
+    "manylinux2014_x86_64",
+    "manylinux1_x86_64",
+)
+Sizes = dict[str, tuple[int, float]]  # files and MB, by content
+
+
+def run(
+    out: str | None,
+    scratch: str | None,
+    command: str,
+    data_dir: str,
+    contents: Mapping[str, Mapping[str, Sequence[str]]],
+    needs: Mapping[str, Sequence[str]],
+    train: Sequence[Mapping[str, str]],
+    teacher: Mapping[str, Any],
+    wheels: Sequence[str],
+    limit_mb: float,
+    part: str | Sequence[str] | None = None,
+    answers: Sequence[str] | None = None,
+    workers: int = 2,
+) -> Table:
+    """Write the pack; training images get the highest quality at which all of it fits.
+
+    Args:
+        out: folder to write; an earlier pack there is replaced.
+        scratch: folder for temporary files.
+        command: that started it.
+        data_dir: folder of data sets, by name.
+        contents: by name, files and folders below ``data_dir``: ``whole`` ones as they are,
+            ``images`` that may be coded again.
+        needs: contents by part of the campaign; ``answers`` are the teacher's.
+        train: ``annotations`` and ``images`` that the teacher answers for.
+        teacher: configuration of the network that is asked.
+        wheels: packages that the machine lacks, in the versions that are installed here.
+        limit_mb: more is refused.
+        part: what to pack for; None: all parts.
+        answers: stored answers for ``train``, in place of asking.
+        workers: processes that answer and code images.
+
+    Returns:
+        Megabytes by content.
+
+    Raises:
+        ValueError: a part is unknown, or the pack is too large at every quality.
+        FileNotFoundError: a file is not there.
+    """
+    if not out:
+        raise ValueError("what=gpu_pack needs out=FOLDER")
+    wanted = _wanted(needs, part)
+    root, pack = Path(data_dir).absolute(), Path(out)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="kdpose-gpu-pack-") as folder:
+        here = Path(folder)
+        sizes = _wheels(here / "wheels", wheels)
+        if "answers" in wanted:
+            files = list(answers or _asked(train, teacher, workers))
+            _copy_answers(files, train, here / "answers")
+        images = [c for name in wanted for c in contents.get(name, {}).get("images", ())]
+        whole = {name: contents[name].get("whole", ()) for name in wanted if name in contents}
+        sizes |= _add_whole(here / DATA[0], root, whole, here / "answers")
+        room = int(1e6 * limit_mb) - _bytes(here)
+        cut: list[str] = []
+        if images:
+            count, cut = add_images(here / DATA[1], root, images, room, workers)
+            sizes["training images"] = (count, (here / DATA[1]).stat().st_size / 1e6)
+        facts = {"commit": code_version()["commit"], "parts": part or list(needs), "cut": cut}
+        write_json(here / ABOUT, {**facts, "contents": sizes}, indent=2)
+        _check(total := _bytes(here), limit_mb)
+        _move(here, pack)
+    return _table(sizes, total, cut)
+
+
+def _wanted(needs: Mapping[str, Sequence[str]], part: str | Sequence[str] | None) -> list[str]:
+    """The contents of some parts."""
+    names = [part] if isinstance(part, str) else list(part or needs)
+    unknown = [name for name in names if name not in needs]
+    if unknown:
+        raise ValueError(
+            f"what.campaign.part has no {', '.join(unknown)}: there are {', '.join(needs)}"
+        )
+    return list(dict.fromkeys(content for name in names for content in needs[name]))
+
+
+def _wheels(folder: Path, names: Sequence[str]) -> Sizes:
+    """Download packages for the machine with the GPU; build those that have no wheel."""
+    folder.mkdir()
+    pins = [f"{name}=={version(name)}" for name in names]
+    pip = [sys.executable, "-m", "pip"]
+    there = [w for name in _PLATFORMS for w in ("--platform", name)]
+    there += ["--python-version", _PYTHON, "--implementation", "cp", "--only-binary=:all:"]
+    for pin in pins:
+        common = ["--quiet", "--disable-pip-version-check", "--no-deps", pin]
+        done = subprocess.run(
+            [*pip, "download", *common, "--dest", str(folder), *there], capture_output=True
+        )
+        if done.returncode:
+            subprocess.run([*pip, "wheel", *common, "--wheel-dir", str(folder)], check=True)
+    return {"wheels": (len(pins), _bytes(folder) / 1e6)} if pins else {}
+
+
+def _asked(
+    train: Sequence[Mapping[str, str]], teacher: Mapping[str, Any], workers: int
+) -> list[str]:
+    """The teacher's answers, as a training would store and find them."""
+    from kdpose.training.asked_teacher import AskedTeacher
+    from kdpose.training.teacher_check import build_teacher
+
+    asked = build_teacher(OmegaConf.create({"teacher": dict(teacher)}))
+    assert isinstance(asked, AskedTeacher)
+    return asked.ask(train, COCO, num_workers=min(2, workers), device="cpu").files
+
+
+def _copy_answers(
+    files: Sequence[str], train: Sequence[Mapping[str, str]], folder: Path
+) -> None:
+    """Name each file as the annotations that it answers."""
+    if len(files) != len(train):
+        raise ValueError(
+            f"what.campaign.answers must name one file per training set: {len(train)} sets, "
+            f"{len(files)} files"
+        )
+    folder.mkdir()
+    for file, split in zip(files, train, strict=True):
+        shutil.copy(file, folder / f"{Path(split['annotations']).stem}.json")
+
+
+def _add_whole(
+    path: Path, root: Path, contents: Mapping[str, Sequence[str]], answers: Path
+) -> Sizes:
+    """Write the files that must stay as they are; returns their sizes before compression."""
+    sizes: Sizes = {}
+    with tarfile.open(path, "w:xz") as tar:
+        for name, places in contents.items():
+            files = [file for place in places for file in _files(root / place)]
+            for file in files:
+                tar.add(file.resolve(), str(file.relative_to(root)))
+            sizes[name] = (len(files), sum(file.stat().st_size for file in files) / 1e6)
+        for file in sorted(answers.glob("*.json")):
+            tar.add(file, f"answers/{file.name}")
+            count, size = sizes.get("answers", (0, 0.0))
+            sizes["answers"] = (count + 1, size + file.stat().st_size / 1e6)
+    shutil.rmtree(answers, ignore_errors=True)
+    return sizes
+
+
+def _files(place: Path) -> list[Path]:
+    """A file, or those of a folder.
+
+    Raises:
+        FileNotFoundError: neither is there.
+    """
+    found = [place] if place.is_file() else sorted(f for f in place.glob("*") if f.is_file())
+    if not found:
+        raise FileNotFoundError(f"no {place} (from data_dir): set KDPOSE_DATA to where the data lie")
+    return found
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _check(total: int, limit_mb: float) -> None:
+    if total > 1e6 * limit_mb:
+        raise ValueError(
+            f"the pack has {total / 1e6:.1f} MB and what.campaign.limit_mb is {limit_mb:g}: pack "
+            "for fewer parts (what.campaign.part=rows)"
+        )
+
+
+def _move(made: Path, pack: Path) -> None:
+    """Put a complete pack in its place."""
+    if pack.exists() and not (pack / ABOUT).is_file():
+        raise FileExistsError(f"{pack.absolute()} is no pack: remove it or name another (out=FOLDER)")
+    shutil.rmtree(pack, ignore_errors=True)
+    shutil.copytree(made, pack)
+
+
+def _table(sizes: Sizes, total: int, cut: Sequence[str]) -> Table:
+    table = Table("content", "files", "MB", caption="; ".join(cut) or None)
+    for name, (count, size) in sizes.items():
+        table.add_row(name, str(count), f"{size:.1f}")
+    table.add_row("the pack", "", f"{total / 1e6:.1f}")
+    return table
