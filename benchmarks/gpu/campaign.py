@@ -67,12 +67,11 @@ def run(
         _prepare(here, pack, synthetic)
     failed = []
     for one in chosen:
-        if _run_part(one, here, report, end) == "failed":
-            failed.append(one.name)
+        state = _run_part(one, here, report, end)
+        failed += [one.name] if state == "failed" else []
         write_page(report, parts)
-        if bring:
+        if bring and state != "skipped":
             travel.bring(here, Path(bring))
-    write_page(report, parts)
     if failed:
         logs = ", ".join(str(_log(here, name)) for name in failed)
         raise ValueError(f"{', '.join(failed)} failed, see {logs}; the same command tries again")

@@ -14,8 +14,8 @@ _FAST = "compiled, bfloat16"
 _HEAD = """# On one GPU
 
 What `make gpu-campaign` has measured, in the campaign's order of worth
-([how to run it](../../docs/train.md#half-an-hour-of-one-gpu)). The command writes this page; a part that
-has no figures here has not been run.
+([how to run it](../../docs/train.md#half-an-hour-of-one-gpu)). The command writes this page; a
+part that has no figures here has not been run.
 """
 
 

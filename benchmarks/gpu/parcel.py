@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from typing import Any
 from omegaconf import OmegaConf
 from rich.table import Table
 
-from benchmarks.gpu.images import add_images
-from benchmarks.gpu.travel import ABOUT, DATA
+from benchmarks.gpu import images
+from benchmarks.gpu.travel import ABOUT, DATA, volumes_of
 from kdpose.runtime.provenance import code_version
 from kdpose.runtime.whole import write_json
 from kdpose.skeletons.known import COCO
@@ -39,6 +39,7 @@ def run(
     teacher: Mapping[str, Any],
     wheels: Sequence[str],
     limit_mb: float,
+    volumes: int = 1,
     part: str | Sequence[str] | None = None,
     answers: Sequence[str] | None = None,
     workers: int = 2,
@@ -46,17 +47,19 @@ def run(
     """Write the pack; training images get the highest quality at which all of it fits.
 
     Args:
-        out: folder to write; an earlier pack there is replaced.
+        out: folder to write; an earlier pack there is replaced. Further volumes are beside it, as
+            ``out.2`` and on.
         scratch: folder for temporary files.
         command: that started it.
         data_dir: folder of data sets, by name.
         contents: by name, files and folders below ``data_dir``: ``whole`` ones as they are,
-            ``images`` that may be coded again.
+            ``images`` that may be coded again, the last of them left out in part.
         needs: contents by part of the campaign; ``answers`` are the teacher's.
         train: ``annotations`` and ``images`` that the teacher answers for.
         teacher: configuration of the network that is asked.
         wheels: packages that the machine lacks, in the versions that are installed here.
-        limit_mb: more is refused.
+        limit_mb: of a volume; more is refused.
+        volumes: how many, of which all but the first have images alone.
         part: what to pack for; None: all parts.
         answers: stored answers for ``train``, in place of asking.
         workers: processes that answer and code images.
@@ -65,32 +68,69 @@ def run(
         Megabytes by content.
 
     Raises:
-        ValueError: a part is unknown, or the pack is too large at every quality.
+        ValueError: a part is unknown, or the pack is too large either way.
         FileNotFoundError: a file is not there.
     """
     if not out:
         raise ValueError("what=gpu_pack needs out=FOLDER")
     wanted = _wanted(needs, part)
     root, pack = Path(data_dir).absolute(), Path(out)
+    chosen = {name: contents[name] for name in wanted if name in contents}
     with tempfile.TemporaryDirectory(dir=scratch, prefix="kdpose-gpu-pack-") as folder:
-        here = Path(folder)
-        sizes = _wheels(here / "wheels", wheels)
+        made = [Path(folder) / str(number + 1) for number in range(volumes)]
+        for volume in made:
+            volume.mkdir()
+        sizes = _wheels(made[0] / "wheels", wheels)
         if "answers" in wanted:
             files = list(answers or _asked(train, teacher, workers))
-            _copy_answers(files, train, here / "answers")
-        images = [c for name in wanted for c in contents.get(name, {}).get("images", ())]
-        whole = {name: contents[name].get("whole", ()) for name in wanted if name in contents}
-        sizes |= _add_whole(here / DATA[0], root, whole, here / "answers")
-        room = int(1e6 * limit_mb) - _bytes(here)
-        cut: list[str] = []
-        if images:
-            count, cut = add_images(here / DATA[1], root, images, room, workers)
-            sizes["training images"] = (count, (here / DATA[1]).stat().st_size / 1e6)
+            _copy_answers(files, train, made[0] / "answers")
+        whole = {name: values.get("whole", ()) for name, values in chosen.items()}
+        sizes |= _add_whole(made[0] / DATA[0], root, whole, made[0] / "answers")
+        rooms = {volume / DATA[1]: int(1e6 * limit_mb) - _bytes(volume) for volume in made}
+        cut = _add_images(rooms, root, chosen, workers)
+        sizes |= _image_sizes(rooms)
         facts = {"commit": code_version()["commit"], "parts": part or list(needs), "cut": cut}
-        write_json(here / ABOUT, {**facts, "contents": sizes}, indent=2)
-        _check(total := _bytes(here), limit_mb)
-        _move(here, pack)
-    return _table(sizes, total, cut)
+        for number, volume in enumerate(made, start=1):
+            write_json(volume / ABOUT, {**facts, "volume": number, "contents": sizes}, indent=2)
+        _check(made, limit_mb)
+        _move(made, pack)
+        return _table(sizes, [_bytes(volume) for volume in made], cut)
+
+
+def _add_images(
+    rooms: Mapping[Path, int],
+    root: Path,
+    chosen: Mapping[str, Mapping[str, Sequence[str]]],
+    workers: int,
+) -> list[str]:
+    """Write the training images; returns what was cut."""
+    folders = {
+        root / folder: [root / place for place in values.get("whole", ())]
+        for values in chosen.values()
+        for folder in values.get("images", ())
+    }
+    if not folders:
+        return []
+    found = images.plan(list(folders), sum(rooms.values()))
+    lists = [
+        file
+        for folder in found.thinned
+        for place in folders[folder]
+        for file in _files(place)
+        if file.suffix == ".json"
+    ]
+    images.write(rooms, found, root, lists, workers)
+    return found.cut(root)
+
+
+def _image_sizes(archives: Iterable[Path]) -> Sizes:
+    there = [path for path in archives if path.is_file()]
+    sizes = {}
+    for number, path in enumerate(there, start=1):
+        with tarfile.open(path) as tar:
+            count = len(tar.getmembers())
+        sizes[f"training images {number}"] = (count, path.stat().st_size / 1e6)
+    return sizes
 
 
 def _wanted(needs: Mapping[str, Sequence[str]], part: str | Sequence[str] | None) -> list[str]:
@@ -133,9 +173,7 @@ def _asked(
     return asked.ask(train, COCO, num_workers=min(2, workers), device="cpu").files
 
 
-def _copy_answers(
-    files: Sequence[str], train: Sequence[Mapping[str, str]], folder: Path
-) -> None:
+def _copy_answers(files: Sequence[str], train: Sequence[Mapping[str, str]], folder: Path) -> None:
     """Name each file as the annotations that it answers."""
     if len(files) != len(train):
         raise ValueError(
@@ -174,7 +212,9 @@ def _files(place: Path) -> list[Path]:
     """
     found = [place] if place.is_file() else sorted(f for f in place.glob("*") if f.is_file())
     if not found:
-        raise FileNotFoundError(f"no {place} (from data_dir): set KDPOSE_DATA to where the data lie")
+        raise FileNotFoundError(
+            f"no {place} (from data_dir): set KDPOSE_DATA to where the data lie"
+        )
     return found
 
 
@@ -182,7 +222,8 @@ def _bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def _check(total: int, limit_mb: float) -> None:
+def _check(volumes: Sequence[Path], limit_mb: float) -> None:
+    total = max(_bytes(volume) for volume in volumes)
     if total > 1e6 * limit_mb:
         raise ValueError(
             f"the pack has {total / 1e6:.1f} MB and what.campaign.limit_mb is {limit_mb:g}: pack "
@@ -190,17 +231,22 @@ def _check(total: int, limit_mb: float) -> None:
         )
 
 
-def _move(made: Path, pack: Path) -> None:
-    """Put a complete pack in its place."""
+def _move(made: Sequence[Path], pack: Path) -> None:
+    """Put complete volumes in their places, and remove others of an earlier pack."""
     if pack.exists() and not (pack / ABOUT).is_file():
-        raise FileExistsError(f"{pack.absolute()} is no pack: remove it or name another (out=FOLDER)")
-    shutil.rmtree(pack, ignore_errors=True)
-    shutil.copytree(made, pack)
+        raise FileExistsError(
+            f"{pack.absolute()} is no pack: remove it or name another (out=FOLDER)"
+        )
+    for old in volumes_of(pack):
+        shutil.rmtree(old)
+    for number, volume in enumerate(made, start=1):
+        shutil.copytree(volume, pack if number == 1 else pack.with_name(f"{pack.name}.{number}"))
 
 
-def _table(sizes: Sizes, total: int, cut: Sequence[str]) -> Table:
+def _table(sizes: Sizes, totals: Sequence[int], cut: Sequence[str]) -> Table:
     table = Table("content", "files", "MB", caption="; ".join(cut) or None)
     for name, (count, size) in sizes.items():
         table.add_row(name, str(count), f"{size:.1f}")
-    table.add_row("the pack", "", f"{total / 1e6:.1f}")
+    for number, total in enumerate(totals, start=1):
+        table.add_row(f"volume {number}", "", f"{total / 1e6:.1f}")
     return table

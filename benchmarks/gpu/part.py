@@ -18,7 +18,11 @@ import kdpose
 STOPPED = 143  # the status of a command that SIGTERM ended
 _GRACE = 60.0  # seconds in which a training writes its checkpoint
 _PACE = "+callbacks.pace={_target_: benchmarks.gpu.pace.Pace}"
-_OWN = ("benchmarks/gpu/", "benchmarks/reliability/", "conf/what/gpu")  # figures do not depend on it
+_OWN = (
+    "benchmarks/gpu/",
+    "benchmarks/reliability/",
+    "conf/what/gpu",
+)  # figures do not depend on it
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,9 @@ def _filled(word: str, places: Mapping[str, Path]) -> str:
 def code_hash() -> str:
     """SHA-256 of the code and configuration that figures depend on; a copy need be no checkout."""
     root = Path(kdpose.__file__).parents[1]
-    files = [file for name in ("kdpose", "benchmarks", "conf") for file in (root / name).rglob("*.*")]
+    files = [
+        file for name in ("kdpose", "benchmarks", "conf") for file in (root / name).rglob("*.*")
+    ]
     found = hashlib.sha256()
     for file in sorted(files):
         name = file.relative_to(root).as_posix()

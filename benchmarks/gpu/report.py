@@ -9,7 +9,6 @@ from benchmarks.gpu.part import Part
 from kdpose.runtime.whole import write_json
 
 Record = dict[str, Any]
-_HEAD = {"parts": {}}
 
 
 class Report:
@@ -27,9 +26,11 @@ class Report:
     def __init__(self, path: Path, command: str, made_by: Record) -> None:
         self.path, self.command, self.made_by = path, command, made_by
         path.parent.mkdir(parents=True, exist_ok=True)
-        found: Any = json.loads(path.read_bytes()) if path.is_file() else _HEAD
+        found: Any = json.loads(path.read_bytes()) if path.is_file() else {"parts": {}}
         if not isinstance(found, dict) or not isinstance(found.get("parts"), dict):
-            raise ValueError(f"{path.absolute()} (from out) is no report of a campaign: name another")
+            raise ValueError(
+                f"{path.absolute()} (from out) is no report of a campaign: name another"
+            )
         self.parts: dict[str, Record] = found["parts"]
 
     def of(self, part: Part) -> Record:

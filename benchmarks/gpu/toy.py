@@ -33,7 +33,10 @@ def draw(root: Path, train: int = 24, val: int = 6) -> None:
     ]
     for name, content in zip(("train", "val"), known, strict=True):
         _write(part, content, f"lspet/annotations/lspet_{name}.json", f"lspet/images/{name}")
-    boxes = {"images": known[0]["images"], "annotations": [_box(one) for one in known[0]["annotations"]]}
+    boxes = {
+        "images": known[0]["images"],
+        "annotations": [_box(one) for one in known[0]["annotations"]],
+    }
     _write(part, boxes, "stanford40/annotations/boxes_train.json", "stanford40/images/train")
     named = {
         **known[1],

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from benchmarks.gpu.part import Places
 from kdpose.cli import console
 
 ABOUT, DATA = "pack.json", ("data.tar.xz", "images.tar.xz")
-_STAMP = ".pack"
 _NAME = "campaign.tar"
 _PIECE = 15 * 2**20  # bytes; machines give back files of 16 MiB
 _PIECES = 4
@@ -35,23 +33,30 @@ def about(pack: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_bytes()))
 
 
+def volumes_of(pack: Path) -> list[Path]:
+    """A pack's volumes that are there."""
+    beside = sorted(pack.absolute().parent.glob(f"{pack.name}.*"))
+    return [volume for volume in (pack, *beside) if (volume / ABOUT).is_file()]
+
+
 def unpack(pack: Path, here: Places) -> None:
-    """Lay out a pack's data, unless they are there."""
+    """Lay out the data of a pack's volumes, unless they are there.
+
+    Raises:
+        FileNotFoundError: there is no pack.
+    """
     about(pack)
-    stamp = hashlib.sha256((pack / ABOUT).read_bytes()).hexdigest()
-    if (here.data / _STAMP).is_file() and (here.data / _STAMP).read_text() == stamp:
-        return
-    part = here.folder / "data.part"
-    for folder in (part, here.data):
-        shutil.rmtree(folder, ignore_errors=True)
-    part.mkdir(parents=True)
-    for name in DATA:
-        if (pack / name).is_file():
-            with tarfile.open(pack / name) as tar:
-                tar.extractall(part, filter="data")
-    (part / _STAMP).write_text(stamp)
-    part.rename(here.data)
-    console.print(f"data of {pack} in {here.data}", highlight=False)
+    for volume in volumes_of(pack):
+        stamp = here.data / f".{hashlib.sha256((volume / ABOUT).read_bytes()).hexdigest()}"
+        if stamp.is_file():
+            continue
+        here.data.mkdir(parents=True, exist_ok=True)
+        for name in DATA:
+            if (volume / name).is_file():
+                with tarfile.open(volume / name) as tar:
+                    tar.extractall(here.data, filter="data")
+        stamp.touch()
+        console.print(f"data of {volume} in {here.data}", highlight=False)
 
 
 def bring(here: Places, out: Path) -> None:
