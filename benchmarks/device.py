@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch.autograd import DeviceType
+from torch.autograd.profiler_util import DeviceType
 
 _ARITHMETIC = re.compile(
     r"gemm|conv|cudnn|cutlass|xmma|wgrad|dgrad|fprop|mma|nvjet|triton_tem|triton_mm", re.IGNORECASE

@@ -47,8 +47,7 @@ def cases(
     """Both stages' steps, each in the ways that it can be run here, and what limits them.
 
     Steps are Lightning's own, with losses, backward pass, optimizer and logging, on crops of noise
-    that lie on the device already.  No step can do its multiply-adds faster
-    than the limit, a product of large matrices.
+    that lie on the device already; their limit is a product of large matrices.
 
     Args:
         student: of stage 1, and what stage 2 refines; of random weights.
@@ -64,14 +63,13 @@ def cases(
         scratch: not needed.
         only: the ways to take, as the rows name them after the stage; None: all.
     """
-    batch = _noise(student, batch_size, _device())
     distill = partial(DistillStage1Module, losses=distill_losses, scheduler=scheduler)
     refine = partial(RefineStage2Module, losses=refine_losses, scheduler=scheduler)
     refined = RefinedPoseNet(deepcopy(student), refiner)
     first = partial(_fresh, distill, student, teacher, optimizer)
     second = partial(_fresh, refine, refined, teacher, optimizer)
-    rows = list(_stage("stage 1", first, batch, steps, compile, only))
-    return rows + list(_stage("stage 2", second, batch, steps, compile, only))
+    how = (_noise(student, batch_size, _device()), steps, compile, only)
+    return [*_stage("stage 1", first, *how), *_stage("stage 2", second, *how)]
 
 
 def _device() -> str:

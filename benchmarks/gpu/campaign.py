@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +21,11 @@ _MARGIN = 30.0  # seconds in which a stopped training writes its checkpoint, and
 _SAMPLES = "busy.csv"
 
 
-def run(
-    out: str | None,
-    scratch: str | None,
-    command: str,
-    parts: Mapping[str, Mapping[str, Any]],
-    folder: str,
-    minutes: float,
-    part: str | Sequence[str] | None = None,
-    pack: str | None = None,
-    earlier: str | None = None,
-    bring: str | None = None,
-    synthetic: bool = False,
-) -> Table:
-    """Run the parts that are not done, and write report and page after each.
+@dataclass(frozen=True)
+class Campaign:
+    """What is run, where, and for how long.
 
-    Args:
-        out: ``report.json``; what is in it is not done again.
-        scratch: not needed.
-        command: that started the campaign, for the report.
+    Attributes:
         parts: by name, in order of worth, see :meth:`Part.read`.
         folder: of data, runs, logs and compiled code, which stay for the next command.
         minutes: that all of it may take.
@@ -47,6 +34,26 @@ def run(
         earlier: folder with what an earlier campaign wrote to ``bring``.
         bring: folder that gets all that must leave the machine, after every part.
         synthetic: draw tiny data of the same layout, and do without a GPU.
+    """
+
+    parts: Mapping[str, Mapping[str, Any]]
+    folder: str
+    minutes: float
+    part: str | Sequence[str] | None = None
+    pack: str | None = None
+    earlier: str | None = None
+    bring: str | None = None
+    synthetic: bool = False
+
+
+def run(out: str | None, scratch: str | None, command: str, **values: Any) -> Table:
+    """Run the parts that are not done, and write report and page after each.
+
+    Args:
+        out: ``report.json``; what is in it is not done again.
+        scratch: not needed.
+        command: that started the campaign, for the report.
+        values: of :class:`Campaign`.
 
     Returns:
         The state of all parts, for a terminal.
@@ -54,24 +61,22 @@ def run(
     Raises:
         ValueError: ``out`` is missing, a part is unknown, there is no GPU, or a part failed.
     """
-    end = time.monotonic() + 60 * minutes
+    asked, begun = Campaign(**values), time.monotonic()
     if not out:
         raise ValueError("what=gpu needs out=FOLDER/report.json: it continues from there")
-    here = Places(Path(folder).absolute(), Path(out).parent)
-    if earlier:
-        travel.restore(Path(earlier), here)
-    report = Report(Path(out), command, _made_by(pack))
-    chosen = _chosen({name: Part.read(name, values, here) for name, values in parts.items()}, part)
-    console.print(_plan(chosen, report, minutes))
-    if any(_why_not(one, report, minutes) is None for one in chosen):
-        _prepare(here, pack, synthetic)
-    failed = []
-    for one in chosen:
-        state = _run_part(one, here, report, end)
-        failed += [one.name] if state == "failed" else []
-        write_page(report, parts)
-        if bring and state != "skipped":
-            travel.bring(here, Path(bring))
+    here = Places(Path(asked.folder).absolute(), Path(out).parent)
+    if asked.earlier:
+        travel.restore(Path(asked.earlier), here)
+    report = Report(Path(out), command, _made_by(asked.pack))
+    parts = {name: Part.read(name, fields, here) for name, fields in asked.parts.items()}
+    chosen = _chosen(parts, asked.part)
+    console.print(_plan(chosen, report, asked.minutes))
+    write_page(report, asked.parts)
+    if any(_why_not(one, report, asked.minutes) is None for one in chosen):
+        _prepare(here, asked.pack, asked.synthetic)
+    end = begun + 60 * asked.minutes
+    states = {one.name: _run_part(one, here, report, end, asked) for one in chosen}
+    failed = [name for name, state in states.items() if state == "failed"]
     if failed:
         logs = ", ".join(str(_log(here, name)) for name in failed)
         raise ValueError(f"{', '.join(failed)} failed, see {logs}; the same command tries again")
@@ -138,27 +143,33 @@ def _log(here: Places, name: str) -> Path:
     return here.folder / "logs" / f"{name}.log"
 
 
-def _run_part(part: Part, here: Places, report: Report, end: float) -> str:
-    """Run a part's commands; returns what became of it."""
-    left = (end - time.monotonic()) / 60
-    if why := _why_not(part, report, left):
+def _run_part(part: Part, here: Places, report: Report, end: float, asked: Campaign) -> str:
+    """Run a part, and write what became of it; returns that."""
+    if why := _why_not(part, report, (end - time.monotonic()) / 60):
         console.print(f"{part.name}: {why}", highlight=False)
         return "skipped"
-    begun, before, log = time.monotonic(), report.of(part)["minutes"], _log(here, part.name)
-    samples, said, status = here.folder / _SAMPLES, "", "stopped"
+    begun, before = time.monotonic(), report.of(part)["minutes"]
+    samples, status, said = here.folder / _SAMPLES, "stopped", ""
     try:
         with busy.sampled(samples):
-            for words in part.commands:
-                console.print(f"{part.name}: kdpose {' '.join(words[:3])} ...", highlight=False)
-                code = run_command(words, environment(part, here), log, end - _MARGIN)
-                if code:
-                    status, said = ("stopped" if code == STOPPED else "failed"), last_line(log)
-                    break
-            else:
-                status = "done"
+            status, said = _run_commands(part, here, end)
     finally:  # also where this process is stopped
         minutes = before + (time.monotonic() - begun) / 60
         runs = trainings(here.folder / "runs" / part.runs, busy.samples(samples))
         report.put(part, status, minutes, said=said, runs=runs)
+        write_page(report, asked.parts)
     console.print(f"{part.name}: {status} after {minutes:.1f} min. {said}", highlight=False)
+    if asked.bring:
+        travel.bring(here, Path(asked.bring))
     return status
+
+
+def _run_commands(part: Part, here: Places, end: float) -> tuple[str, str]:
+    """What became of a part's commands, and what one that did not succeed said last."""
+    log = _log(here, part.name)
+    for words in part.commands:
+        console.print(f"{part.name}: kdpose {' '.join(words[:3])} ...", highlight=False)
+        code = run_command(words, environment(part, here), log, end - _MARGIN)
+        if code:
+            return ("stopped" if code == STOPPED else "failed"), last_line(log)
+    return "done", ""

@@ -6,6 +6,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,29 +29,11 @@ _PLATFORMS = (
 Sizes = dict[str, tuple[int, float]]  # files and MB, by content
 
 
-def run(
-    out: str | None,
-    scratch: str | None,
-    command: str,
-    data_dir: str,
-    contents: Mapping[str, Mapping[str, Sequence[str]]],
-    needs: Mapping[str, Sequence[str]],
-    train: Sequence[Mapping[str, str]],
-    teacher: Mapping[str, Any],
-    wheels: Sequence[str],
-    limit_mb: float,
-    volumes: int = 1,
-    part: str | Sequence[str] | None = None,
-    answers: Sequence[str] | None = None,
-    workers: int = 2,
-) -> Table:
-    """Write the pack; training images get the highest quality at which all of it fits.
+@dataclass(frozen=True)
+class Parcel:
+    """What is packed.
 
-    Args:
-        out: folder to write; an earlier pack there is replaced. Further volumes are beside it, as
-            ``out.2`` and on.
-        scratch: folder for temporary files.
-        command: that started it.
+    Attributes:
         data_dir: folder of data sets, by name.
         contents: by name, files and folders below ``data_dir``: ``whole`` ones as they are,
             ``images`` that may be coded again, the last of them left out in part.
@@ -63,6 +46,30 @@ def run(
         part: what to pack for; None: all parts.
         answers: stored answers for ``train``, in place of asking.
         workers: processes that answer and code images.
+    """
+
+    data_dir: str
+    contents: Mapping[str, Mapping[str, Sequence[str]]]
+    needs: Mapping[str, Sequence[str]]
+    train: Sequence[Mapping[str, str]]
+    teacher: Mapping[str, Any]
+    wheels: Sequence[str]
+    limit_mb: float
+    volumes: int = 1
+    part: str | Sequence[str] | None = None
+    answers: Sequence[str] | None = None
+    workers: int = 2
+
+
+def run(out: str | None, scratch: str | None, command: str, **values: Any) -> Table:
+    """Write the pack; training images get the highest quality at which all of it fits.
+
+    Args:
+        out: folder to write; an earlier pack there is replaced. Further volumes are beside it, as
+            ``out.2`` and on.
+        scratch: folder for temporary files.
+        command: that started it.
+        values: of :class:`Parcel`.
 
     Returns:
         Megabytes by content.
@@ -73,28 +80,35 @@ def run(
     """
     if not out:
         raise ValueError("what=gpu_pack needs out=FOLDER")
-    wanted = _wanted(needs, part)
-    root, pack = Path(data_dir).absolute(), Path(out)
-    chosen = {name: contents[name] for name in wanted if name in contents}
+    parcel = Parcel(**values)
+    wanted = _wanted(parcel.needs, parcel.part)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="kdpose-gpu-pack-") as folder:
-        made = [Path(folder) / str(number + 1) for number in range(volumes)]
+        made = [Path(folder) / str(number + 1) for number in range(parcel.volumes)]
         for volume in made:
             volume.mkdir()
-        sizes = _wheels(made[0] / "wheels", wheels)
-        if "answers" in wanted:
-            files = list(answers or _asked(train, teacher, workers))
-            _copy_answers(files, train, made[0] / "answers")
-        whole = {name: values.get("whole", ()) for name, values in chosen.items()}
-        sizes |= _add_whole(made[0] / DATA[0], root, whole, made[0] / "answers")
-        rooms = {volume / DATA[1]: int(1e6 * limit_mb) - _bytes(volume) for volume in made}
-        cut = _add_images(rooms, root, chosen, workers)
-        sizes |= _image_sizes(rooms)
-        facts = {"commit": code_version()["commit"], "parts": part or list(needs), "cut": cut}
+        sizes, cut = _fill(parcel, wanted, made)
+        parts = parcel.part or list(parcel.needs)
+        facts = {"commit": code_version()["commit"], "parts": parts, "cut": cut}
         for number, volume in enumerate(made, start=1):
             write_json(volume / ABOUT, {**facts, "volume": number, "contents": sizes}, indent=2)
-        _check(made, limit_mb)
-        _move(made, pack)
+        _check(made, parcel.limit_mb)
+        _move(made, Path(out))
         return _table(sizes, [_bytes(volume) for volume in made], cut)
+
+
+def _fill(parcel: Parcel, wanted: Sequence[str], made: Sequence[Path]) -> tuple[Sizes, list[str]]:
+    """Write all contents to the volumes; returns their sizes and what was cut."""
+    root, first = Path(parcel.data_dir).absolute(), made[0]
+    chosen = {name: parcel.contents[name] for name in wanted if name in parcel.contents}
+    sizes = _wheels(first / "wheels", parcel.wheels)
+    if "answers" in wanted:
+        files = parcel.answers or _asked(parcel.train, parcel.teacher, parcel.workers)
+        _copy_answers(list(files), parcel.train, first / "answers")
+    whole = {name: values.get("whole", ()) for name, values in chosen.items()}
+    sizes |= _add_whole(first / DATA[0], root, whole, first / "answers")
+    rooms = {v / DATA[1]: int(1e6 * parcel.limit_mb) - _bytes(v) for v in made}
+    cut = _add_images(rooms, root, chosen, parcel.workers)
+    return sizes | _image_sizes(rooms), cut
 
 
 def _add_images(

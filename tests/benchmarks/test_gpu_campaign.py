@@ -218,24 +218,19 @@ def test_what_is_brought_back_can_be_restored(here, tmp_path, tiny_checkpoints):
 
 
 def toy_command(tmp_path):
+    """The command of the toy campaign, without compilation, which takes minutes."""
     out, folder = tmp_path / "results/report.json", tmp_path / "work"
-    more = '"what.cases.only=[]",+what.cases.compile.disable=true'
-    more = f"what.campaign.parts.step.more=[{STEP_WORDS},{more}]"
-    words = ["what=gpu_toy", f"out={out}", f"what.campaign.folder={folder}", more]
-    bring = f"what.campaign.bring={tmp_path}/brought"
-    return [sys.executable, "-m", "kdpose", "benchmark", *words, bring]
-
-
-STEP_WORDS = (
-    'backbone=resnet10_narrow,"backbone.model_args.channels=[8,8,8,8]",'
-    'backbone@what.cases.teacher.backbone=mobilenetv4_tiny,"what.cases.refiner.widths=[8,8,8]",'
-    '"codec.input_size=[32,32]",what.cases.steps=1,data.batch_size=2,repeats=1'
-)
+    more = configured("gpu_toy")["parts"]["step"]["more"]
+    more += ["what.cases.only=[]", "+what.cases.compile.disable=true"]
+    words = ["what=gpu_toy", f"out={out}", f"what.campaign.folder={folder}"]
+    words += [f"what.campaign.parts.step.more={json.dumps(more)}"]
+    words += [f"what.campaign.bring={tmp_path}/brought", "what.campaign.minutes=60"]
+    return [sys.executable, "-m", "kdpose", "benchmark", *words]
 
 
 @pytest.mark.slow
 def test_all_parts_at_toy_size_survive_a_kill_and_do_nothing_twice(tmp_path):
-    toy.draw(tmp_path / "work/data", train=10, val=4)
+    toy.draw(tmp_path / "work/data", train=6, val=2)
     variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
     how = {"env": variables, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     command = toy_command(tmp_path)
@@ -243,7 +238,8 @@ def test_all_parts_at_toy_size_survive_a_kill_and_do_nothing_twice(tmp_path):
     runs = tmp_path / "work/runs"
     while not list(runs.glob("rows-*/lspet_ablation/teacher/last.ckpt")) and first.poll() is None:
         time.sleep(0.05)
-    os.killpg(first.pid, signal.SIGKILL)
+    if first.poll() is None:
+        os.killpg(first.pid, signal.SIGKILL)
     said = first.communicate()[0]
     report = tmp_path / "results/report.json"
     done = json.loads(report.read_text())["parts"]
