@@ -5,8 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch.autograd.profiler_util import DeviceType
-
 _ARITHMETIC = re.compile(
     r"gemm|conv|cudnn|cutlass|xmma|wgrad|dgrad|fprop|mma|nvjet|triton_tem|triton_mm", re.IGNORECASE
 )
@@ -84,7 +82,7 @@ def traced(events: Iterable[Any], units: float) -> Use | None:
     kernels = [
         (event.name, float(event.time_range.start), float(event.time_range.end))
         for event in listed
-        if event.device_type == DeviceType.CUDA
+        if event.device_type.name == "CUDA"
     ]
     return device_use(kernels, sum(bool(_LAUNCH.match(event.name)) for event in listed), units)
 
