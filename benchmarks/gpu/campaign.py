@@ -165,11 +165,11 @@ def _run_part(part: Part, here: Places, report: Report, end: float, asked: Campa
 
 
 def _run_commands(part: Part, here: Places, end: float) -> tuple[str, str]:
-    """What became of a part's commands, and what one that did not succeed said last."""
+    """What became of a part's commands, and what one that failed said last."""
     log = _log(here, part.name)
     for words in part.commands:
         console.print(f"{part.name}: kdpose {' '.join(words[:3])} ...", highlight=False)
         code = run_command(words, environment(part, here), log, end - _MARGIN)
         if code:
-            return ("stopped" if code == STOPPED else "failed"), last_line(log)
+            return ("stopped", "") if code == STOPPED else ("failed", last_line(log))
     return "done", ""
