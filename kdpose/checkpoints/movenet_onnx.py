@@ -17,21 +17,22 @@ from kdpose.skeletons.shared import SkeletonBridge
 
 _log = logging.getLogger(__name__)
 _OTHER_HEADS = ("kpt_regress", "kpt_offset", "center_0")  # of MoveNet, which SimCC does not need
-_MODULES = "backbone=mobilenetv2_movenet head=simcc_maps"
+_MODULES = "backbone=mobilenetv2_movenet"
 
 
 def start_as_movenet(net: nn.Module, path: str | Path, crops: Tensor, key: str = "start") -> None:
-    """Give a network the weights of MoveNet Lightning; it predicts poses before any training.
+    """Give a network the weights of MoveNet Lightning.
 
-    Of another skeleton, the joints that COCO's 17 have by the same names start as MoveNet's, and
-    the others at random.
+    With SimCCMapsHead it predicts poses before any training. Of another skeleton, the joints that
+    COCO's 17 have by the same names start as MoveNet's, and the others at random. Any other head
+    starts at random, on MoveNet's backbone.
 
     The file's batch norms are folded into its convolutions.  Here each is put back with the mean
     and variance that its input has on the given crops, which leaves the function as it is and lets
     training go on from there.
 
     Args:
-        net: a :class:`~kdpose.pose_net.PoseNet` of MoveNetPyramid and SimCCMapsHead, in place.
+        net: a :class:`~kdpose.pose_net.PoseNet` of MoveNetPyramid, in place.
         path: of ``movenet_lightning.onnx``.
         crops: ``(B, 3, H, W)``, uint8; some of the training set.
         key: config key that the path came from, for errors.
@@ -44,27 +45,27 @@ def start_as_movenet(net: nn.Module, path: str | Path, crops: Tensor, key: str =
     own = _own_convolutions(net, where)
     file = _fitting_convolutions(path, own, where)
     assert isinstance(net, PoseNet)
-    bridge = SkeletonBridge.between(net.skeleton, COCO)
+    known = 0
     with torch.no_grad():
         file[0] = _renormalised(net, *file[0])
-        file[-1] = _in_joints_of(bridge, own[-1][0], *file[-1])
+        if isinstance(net.head, SimCCMapsHead):
+            bridge = SkeletonBridge.between(net.skeleton, COCO)
+            file[-1] = _in_joints_of(bridge, own[-1][0], *file[-1])
+            known = len(bridge.student_joints)
         for (conv, norm), (weight, bias) in zip(own, file, strict=True):
             _fill(conv, norm, weight, bias)
         _put_back(net, crops)
     _log.info(
         "%s: MoveNet Lightning, %d convolutions from %s, %d of %d joints",
-        key, len(own), path, len(bridge.student_joints), len(net.skeleton),
+        key, len(own), path, known, len(net.skeleton),
     )  # fmt: skip
 
 
 def _own_convolutions(net: nn.Module, where: str) -> list[tuple[nn.Conv2d, Any]]:
-    """Those of a network that can start as MoveNet, from input to heatmaps."""
-    if (
-        isinstance(net, PoseNet)
-        and isinstance(net.backbone, MoveNetPyramid)
-        and isinstance(net.head, SimCCMapsHead)
-    ):
-        return [*_in_order(net.backbone), *_in_order(net.head.maps)]
+    """Those of a network that can start as MoveNet, from input to feature, or to heatmaps."""
+    if isinstance(net, PoseNet) and isinstance(net.backbone, MoveNetPyramid):
+        maps = _in_order(net.head.maps) if isinstance(net.head, SimCCMapsHead) else ()
+        return [*_in_order(net.backbone), *maps]
     raise ValueError(f"{where}: an ONNX file is a start for {_MODULES} alone")
 
 
@@ -92,12 +93,14 @@ def _fitting_convolutions(
     path: str | Path, own: list[tuple[nn.Conv2d, Any]], where: str
 ) -> list[tuple[Tensor, Tensor]]:
     """The file's weights and biases; all but the joints' fit the network's convolutions."""
-    file = list(_convolutions(path, where))
+    every = list(_convolutions(path, where))
+    file = every[: len(own)]
     shapes = [tuple(conv.weight.shape) for conv, _ in own]
-    shapes[-1] = (len(COCO), *shapes[-1][1:])
+    if len(own) == len(every):  # the head's last one is of the network's own joints
+        shapes[-1] = (len(COCO), *shapes[-1][1:])
     if [tuple(weight.shape) for weight, _ in file] != shapes:
         raise ValueError(
-            f"{where} has {len(file)} convolutions that are not those of MoveNet Lightning: take "
+            f"{where} has {len(every)} convolutions that are not those of MoveNet Lightning: take "
             "movenet_lightning.onnx"
         )
     return file

@@ -36,7 +36,8 @@ from kdpose.training.record import objective
 from kdpose.training.stage import train
 
 _NOT_PASSED_ON = (
-    "experiment=", "pipeline", "name=", "scheme=", "run_dir=", "student.", f"teacher.{START}=",
+    "experiment=", "pipeline", "name=", "scheme=", "method=", "run_dir=", "student.",
+    f"teacher.{START}=",
 )  # fmt: skip
 
 

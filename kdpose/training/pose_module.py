@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import lightning as L
 import torch
@@ -79,7 +79,8 @@ class TrainingOptions:
         description: plain values that every checkpoint carries, see :mod:`kdpose.checkpoints.load`.
         compile: options of ``torch.compile`` for the nets, see :class:`CompiledNets`; None: eager.
         fold_teacher: fold the teacher's batch norms, see :func:`folded`.
-        backbone_lr: the backbone's learning rate as a share of the other parameters'.
+        backbone_lr: the backbone's learning rate as a share of the other parameters'; 0 freezes it,
+            batch statistics and all.
     """
 
     optimizer: Callable[..., Optimizer]
@@ -131,6 +132,15 @@ class PoseModule(L.LightningModule):
         self.teacher = self._frozen(teacher)
         self.results = PoseResults(net.codec.input_size)
         self.finite = FiniteLosses()
+        if self.options.backbone_lr == 0 and isinstance(net, PoseNet):
+            net.get_submodule("backbone").requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training; a frozen backbone keeps its batch statistics."""
+        super().train(mode)
+        if self.options.backbone_lr == 0 and isinstance(self.net, PoseNet):
+            self.net.get_submodule("backbone").eval()
+        return self
 
     def _frozen(self, teacher: PoseNet | StoredTeacher | None) -> FrozenTeacher | None:
         """The network that teaches, where a term needs one; stored answers come with the data."""

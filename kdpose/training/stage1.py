@@ -137,8 +137,9 @@ class DistillStage1Module(PoseModule):
         gamma = distill_decay(self.current_epoch, self.trainer.max_epochs or 1)
         loss, parts = total(self.losses, context, gamma)
         self.log_losses(loss, parts, batch)
-        if self.teacher is not None and batch_idx % _GRADIENTS_EVERY == 0:
-            norms = gradient_norms(weighted_terms(self.losses, context, gamma), output.features[0])
+        feature = output.features[0]
+        if self.teacher is not None and feature.requires_grad and batch_idx % _GRADIENTS_EVERY == 0:
+            norms = gradient_norms(weighted_terms(self.losses, context, gamma), feature)
             named = {f"train/grad_{name}": norm for name, norm in norms.items()}
             self.log_dict(named, on_step=False, on_epoch=True, batch_size=len(batch.image))
         if self.teacher is not None:

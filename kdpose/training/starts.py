@@ -57,7 +57,8 @@ def _is_random(cfg: DictConfig) -> bool:
 def start_from_teacher(cfg: DictConfig, net: PoseNet | RefinedPoseNet, teacher: PoseNet) -> bool:
     """Give a student its teacher's tensors where ``teacher.inherit`` asks for it.
 
-    Between skeletons the backbone's alone: heads have rows of joints.
+    ``true`` asks for all, ``backbone`` for a new head on the teacher's backbone. Between skeletons
+    it is the backbone's alone: heads have rows of joints.
 
     Returns:
         Whether it was asked for.
@@ -70,6 +71,7 @@ def start_from_teacher(cfg: DictConfig, net: PoseNet | RefinedPoseNet, teacher: 
     key = "teacher.inherit"
     if isinstance(net, RefinedPoseNet):
         raise ValueError(f"{key} is for stage 1: stage 2's student is stage1_ckpt's, and frozen")
-    part = "" if net.skeleton.joints == teacher.skeleton.joints else "backbone"  # "" is all
+    whole = cfg.teacher.inherit is True and net.skeleton.joints == teacher.skeleton.joints
+    part = "" if whole else "backbone"
     inherit(net.get_submodule(part), teacher.get_submodule(part), key)
     return True

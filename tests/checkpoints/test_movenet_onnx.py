@@ -141,7 +141,7 @@ def test_another_skeletons_joints_start_by_their_names(original, file, crops):
 
 def test_another_network_is_refused(file, crops):
     net = PoseNet(TimmPyramid("resnet10t", neck_channels=8), SimCCHead, SimCC(SIZE), COCO)
-    with pytest.raises(ValueError, match="backbone=mobilenetv2_movenet head=simcc_maps"):
+    with pytest.raises(ValueError, match="a start for backbone=mobilenetv2_movenet alone"):
         start_as_movenet(net, file, crops)
 
 
@@ -161,3 +161,17 @@ def test_movenets_own_file_predicts_the_joints(real_data, crops):
     net = movenet()
     start_as_movenet(net, file, crops)
     assert net.backbone.conv_stem.weight.abs().mean() > 0.1
+
+
+def test_another_head_starts_at_random_on_movenets_backbone(original, file):
+    torch.manual_seed(5)
+    net = PoseNet(MoveNetPyramid(), SimCCHead, SimCC(SIZE), CROWDPOSE)
+    net.mean.fill_(127.5)  # as the file's, so that padding is the same grey
+    net.std.fill_(127.5)
+    head = {name: value.clone() for name, value in net.head.state_dict().items()}
+    crops = torch.randint(0, 256, (4, 3, SIZE[1], SIZE[0]), dtype=torch.uint8)
+    start_as_movenet(net, file, crops)
+    assert all(head[name].equal(value) for name, value in net.head.state_dict().items())
+    with torch.no_grad():
+        ours, theirs = (n.eval()(crops).features[0] for n in (net, original))
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)

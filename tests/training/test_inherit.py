@@ -38,6 +38,16 @@ def test_a_student_starts_with_what_its_teacher_has_of_its_shape(caplog, recipe,
     assert "teacher.inherit: " in caplog.text
 
 
+def test_a_new_head_on_the_teachers_backbone(build):
+    teacher, student = build(CROWDPOSE), build(CROWDPOSE)
+    torch.nn.init.zeros_(student.head.mlp_head_x.weight)
+    torch.nn.init.zeros_(next(student.backbone.parameters()))
+    start_from_teacher(asks("backbone"), student, teacher)
+    assert not student.head.mlp_head_x.weight.any()
+    ours, its = student.backbone.state_dict(), teacher.backbone.state_dict()
+    assert all(ours[name].equal(its[name]) for name in its)
+
+
 def test_a_student_of_other_joints_inherits_the_backbone_alone(build):
     teacher, student = build(COCO), build(CROWDPOSE)
     torch.nn.init.zeros_(student.head.mlp_head_x.weight)

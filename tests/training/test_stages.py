@@ -162,3 +162,19 @@ def test_a_loss_that_is_no_number_is_named(net, batch, step):
         module.net.head.final_layer.weight.fill_(float("nan"))
     with pytest.raises(ValueError, match=r"\['kl'\] is not finite in epoch 0, step 0, images"):
         step(module, data)
+
+
+def test_a_backbone_without_a_learning_rate_is_frozen(net, batch, step):
+    student, teacher = net(16), net(24)
+    student.requires_grad_(True)
+    module = DistillStage1Module(
+        student, {"logit": LOGIT}, OPTIMIZER, multi_step, teacher, backbone_lr=0.0
+    )
+    before = {n: v.clone() for n, v in student.backbone.state_dict().items()}
+    module.train()
+    loss, _ = step(module, batch(3))
+    loss.backward()
+    optimizer = module.options.optimizer(module._groups())
+    optimizer.step()
+    assert all(torch.equal(before[n], v) for n, v in student.backbone.state_dict().items())
+    assert all(p.grad is not None for p in student.head.parameters())
