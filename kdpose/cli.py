@@ -146,7 +146,7 @@ def _in_one_line(
 
 
 def _checked(config_name: str, cfg: DictConfig) -> DictConfig:
-    if config_name in ("evaluate", "predict", "doctor", "convert"):  # training checks its own
+    if config_name in ("evaluate", "predict", "doctor", "convert", "pack"):  # training: its own
         from kdpose.runtime.kinds import check_command  # takes pydantic, --help does not
 
         check_command(cfg)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Le
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -23,7 +23,7 @@ _COUNT = Annotated[int, Ge(1)]
 _ANY_COUNT = Annotated[int, Ge(0)]
 _TEXT = (
     "ckpt", "predictions", "annotations", "images", "skeleton", "out", "submission", "json",
-    "sheet", "protocol", "from", "label",
+    "sheet", "protocol", "from", "label", "shards",
 )  # fmt: skip
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(_TEXT, str | None),
@@ -35,9 +35,15 @@ _KINDS: dict[str, Any] = {
     "num_workers": _ANY_COUNT,
     "threshold": float | None,
     "boxes_overlap": float,
+    "split": str,
+    "encoding": str,
+    "quality": Annotated[int, Ge(1), Le(100)],
+    "size": tuple[_COUNT, _COUNT],
+    "workers": _ANY_COUNT,
+    "shard_mb": Annotated[float, Gt(0)],
     "shard": _COUNT | None,
     "open": str | _ANY_COUNT,
-    **dict.fromkeys(("flip", "draw", "crops", "compare", "debug"), bool),
+    **dict.fromkeys(("flip", "draw", "crops", "compare", "reduce", "debug"), bool),
 }
 
 

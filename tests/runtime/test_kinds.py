@@ -22,6 +22,10 @@ def test_a_path_that_is_a_number_is_text():
         ("threshold", [1, 2], r"threshold=\[1, 2\] is refused: expected a number"),
         ("boxes", 5, "boxes=5 is refused: expected text or a list"),
         ("flip", 1, "flip=1 is refused: expected true or false"),
+        ("quality", {}, r"quality=\{\} is refused: expected a whole number"),
+        ("quality", 101, "quality=101 is refused: expected less than or equal to 100"),
+        ("size", [1, 2, 3], r"size=\[1, 2, 3\] is refused: expected"),
+        ("shard_mb", 0, "shard_mb=0 is refused: expected greater than 0"),
     ],
 )
 def test_values_of_the_wrong_kind_are_refused(key, value, expected):
