@@ -1,5 +1,6 @@
 """Two-stage distillation of human pose estimators (arXiv 2508.11212)."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ __all__ = [
     "load",
     "read_skeleton",
 ]
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
 
 _MODULES = {
     "ImagePoses": "kdpose.inference.poses",

@@ -6,6 +6,7 @@ python runner.py FILE IMAGE [X,Y,WIDTH,HEIGHT ...]   prints the joints of the bo
 import functools
 import importlib
 import json
+import os
 import sys
 from typing import Any
 
@@ -19,6 +20,7 @@ openvino_core = functools.cache(lambda: importlib.import_module("openvino").Core
 def open_model(path: str, threads: int = 0) -> tuple[dict[str, Any], Any]:
     """The file's card, and a function: uint8 crops (N, 3, H, W) -> joints (N, K, 2), scores."""
     if path.endswith(".onnx"):
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime as ort
 
         options = ort.SessionOptions()
