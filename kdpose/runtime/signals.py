@@ -11,6 +11,7 @@ from typing import Any
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 _LAST_WORD = 5  # seconds that a data worker outlives a SIGTERM, so that its parent can end it
+_AGAIN = 0.05  # seconds until a signal that came within an import is looked at again
 _ECHO = 0.5  # seconds within which a signal to the process and to its group is one signal
 
 
@@ -57,6 +58,9 @@ def _handle(number: int, frame: FrameType | None) -> None:
         if number != signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+    elif _importing(frame):  # an exception in the middle of a C++ library's start aborts it
+        signal.signal(signal.SIGALRM, lambda _, later: _handle(number, later))
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN)
     elif _Told.follower and number == _Told.last and time.monotonic() < _Told.at + _ECHO:
         return  # to the group, and passed on
     else:
@@ -67,6 +71,14 @@ def _handle(number: int, frame: FrameType | None) -> None:
         if not _Told.deferred or _Told.number is not None:
             raise Stopped(number)
         _Told.number = number
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager

@@ -67,3 +67,20 @@ def test_a_follower_takes_a_signal_once_and_begins_no_other_job():
     words = [sys.executable, "-c", FOLLOWER]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (143, "15\n", "")
+
+
+def test_a_signal_within_an_import_waits_for_its_end(tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import os, signal, time\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "time.sleep(0.3)\n"
+        "print('imported', flush=True)\n"
+    )
+    code = (
+        "import time; from kdpose.runtime import signals\n"
+        "with signals.handled():\n"
+        "    import slow; time.sleep(20)"
+    )
+    where = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=where)
+    assert (done.returncode, done.stdout) == (143, "imported\n"), done.stderr
