@@ -36,7 +36,7 @@ from rich.table import Table
 from kdpose.runtime import moved, signals
 from kdpose.runtime.os_errors import explain, of_worker
 from kdpose.runtime.ranks import met, rank, speaks
-from kdpose.runtime.recipes import replacement
+from kdpose.runtime.recipes import check_names, replacement
 
 _HERE = Path(__file__).parent
 CONF = str(_HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf")
@@ -95,6 +95,7 @@ def entry_point(config_name: str) -> Callable[[_Job], Callable[[], None]]:
             sys.argv = spelt_out(config_name, sys.argv)
             _show_all_text()
             try:
+                check_names(sys.argv[1:], Path(CONF))
                 with signals.handled():
                     run()
             except signals.Stopped as stopped:

@@ -229,3 +229,10 @@ def test_consoles_of_other_encodings_and_names_that_look_like_markup(tmp_path, e
 def test_a_pack_of_several_sets_is_refused(monkeypatch, capsys):
     line = said(monkeypatch, capsys, kdpose.pack.main, "dataset=stanford40_lspet")
     assert "dataset.train lists several sets" in line
+
+
+@pytest.mark.parametrize("group", ["backbone", "callbacks", "logger"])
+def test_a_group_takes_names(kdpose_here, group):
+    done = kdpose_here("train", f"{group}=[1,2]", check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {group} must be names of conf/{group}, got [1,2]\n"

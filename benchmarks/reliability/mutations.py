@@ -89,6 +89,8 @@ def _fields(
     """Each value in each place of a JSON file."""
     for path in paths:
         for value in values:
+            if value is GONE and len(path) <= 2 and isinstance(path[-1], int):
+                continue  # without one of its entries a list is another one, not a damaged one
             shown = "absent" if value is GONE else repr(value)
             where = ".".join(map(str, path))
             yield Mutation(f"{kind}: {where} = {shown}", kind, _setter(file, path, value))

@@ -81,10 +81,14 @@ class FileBoxes:
                 f"{self._table.where}: {others} boxes of images that source lacks are left out"
             )
         self._check_corners(sizes or {})
-        self._cut = cut if self._table.scored and not self._table.annotated else None
-        self._rows: defaultdict[int, list[int]] = defaultdict(list)
+        rows: defaultdict[int, list[int]] = defaultdict(list)
         for row, image_id in enumerate(known):
-            self._rows[image_id].append(row)
+            if image_id in mine:
+                rows[image_id].append(row)
+        self._rows = {image_id: np.array(its, np.int64) for image_id, its in rows.items()}
+        if self._table.scored and not self._table.annotated:
+            self._rows = {image_id: self._kept(its, cut) for image_id, its in self._rows.items()}
+            self._say_cut(np.concatenate([*rows.values()]), cut)
 
     def _check_corners(self, sizes: Mapping[int, tuple[int, int]]) -> None:
         rows = [n for n, i in enumerate(self._table.image_id.tolist()) if i in sizes]
@@ -105,26 +109,35 @@ class FileBoxes:
         self, size: tuple[int, int], image_id: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Rows ``(P,)`` of a picture's boxes in the table, and the boxes ``(P, 4)``."""
-        rows = np.array(self._rows.get(image_id, []), np.int64)
+        rows = self._rows.get(image_id, np.zeros(0, np.int64))
         boxes = self._table.box[rows]
         if self._table.annotated:
             boxes = clean_boxes(boxes, np.array(size, np.float64))
             sized = (boxes[:, 2:] > 0).all(axis=1)
+            if not sized.all():
+                say_once(
+                    f"{self._table.where}: {(~sized).sum()} boxes of image {image_id} have no "
+                    "extent inside it and are left out"
+                )
             rows, boxes = rows[sized], boxes[sized]
-        if self._cut is not None:
-            kept = _kept(boxes, self._table.score[rows], self._cut)
-            rows, boxes = rows[kept], boxes[kept]
         return rows, boxes
 
+    def _kept(self, rows: NDArray[np.int64], cut: BoxCut) -> NDArray[np.int64]:
+        """Rows of a picture's boxes that a cut leaves, in their order."""
+        sure = rows[self._table.score[rows] >= cut.score]
+        boxes = self._table.box[sure]
+        corners = torch.from_numpy(np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]))
+        best = nms(corners, torch.from_numpy(self._table.score[sure]).double(), cut.overlap)
+        return np.sort(sure[best.numpy()])
 
-def _kept(
-    boxes: NDArray[np.float64], scores: NDArray[np.float32], cut: BoxCut
-) -> NDArray[np.int64]:
-    """Rows of the boxes that a cut leaves, in their order."""
-    sure = np.flatnonzero(scores >= cut.score)
-    corners = torch.from_numpy(np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])[sure])
-    best = nms(corners, torch.from_numpy(scores[sure]).double(), cut.overlap)
-    return np.sort(sure[best.numpy()])
+    def _say_cut(self, rows: NDArray[np.int64], cut: BoxCut) -> None:
+        """Say how many boxes a cut leaves out, and why."""
+        low = int((self._table.score[rows] < cut.score).sum())
+        beside = len(rows) - low - sum(map(len, self._rows.values()))
+        why = [f"{low} have scores below {cut.score:g} (detector.threshold)"] if low else []
+        why += [f"{beside} overlap better ones (boxes_overlap)"] if beside else []
+        if why:
+            say_once(f"{self._table.where}: boxes left out: {', '.join(why)}")
 
 
 def box_source(

@@ -1,6 +1,8 @@
-"""The words that train what a recipe, or an experiment of an earlier version, names."""
+"""What the words of a command name: recipes, experiments of earlier versions, groups' options."""
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 _RECIPES = ("teacher", "baseline", "stage1", "stage2", "full", "ablation")
 _ON_SYNTHETIC = {
@@ -37,3 +39,20 @@ def replacement(name: str) -> str | None:
     """The words that replace an experiment of an earlier version, or None."""
     of_old = name.startswith(("coco_", "crowdpose_", "lspet_", "synthetic_"))
     return _EXPERIMENTS.get(name) or (words_for(name) if of_old else None)
+
+
+def check_names(words: Sequence[str], conf: Path) -> None:
+    """Refuse, in Hydra's place, a group whose options are no names.
+
+    Args:
+        words: a command's overrides.
+        conf: folder of the groups.
+
+    Raises:
+        ValueError: naming the group.
+    """
+    for word in words:
+        group, _, value = word.lstrip("+").partition("=")
+        items = value[1:-1].split(",") if value.startswith("[") and value.endswith("]") else []
+        if (conf / group).is_dir() and any(re.fullmatch(r"[-+.\d]+", i.strip()) for i in items):
+            raise ValueError(f"{group} must be names of conf/{group}, got {value}")

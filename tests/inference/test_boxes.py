@@ -82,3 +82,22 @@ def test_a_category_is_of_a_file():
     unused = DetectorChoice("none", None, 0.5)
     with pytest.raises(ValueError, match=r"category=2 chooses among the boxes of a file"):
         box_source("auto", unused, torch.device("cpu"), category=2)
+
+
+def test_what_is_left_out_is_said(tmp_path, caplog):
+    path = tmp_path / "boxes.json"
+    rows = [
+        scored(1, 0.9, 10, 10, 20, 40),
+        scored(1, 0.8, 10, 11, 20, 40),
+        scored(1, 0.1, 45, 12, 20, 40),
+        scored(2, 0.1, 45, 12, 20, 40),  # of another picture
+    ]
+    path.write_text(json.dumps(rows))
+    with caplog.at_level("INFO"):
+        source = FileBoxes(str(path), [1])
+    assert len(source(PICTURE, 1)[0]) == 1
+    assert "boxes left out: 1 have scores below 0.5 (detector.threshold), 1 overlap" in caplog.text
+    path.write_text(json.dumps({"annotations": [{"image_id": 1, "bbox": [5, 5, 0.3, 9]}, ROWS[0]]}))
+    with caplog.at_level("INFO"):
+        assert len(FileBoxes(str(path))(PICTURE, 1)[0]) == 0
+    assert "1 boxes of image 1 have no extent inside it and are left out" in caplog.text
