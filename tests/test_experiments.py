@@ -114,7 +114,7 @@ def test_stages_of_a_pipeline_compose(pipeline):
         assert plain["pipeline"] is None
         assert (plain["refiner"] is not None) == (stage.experiment == "stage2")
         if "teacher" in stage:
-            assert plain["teacher"]["ckpt"] == "teacher.ckpt"
+            assert plain["teacher"]["ckpt"] == f"{stage.teacher}.ckpt"
         names.add(plain["name"])
     assert len(names) == len(ckpts)
 

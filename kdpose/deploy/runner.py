@@ -21,13 +21,12 @@ def open_model(path: str, threads: int = 0) -> tuple[dict[str, Any], Any]:
     """The file's card, and a function: uint8 crops (N, 3, H, W) -> joints (N, K, 2), scores."""
     if path.endswith(".onnx"):
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        import onnxruntime as ort
-
+        ort = importlib.import_module("onnxruntime")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads  # 0: all cores
         session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        card = session.get_modelmeta().custom_metadata_map["kdpose"]
-        return json.loads(card), lambda crops: session.run(None, {"image": crops})
+        card = json.loads(session.get_modelmeta().custom_metadata_map["kdpose"])
+        return card, lambda crops: session.run(None, {"image": crops})
     if path.endswith(".xml"):
         model = openvino_core().read_model(path)
         # OpenVINO's default of bfloat16 moves joints by pixels

@@ -44,7 +44,10 @@ def losses(run):
     return {name.removeprefix("train/loss_") for name in head if name.startswith("train/loss_")}
 
 
-def holds(run, kdpose_here, crowd):
+SAME_GRAPH = {"sdpose": "tokenpose", "fpd": "heatmap"}  # at inference
+
+
+def holds(run, kdpose_here):
     """A run's checkpoint is rebuilt, evaluated to the stored AP, and exported to ONNX."""
     ckpt = run / "best.ckpt"
     stored = json.loads((run / "metrics.json").read_text())
@@ -53,6 +56,8 @@ def holds(run, kdpose_here, crowd):
     assert again["AP"] == stored["AP"]
     net = load_net(ckpt).net.eval()
     assert not [n for n in torch.load(ckpt)["state_dict"] if not n.startswith("net.")]
+    if run.name in SAME_GRAPH:
+        return
     crops = torch.randint(0, 256, (3, 3, 64, 48), dtype=torch.uint8)
     with torch.no_grad():
         pose = net.pose(crops)
@@ -80,8 +85,8 @@ def alone(crowd, tmp_path_factory, kdpose_here):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALONE)
-def test_networks(name, alone, kdpose_here, crowd):
-    holds(alone(name), kdpose_here, crowd)
+def test_networks(name, alone, kdpose_here):
+    holds(alone(name), kdpose_here)
 
 
 @pytest.mark.slow
@@ -100,6 +105,6 @@ def test_students(name, alone, kdpose_here, crowd):
         *TINY,
         *options,
     )
-    holds(given.parent / name, kdpose_here, crowd)
+    holds(given.parent / name, kdpose_here)
     wanted = {"distilpose": 5, "fpd": 2}[name]
     assert len(losses(given.parent / name)) == wanted
