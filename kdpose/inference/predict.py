@@ -1,5 +1,6 @@
 """Find poses in images and videos, here or on a cluster."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -57,7 +58,8 @@ def predict(cfg: DictConfig) -> None:
 
 def _spare_sources(images: Iterable[ImageFile], out: Path) -> None:
     """Drawn pictures are named as their sources, so they must not lie where these do."""
-    if out.resolve() in {image.path.resolve().parent for image in images}:
+    folders = {os.path.dirname(os.path.realpath(image.path)) for image in images}  # loops too
+    if os.path.realpath(out) in folders:
         raise ValueError(
             f"{out.absolute()} (from out) holds the source's images, which would be overwritten: "
             "set out=ANOTHER_FOLDER"

@@ -69,7 +69,7 @@ class VideoReader:
         self.where = f"{what} {where} (from source)"
         try:
             self._container = av.open(where, format=form)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, av.error.FFmpegError) as error:
             refused = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
             reason = getattr(error, "strerror", None) or error
             raise refused(f"{self.where} cannot be opened: {reason}") from None
@@ -99,6 +99,8 @@ class VideoReader:
             try:
                 packet = next(packets, None)
                 frames = [] if packet is None else packet.decode()
+            except EOFError:  # before the end that the file's head tells
+                packet = None
             except damaged:
                 broken += 1
                 continue
@@ -106,10 +108,12 @@ class VideoReader:
                 break
             found += len(frames)
             yield from frames
-        if broken and not found:
+        if not found:
             raise ValueError(f"{self.where} has no frame that can be read")
         if broken:
             _log.warning("%s: %d damaged parts are skipped", self.where, broken)
+        if self.count and found < self.count:
+            _log.warning("%s: %d of %d frames can be read", self.where, found, self.count)
 
     def __enter__(self) -> Self:
         return self

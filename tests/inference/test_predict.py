@@ -232,3 +232,10 @@ def test_shards_on_one_machine_need_no_ray(folder, tmp_path, predict, monkeypatc
     written = files[0].stat().st_mtime_ns
     assert "1 of 2 shards were done before" in predict(*whole, "shard=3")
     assert (files[0].stat().st_mtime_ns, files[1].exists()) == (written, True)
+
+
+def test_a_picture_that_links_to_itself_is_skipped(folder, tmp_path, predict):
+    (folder / "11.png").symlink_to(folder / "11.png")
+    said = predict(f"source={folder}", f"boxes={tmp_path}/boxes.json", "draw=false")
+    assert "3 persons in 3 images, 2 skipped" in said
+    assert f"{folder}/11.png" in said

@@ -97,6 +97,15 @@ def test_damaged_parts_are_skipped_and_counted(tmp_path, caplog):
         list(video)
 
 
+def test_a_video_that_ends_before_its_frames(tmp_path):
+    path = tmp_path / "a.mkv"
+    write(path, [ramp(i) for i in range(12)])
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"\x1f\x43\xb6\x75")])  # the first cluster
+    with pytest.raises(ValueError, match="cannot be opened: End of file"):
+        VideoReader(str(path))
+
+
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
 def test_what_is_no_file_is_not_waited_for(tmp_path, kind):
     path = tmp_path / "a.mp4"
