@@ -260,6 +260,9 @@ def _less(figures: Figures, expected: Figures, key: str) -> bool:
 
 
 def _news(said: str, usual: str) -> bool:
-    """Whether a command said anything that it does not say usually, numbers aside."""
+    """Whether a command said anything that it does not say usually, numbers of losses included."""
+    lost = [re.findall(r"left out: .*", " ".join(text.split())) for text in (said, usual)]
+    if lost[0] != lost[1]:
+        return True
     words = [set(re.sub(r"[\d.]+", "0", text).split()) for text in (said, usual)]
     return bool(words[0] - words[1])
