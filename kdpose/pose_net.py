@@ -80,12 +80,10 @@ class PoseNet(nn.Module):
     """Backbone, head and codec; teacher and student alike.
 
     Args:
-        backbone: returns maps, fine to coarse, and has ``channels`` and ``strides``. One that has
-            something for losses too has ``gives_extras``, and ``extras=True`` asks for it: a pair
-            of the maps and a dict.
-        head: builds the head from ``in_channels``, ``num_joints``, ``feature_size``, ``bins``. A
-            head whose losses need more than its scores has a method ``with_extras`` that maps a
-            feature to the scores and a dict of the rest.
+        backbone: returns maps, fine to coarse, and has ``channels`` and ``strides``. A backbone or
+            head that has something for losses too has ``gives_extras``, and ``extras=True`` asks
+            for it: a pair of what it returns and a dict.
+        head: builds the head from ``in_channels``, ``num_joints``, ``feature_size``, ``bins``.
         codec: input size, bins and decoding.
         skeleton: joints, and their order after a flip.
         calibration: slope a and offset b that turn a decoded score s into the probability
@@ -135,13 +133,9 @@ class PoseNet(nn.Module):
         """
         pixels = (image.float() - self.mean) / self.std
         asked = self.training if extras is None else extras
-        backbone: Any = self.backbone
-        if asked and getattr(backbone, "gives_extras", False):
-            features, seen = backbone(pixels, extras=True)
-        else:
-            features, seen = backbone(pixels), NOTHING
+        features, seen = _called(self.backbone, pixels, asked)
         scores, offered = self._scores(features[0], asked)
-        return PoseOutput(scores, features, {**seen, **offered} if seen else offered)
+        return PoseOutput(scores, features, {**seen, **offered})
 
     def _scores(self, feature: Tensor, extras: bool) -> tuple[Scores, Mapping[str, Any]]:
         """The head's scores, in float32 or better: in bfloat16 neighbouring bins tie."""
@@ -149,11 +143,7 @@ class PoseNet(nn.Module):
         if torch.is_autocast_enabled(device):
             with torch.autocast(device, enabled=False):
                 return self._scores(feature.float(), extras)
-        head: Any = self.head
-        if extras and hasattr(head, "with_extras"):
-            scores, offered = head.with_extras(feature)
-            return scores, offered
-        return head(feature), NOTHING
+        return _called(self.head, feature, extras)
 
     def logits(self, image: Tensor, flip: bool = False) -> Scores:
         """The head's scores, averaged with those of the mirrored crop if ``flip``."""
@@ -186,6 +176,14 @@ class PoseNet(nn.Module):
         """Joint scores up to this do not enter a person's score: the codec's, calibrated alike."""
         limit = torch.tensor(self.codec.score_threshold, dtype=torch.float64)
         return self.calibrated(Pose(limit, limit)).scores.item()
+
+
+def _called(part: Any, given: Tensor, extras: bool) -> tuple[Any, Mapping[str, Any]]:
+    """What a backbone or head gives, and what it offers to losses where it is asked for that."""
+    if extras and getattr(part, "gives_extras", False):
+        given_back, offered = part(given, extras=True)
+        return given_back, offered
+    return part(given), NOTHING
 
 
 class RefinedPoseNet(nn.Module):

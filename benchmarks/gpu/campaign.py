@@ -84,7 +84,7 @@ def run(out: str | None, scratch: str | None, command: str, **values: Any) -> Ta
 
 
 def _made_by(pack: str | None) -> dict[str, Any]:
-    """The device, and the commit, of which a copy that is no checkout is told by the pack."""
+    """The device and the commit; the pack names the commit where there is no checkout."""
     commit = code_version()["commit"] or (travel.about(Path(pack)).get("commit") if pack else None)
     return {"device": busy.gpu_name() or "cpu", "commit": commit}
 

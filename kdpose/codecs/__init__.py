@@ -1,4 +1,8 @@
+from collections.abc import Sequence
+
 from torch import Tensor
+
+STRIDE = 4  # crop pixels per cell of a heatmap
 
 
 def check_joints(joints: Tensor, visible: Tensor) -> None:
@@ -12,3 +16,15 @@ def check_joints(joints: Tensor, visible: Tensor) -> None:
             "joints must be (B, K, 2) and visible (B, K), "
             f"got {tuple(joints.shape)} and {tuple(visible.shape)}"
         )
+
+
+def whole_cells(input_size: Sequence[int]) -> tuple[int, ...]:
+    """A network input's ``(W, H)`` of whole cells, pixels.
+
+    Raises:
+        ValueError: they are not two multiples of 4.
+    """
+    sizes = tuple(input_size)
+    if len(sizes) != 2 or any(side < 1 or side % STRIDE for side in sizes):
+        raise ValueError(f"input_size must be two multiples of {STRIDE} px, got {sizes}")
+    return sizes

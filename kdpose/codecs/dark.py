@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from kdpose.codecs import check_joints
+from kdpose.codecs import STRIDE, check_joints
 from kdpose.codecs.gaussian_maps import box_inside, check_kernel, fitted_peaks, gaussians
-from kdpose.codecs.heatmap import STRIDE, Heatmap
+from kdpose.codecs.heatmap import Heatmap
 from kdpose.types import HeatmapTarget, Pose
 
 

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kdpose.codecs import check_joints
+from kdpose.codecs import STRIDE, check_joints, whole_cells
 from kdpose.codecs.gaussian_maps import box_inside, boxes, gaussians
 from kdpose.codecs.spread import map_spread
 from kdpose.types import HeatmapTarget, Pose
-
-STRIDE = 4  # crop pixels per cell
 
 
 @dataclass(frozen=True)
@@ -33,10 +31,7 @@ class Heatmap:
     sigma: float = 2.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "input_size", tuple(self.input_size))
-        sizes = self.input_size
-        if len(sizes) != 2 or any(side < 1 or side % STRIDE for side in sizes):
-            raise ValueError(f"input_size must be two multiples of {STRIDE} px, got {sizes}")
+        object.__setattr__(self, "input_size", whole_cells(self.input_size))
         if self.sigma <= 0:
             raise ValueError(f"sigma must be positive (cells), got {self.sigma}")
 

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kdpose.codecs import check_joints
+from kdpose.codecs import STRIDE, check_joints, whole_cells
 from kdpose.types import Coordinates, CoordinateTarget, Pose
-
-_STRIDE = 4  # crop pixels per cell of a heatmap that coordinates are compared with
 
 
 @dataclass(frozen=True)
@@ -26,15 +24,12 @@ class Regression:
     input_size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "input_size", tuple(self.input_size))
-        sizes = self.input_size
-        if len(sizes) != 2 or any(side < 1 or side % _STRIDE for side in sizes):
-            raise ValueError(f"input_size must be two multiples of {_STRIDE} px, got {sizes}")
+        object.__setattr__(self, "input_size", whole_cells(self.input_size))
 
     @property
     def bins(self) -> tuple[int, int]:
         """Cells ``(w, h)`` of a heatmap teacher's maps; coordinates themselves have none."""
-        return self.input_size[0] // _STRIDE, self.input_size[1] // _STRIDE
+        return self.input_size[0] // STRIDE, self.input_size[1] // STRIDE
 
     @property
     def flip_shift(self) -> float:

@@ -1,6 +1,7 @@
 """DistilPose's student: joint tokens regress coordinates, deviations and scores (CVPR 2023)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -27,6 +28,8 @@ class DistilPoseHead(nn.Module):
         ValueError: see :class:`TokenEncoder`.
     """
 
+    gives_extras = True
+
     def __init__(
         self,
         in_channels: int,
@@ -49,17 +52,14 @@ class DistilPoseHead(nn.Module):
             nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, 5)
         )
 
-    def forward(self, feature: Tensor) -> Coordinates:
-        """Regress the joints of a feature ``(B, C, h, w)``."""
-        return self._regressed(self.encoder(self.encoder.tokens(feature)))
+    def forward(self, feature: Tensor, extras: bool = False) -> Any:
+        """Regress the joints of a feature ``(B, C, h, w)``.
 
-    def with_extras(self, feature: Tensor) -> tuple[Coordinates, dict[str, Tensor]]:
-        """The coordinates, and ``joint_tokens`` and ``patch_tokens``."""
+        With ``extras`` also a dict of ``joint_tokens`` and ``patch_tokens``.
+        """
         tokens = self.encoder(self.encoder.tokens(feature))
         joints, patches = tokens[:, : self.num_joints], tokens[:, self.num_joints :]
-        return self._regressed(tokens), {"joint_tokens": joints, "patch_tokens": patches}
-
-    def _regressed(self, tokens: Tensor) -> Coordinates:
-        values = self.mlp(tokens[:, : self.num_joints])
+        values = self.mlp(joints)
         deviation, score = values[..., 2:4].sigmoid(), values[..., 4].sigmoid()
-        return Coordinates(values[..., :2] + 0.5, deviation, score)
+        scores = Coordinates(values[..., :2] + 0.5, deviation, score)
+        return (scores, {"joint_tokens": joints, "patch_tokens": patches}) if extras else scores

@@ -1,6 +1,25 @@
 """HRNet's heatmap head: one map per joint on the finest feature (Sun et al., CVPR 2019)."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
+
+STRIDE_4 = "take a backbone with a stride-4 map and codec=heatmap"
+
+
+def check_same_size(
+    head: str, feature_size: Sequence[int], bins: Sequence[int], remedy: str
+) -> None:
+    """Check that a head's maps, of its feature's size, are the codec's.
+
+    Raises:
+        ValueError: they are not; the line begins with ``head`` and ends with ``remedy``.
+    """
+    if tuple(feature_size) != tuple(bins):
+        raise ValueError(
+            f"{head} maps of the feature's size {tuple(feature_size)}, and the codec's have "
+            f"{tuple(bins)}: {remedy}"
+        )
 
 
 class HeatmapHead(nn.Module):
@@ -27,11 +46,8 @@ class HeatmapHead(nn.Module):
         bins: tuple[int, int],
     ) -> None:
         super().__init__()
-        if tuple(feature_size) != tuple(bins):
-            raise ValueError(
-                f"a heatmap head needs maps of the feature's size {tuple(feature_size)}, and the "
-                f"codec's have {tuple(bins)}: take codec=heatmap with this head"
-            )
+        remedy = "take codec=heatmap with this head"
+        check_same_size("a heatmap head needs", feature_size, bins, remedy)
         self.final_layer = nn.Conv2d(in_channels, num_joints, kernel_size=1)
         nn.init.normal_(self.final_layer.weight, std=0.001)
         nn.init.zeros_(self.final_layer.get_parameter("bias"))

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdpose.heads.heatmap import STRIDE_4, check_same_size
+
 _SQUEEZED = 64  # values between the pooled feature and the branches' weights
 
 
@@ -67,6 +69,8 @@ class OnlineBranchesHead(nn.Module):
         ValueError: the maps are not of the feature's size, or there is one branch alone.
     """
 
+    gives_extras = True
+
     def __init__(
         self,
         in_channels: int,
@@ -77,11 +81,7 @@ class OnlineBranchesHead(nn.Module):
         blocks: int = 2,
     ) -> None:
         super().__init__()
-        if tuple(feature_size) != tuple(bins):
-            raise ValueError(
-                f"branches give maps of the feature's size {tuple(feature_size)}, and the codec's "
-                f"have {tuple(bins)}: take a backbone with a stride-4 map and codec=heatmap"
-            )
+        check_same_size("branches give", feature_size, bins, STRIDE_4)
         if branches < 2:
             raise ValueError(f"head.branches must be 2 or more to teach each other, got {branches}")
         self.branches = nn.ModuleList(
@@ -96,13 +96,13 @@ class OnlineBranchesHead(nn.Module):
         )
         self.aggregation = _Aggregation(in_channels, num_joints, branches)
 
-    def forward(self, feature: Tensor) -> Tensor:
-        """Map a feature ``(B, C, h, w)`` to the first branch's heatmaps ``(B, K, h, w)``."""
-        maps: Tensor = self.branches[0](feature)
-        return maps
+    def forward(self, feature: Tensor, extras: bool = False) -> Any:
+        """Map a feature ``(B, C, h, w)`` to the first branch's heatmaps ``(B, K, h, w)``.
 
-    def with_extras(self, feature: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        """The first branch's heatmaps; ``branch_logits`` of all and ``ensemble_logits``."""
+        With ``extras`` also a dict: ``branch_logits`` of all branches and ``ensemble_logits``.
+        """
+        if not extras:
+            return self.branches[0](feature)
         maps = torch.stack([branch(feature) for branch in self.branches], dim=1)
         ensemble = self.aggregation(feature, maps)
         return maps[:, 0], {"branch_logits": maps.unbind(1), "ensemble_logits": ensemble}

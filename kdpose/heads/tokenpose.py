@@ -103,6 +103,8 @@ class TokenPoseHead(nn.Module):
         ValueError: see :class:`TokenEncoder`; or there is no pass.
     """
 
+    gives_extras = True
+
     def __init__(
         self,
         in_channels: int,
@@ -130,17 +132,15 @@ class TokenPoseHead(nn.Module):
             nn.Linear(hidden or dim, bins[0] * bins[1]),
         )
 
-    def forward(self, feature: Tensor) -> Tensor:
-        """Map a feature ``(B, C, h, w)`` to heatmaps ``(B, K, h, w)`` in one pass."""
-        return self._maps(self.encoder(self.encoder.tokens(feature)))
+    def forward(self, feature: Tensor, extras: bool = False) -> Any:
+        """Map a feature ``(B, C, h, w)`` to the first pass' heatmaps ``(B, K, h, w)``.
 
-    def with_extras(self, feature: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        """The heatmaps of the first pass, and the tokens and heatmaps of every pass.
-
-        Returns:
-            Heatmaps, and ``pass_logits``, ``pass_joint_tokens`` and ``pass_patch_tokens``, a tuple
-            of a tensor per pass; ``joint_tokens`` and ``patch_tokens``, the first pass' own.
+        With ``extras`` also a dict: ``pass_logits``, ``pass_joint_tokens`` and
+        ``pass_patch_tokens``, a tuple of a tensor per pass; ``joint_tokens`` and ``patch_tokens``,
+        the first pass' own.
         """
+        if not extras:
+            return self._maps(self.encoder(self.encoder.tokens(feature)))
         passes, tokens = [], self.encoder.tokens(feature)
         for _ in range(self.cycles):
             tokens = self.encoder(tokens)

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from kdpose.heads.attention import sine_positions
+from kdpose.heads.heatmap import STRIDE_4, check_same_size
 
 
 class _Layer(nn.Module):
@@ -55,11 +56,7 @@ class TransPoseHead(nn.Module):
         mlp: int = 192,
     ) -> None:
         super().__init__()
-        if tuple(feature_size) != tuple(bins):
-            raise ValueError(
-                f"TransPose's maps have the feature's size {tuple(feature_size)}, and the codec's "
-                f"have {tuple(bins)}: take a backbone with a stride-4 map and codec=heatmap"
-            )
+        check_same_size("TransPose gives", feature_size, bins, STRIDE_4)
         self.project = nn.Conv2d(in_channels, dim, 1, bias=False)
         positions = sine_positions((feature_size[0], feature_size[1]), dim)
         self.register_buffer("positions", positions, persistent=False)

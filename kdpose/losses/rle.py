@@ -1,7 +1,6 @@
 """Residual log-likelihood estimation: a flow learns how regressed joints err (Li et al., 2021)."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +78,7 @@ class ResidualLogLikelihood(nn.Module):
         Raises:
             ValueError: the shapes differ.
         """
-        _check(logits.joints.shape, target.joints.shape)
+        check_shapes(logits, target)
         deviation = logits.deviation.clamp(min=1e-6)
         error = (target.joints - logits.joints) / deviation
         laplace = (2 * deviation).log() + error.abs() / math.sqrt(2)
@@ -87,8 +86,14 @@ class ResidualLogLikelihood(nn.Module):
         return ((laplace + learned) * target.weight[..., None]).sum((1, 2)).mean()
 
 
-def _check(ours: Sequence[int], targets: Sequence[int]) -> None:
-    if ours != targets:
+def check_shapes(logits: Coordinates, target: CoordinateTarget) -> None:
+    """Check that a network's coordinates and their target are of the same joints.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if logits.joints.shape != target.joints.shape:
         raise ValueError(
-            f"coordinates and target must share a shape, got {tuple(ours)} and {tuple(targets)}"
+            "coordinates and target must share a shape, "
+            f"got {tuple(logits.joints.shape)} and {tuple(target.joints.shape)}"
         )

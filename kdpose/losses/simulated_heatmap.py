@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdpose.losses.heatmap_mse import heatmap_mse
+from kdpose.losses.rle import check_shapes
 from kdpose.types import Coordinates, CoordinateTarget, HeatmapTarget
 
 
@@ -21,11 +22,7 @@ def coordinate_smooth_l1(logits: Coordinates, target: CoordinateTarget) -> Tenso
     Raises:
         ValueError: the shapes differ.
     """
-    if logits.joints.shape != target.joints.shape:
-        raise ValueError(
-            "coordinates and target must share a shape, "
-            f"got {tuple(logits.joints.shape)} and {tuple(target.joints.shape)}"
-        )
+    check_shapes(logits, target)
     weight = target.weight[..., None]
     return F.smooth_l1_loss(logits.joints * weight, target.joints * weight)
 

@@ -10,7 +10,7 @@ def test_the_ensemble_is_a_weighted_mean_of_the_branches():
     head = OnlineBranchesHead(6, 4, (3, 5), (3, 5), branches=3, blocks=1).eval()
     feature = torch.randn(2, 6, 5, 3)
     with torch.no_grad():
-        maps, extras = head.with_extras(feature)
+        maps, extras = head(feature, extras=True)
         torch.testing.assert_close(maps, head(feature))
         unit = head.aggregation
         seen = sum(field(feature) for field in unit.fields).mean((2, 3)).numpy()
@@ -26,7 +26,7 @@ def test_the_ensemble_is_a_weighted_mean_of_the_branches():
 def test_branches_differ():
     head = OnlineBranchesHead(6, 4, (3, 5), (3, 5)).eval()
     with torch.no_grad():
-        _, extras = head.with_extras(torch.randn(1, 6, 5, 3))
+        _, extras = head(torch.randn(1, 6, 5, 3), extras=True)
     first, second, third = extras["branch_logits"]
     assert (first - second).abs().max() > 1e-4
     assert (second - third).abs().max() > 1e-4

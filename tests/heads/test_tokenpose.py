@@ -63,7 +63,7 @@ def test_the_first_pass_is_what_inference_takes(hidden):
     head = TokenPoseHead(5, 3, (6, 8), (6, 8), hidden=hidden, cycles=3, **SMALL).eval()
     feature = torch.randn(2, 5, 8, 6)
     with torch.no_grad():
-        alone, (first, extras) = head(feature), head.with_extras(feature)
+        alone, (first, extras) = head(feature), head(feature, extras=True)
     assert alone.shape == (2, 3, 8, 6)
     torch.testing.assert_close(alone, first)
     assert [len(extras[f"pass_{n}"]) for n in ("logits", "joint_tokens", "patch_tokens")] == [3] * 3
@@ -84,7 +84,7 @@ def test_distilpose_regresses_from_its_tokens():
     head = DistilPoseHead(5, 3, (6, 8), (6, 8), hidden=7, **SMALL).eval()
     feature = torch.randn(2, 5, 8, 6)
     with torch.no_grad():
-        alone, (scores, extras) = head(feature), head.with_extras(feature)
+        alone, (scores, extras) = head(feature), head(feature, extras=True)
         values = head.mlp(extras["joint_tokens"])
     for one, two in zip(alone, scores, strict=True):
         torch.testing.assert_close(one, two)
