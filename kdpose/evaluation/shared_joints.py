@@ -21,7 +21,7 @@ from kdpose.metrics.keypoint_ap import keypoint_ap
 from kdpose.metrics.oks import best_boxes, mean_pose, person_oks
 from kdpose.metrics.people import BOX_TO_BODY
 from kdpose.metrics.pose_results import Predictions, to_results
-from kdpose.pose_net import PoseNet
+from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.runtime.annotation_file import AnnotationFile
 from kdpose.runtime.devices import pick_device
 from kdpose.runtime.provenance import sha256
@@ -81,7 +81,7 @@ class SharedSplit:
         }
 
     def measure(
-        self, net: PoseNet | GuestNet, joints: Sequence[int], device: str
+        self, net: PoseNet | RefinedPoseNet | GuestNet, joints: Sequence[int], device: str
     ) -> dict[str, Any]:
         """Look at the boxes with a network.
 
@@ -147,7 +147,7 @@ class SharedSplit:
     def _truth(self) -> AnnotationFile:
         return AnnotationFile.read(self.annotations)
 
-    def _poses(self, net: PoseNet | GuestNet, device: str) -> Predictions:
+    def _poses(self, net: PoseNet | RefinedPoseNet | GuestNet, device: str) -> Predictions:
         folder = self.data.splits["val"]["images"]
         padding = net.padding if isinstance(net, GuestNet) else PADDING
         dataset = PoseDataset(

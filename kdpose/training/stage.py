@@ -150,7 +150,7 @@ def _train(cfg: DictConfig, callbacks: Sequence[L.Callback]) -> dict[str, Any]:
             metrics = report(cfg, run_dir, training_record(cfg, trainer, timer))
             dashboards.end(loggers, cfg.name, metrics, made_from)
     if check is not None:
-        check.after(run_dir / "predictions.json")
+        check.after(run_dir)
     return trainer.strategy.broadcast(metrics)
 
 

@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from kdpose.checkpoints.guest_net import TRAINING_KEYS, GuestNet
+from kdpose.checkpoints.load import load_net
 from kdpose.cli import console
 from kdpose.data.datamodule import CocoKeypointDataModule
 from kdpose.data.taught import StoredTeacher
@@ -102,14 +103,21 @@ class TeacherCheck:
         if "student" in self.figures:
             self._compare(self.figures["student"]["AP"], "the student's before stage 2")
 
-    def after(self, results: Path) -> None:
+    def after(self, run_dir: Path) -> None:
         """Warn where the trained student is above its teacher.
 
         Args:
-            results: the student's validation poses, COCO results.
+            run_dir: of the run. Its results are of the split that reports: where another split
+                was held out to choose the checkpoint, the student is measured on that one.
         """
         ours = self.split.bridge.student_joints
-        self._compare(self.split.ap(json.loads(results.read_bytes()), ours), "the student's")
+        if self.split.data.tune is None:
+            results = json.loads((run_dir / "predictions.json").read_bytes())
+            precision = self.split.ap(results, ours)
+        else:
+            net = load_net(run_dir / "best.ckpt").net
+            precision = self.split.measure(net, ours, self.device)["AP"]
+        self._compare(precision, "the student's")
 
     def _summary(self) -> str:
         figures, split = self.figures, self.split.annotations.stem

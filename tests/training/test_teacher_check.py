@@ -141,12 +141,29 @@ def test_a_better_student_is_told_of(data, good, tmp_path, caplog, build):
         {"image_id": p["image_id"], "keypoints": p["keypoints"], "score": 1.0} for p in people
     ]
     (tmp_path / "predictions.json").write_text(json.dumps(results))
-    check.after(tmp_path / "predictions.json")
+    check.after(tmp_path)
     assert "the student's is 1.000 (14 shared joints, crowdpose_test)" in caplog.text
     (tmp_path / "predictions.json").write_text("[]")
     caplog.clear()
-    check.after(tmp_path / "predictions.json")
+    check.after(tmp_path)
     assert not caplog.text
+
+
+def test_with_held_out_images_both_are_measured_on_these(data, good, tmp_path, caplog, build, save):
+    """The run's results are of another split, which is read once: at the end, for the report."""
+    parts = {"train": data.splits["train"], "val": data.splits["train"], "tune": data.splits["val"]}
+    held_out = CocoKeypointDataModule(
+        **parts, skeleton=CROWDPOSE, protocol="crowdpose", input_size=(48, 64), num_workers=0
+    )
+    held_out.setup("fit")
+    check = checked(held_out, build(COCO).eval(), tmp_path / "teacher.json", force=True)
+    student = good_as_crowdpose(good, build)
+    save(student, tmp_path / "best.ckpt")
+    (tmp_path / "predictions.json").write_text('[{"image_id": 10000}]')
+    check.after(tmp_path)
+    ours = check.split.measure(student, check.split.bridge.student_joints, "cpu")["AP"]
+    assert ours > 0.1
+    assert f"the student's is {ours:.3f} (12 shared joints, crowdpose_test)" in caplog.text
 
 
 def good_as_crowdpose(good, build):
