@@ -91,7 +91,7 @@ def _networks(name: str, net: PoseNet, reference: str | None, gmacs: float) -> l
     return [
         Case(
             f"{name}, batch {count}",
-            _timed(partial(net.pose, _crops(net, count)), count),
+            timed(partial(net.pose, crops(net, count)), count),
             reference and f"{reference}, batch {count}",
             limit=LIMIT,
             cost=counted["gmacs"] / gmacs,
@@ -107,7 +107,7 @@ def _files(files: Mapping[str, Run], student: PoseNet) -> list[Case]:
     return [
         Case(
             f"student in {name}, batch {count}",
-            _timed(partial(run, _crops(student, count).cpu().numpy()), count),
+            timed(partial(run, crops(student, count).cpu().numpy()), count),
             f"student, batch {count}",
             limit=limit,
         )
@@ -120,18 +120,18 @@ def _surroundings(student: PoseNet, refiner: Callable[..., nn.Module], gmacs: fl
     """What a person costs beside one pass of the student; eight persons in one image."""
     count = SIZES[-1]
     reference = f"student, batch {count}"
-    crops = _crops(student, count)
+    given = crops(student, count)
     with torch.inference_mode():
-        logits, features, _ = student(crops)
+        logits, features, _ = student(given)
         initial = student.codec.decode(logits)
-    both = RefinedPoseNet(student, refiner).to(crops.device).eval()
+    both = RefinedPoseNet(student, refiner).to(given.device).eval()
     costs = {"student, flip test": 2.0, "refiner": complexity(both)["gmacs"] / gmacs - 1}
     known: Any = _Known(student, logits)  # all that a predictor asks of a network
-    predictor = Predictor(Loaded(known, {}), crops.device.type)
+    predictor = Predictor(Loaded(known, {}), given.device.type)
     image = np.random.default_rng(0).integers(0, 256, (*IMAGE, 3), dtype=np.uint8)
     boxes = [[40 + 60 * n, 60, 80, 300] for n in range(count)]
     runs: dict[str, Callable[[], Any]] = {
-        "student, flip test": lambda: student.pose(crops, flip=True),
+        "student, flip test": lambda: student.pose(given, flip=True),
         "refiner": lambda: both.refiner(initial, features),
         "decoding": lambda: student.codec.decode(logits),
         "preparation and decoding": lambda: predictor(image, boxes),
@@ -139,18 +139,18 @@ def _surroundings(student: PoseNet, refiner: Callable[..., nn.Module], gmacs: fl
     scores = [logits] if isinstance(logits, Tensor) else list(logits)
     copies: dict[str, Callable[[], Any]] = {
         "copying the scores": lambda: [values.clone() for values in scores],
-        "copying the crops": crops.clone,
+        "copying the crops": given.clone,
     }
     return [
         Case(
             name,
-            _timed(run, count),
+            timed(run, count),
             reference,
             limit=COPIES.get(name, LIMIT),
             cost=costs.get(name, 1.0),
         )
         for name, run in runs.items()
-    ] + [Case(name, _timed(run, count)) for name, run in copies.items()]
+    ] + [Case(name, timed(run, count)) for name, run in copies.items()]
 
 
 class _Known(nn.Module):
@@ -166,14 +166,15 @@ class _Known(nn.Module):
         return self.codec.decode(self.logits)
 
 
-def _crops(net: PoseNet, count: int) -> Tensor:
+def crops(net: PoseNet | RefinedPoseNet, count: int) -> Tensor:
+    """Noise of a network's input size, 8 bits."""
     width, height = net.codec.input_size
     generator = torch.Generator().manual_seed(0)
-    crops = torch.randint(0, 256, (count, 3, height, width), generator=generator)
-    return crops.to(net.mean.device, torch.uint8)
+    noise = torch.randint(0, 256, (count, 3, height, width), generator=generator)
+    return noise.to(next(net.parameters()).device, torch.uint8)
 
 
-def _timed(run: Callable[[], Any], persons: int, at_least: float = 0.2) -> Callable[[], float]:
+def timed(run: Callable[[], Any], persons: int, at_least: float = 0.2) -> Callable[[], float]:
     """Repeat what is short, so that the clock can tell it."""
 
     def many() -> float:

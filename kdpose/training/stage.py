@@ -130,7 +130,7 @@ def _train(cfg: DictConfig, callbacks: Sequence[L.Callback]) -> dict[str, Any]:
         console.print(f"{cfg.name}: finished already in {run_dir} (resume=auto)")
         return dict(json.loads((run_dir / "metrics.json").read_text()))
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    module, data, asked = _built(cfg)
+    module, data, asked = built(cfg)
     loggers = list(instantiate(cfg.logger or {}, _convert_="all").values())
     timer = Timer(verbose=False)  # its state is in last.ckpt: a resumed run counts all of it
     trainer = _trainer(cfg, loggers, [*callbacks, EpochLines(), timer, StopSafely(run_dir)])
@@ -154,7 +154,7 @@ def _train(cfg: DictConfig, callbacks: Sequence[L.Callback]) -> dict[str, Any]:
     return trainer.strategy.broadcast(metrics)
 
 
-def _built(
+def built(
     cfg: DictConfig,
 ) -> tuple[PoseModule, CocoKeypointDataModule, PoseNet | GuestNet | None]:
     """What is trained, on which data, and the network whose stored answers teach, if any."""

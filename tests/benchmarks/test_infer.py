@@ -91,7 +91,7 @@ def test_other_runtimes_are_fed_what_the_student_is(tiny_student):
     assert one.limit == eight.limit == LIMIT
     assert eight.run() == 8 * len(fed)
     assert {(crops.shape, crops.dtype.name) for crops in fed} == {((8, 3, 64, 48), "uint8")}
-    np.testing.assert_array_equal(fed[0], infer._crops(net, 8).numpy())
+    np.testing.assert_array_equal(fed[0], infer.crops(net, 8).numpy())
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,8 @@ LONG = (
     ("train", "", "trains for minutes to days"),
     ("distill", "", "trains for hours; tests/test_distill.py runs it small"),
     ("benchmark", "", "measures for minutes"),
+    ("report", "costs=", "needs what a benchmark measured: tests/reports has both"),
+    ("report", "rows=field", "needs the runs of an hour"),
     ("convert", "", "needs files of other tools; tests/formats runs it on such"),
     ("demo", "", "shows its page until it is stopped"),
     ("predict", "boxes=detector", "downloads a detector's weights"),

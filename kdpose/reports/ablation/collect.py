@@ -155,14 +155,26 @@ def _kept_aside(folder: Path) -> bool:
     return name != folder.name and folder.with_name(name).is_dir()
 
 
-def by_row(runs: Sequence[Run], order: Sequence[str]) -> dict[str, list[Run]]:
+def by_row(
+    runs: Sequence[Run], order: Sequence[str], labels: Sequence[str] | None = None
+) -> dict[str, list[Run]]:
     """Group runs by label and seed: labels in the given order first, then the others.
 
+    Args:
+        runs: to group.
+        order: of the first rows.
+        labels: the only ones to take, in their order; None: all.
+
     Raises:
-        ValueError: two runs of a label have the same seed, or differ in more than the seed.
+        ValueError: no run has one of the labels, or two runs of a label have the same seed, or
+            differ in more than the seed.
     """
     rows: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: run.seed):
+    wanted = [run for run in runs if labels is None or run.label in labels]
+    if not wanted:
+        there = sorted({run.label for run in runs})
+        raise ValueError(f"labels must be of {there}, got {list(labels or ())}")
+    for run in sorted(wanted, key=lambda run: run.seed):
         rows.setdefault(run.label, []).append(run)
     for label, members in rows.items():
         for one, other in pairwise(members):
@@ -175,5 +187,5 @@ def by_row(runs: Sequence[Run], order: Sequence[str]) -> dict[str, list[Run]]:
                     f"{where} differ in more than the seed: {'; '.join(changed[:4])}; name them "
                     "differently"
                 )
-    first = [label for label in order if label in rows]
+    first = [label for label in labels or order if label in rows]
     return {label: rows[label] for label in [*first, *(x for x in rows if x not in first)]}

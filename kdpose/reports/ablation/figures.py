@@ -1,6 +1,6 @@
 """The report as pictures: gains, joints and gradients; and the paper's Figure 2."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -17,9 +17,14 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from kdpose.display.drawing import PERSON_COLORS, draw_poses
 from kdpose.reports.ablation.collect import Run
+from kdpose.reports.ablation.costs import Cost
 from kdpose.reports.ablation.measure import Measured, Split
 from kdpose.reports.ablation.rows import Row
 
+_COSTS = {
+    "inference": "inference of a person, multiples of the baseline's time",
+    "training": "training of all stages, without a teacher's, multiples of the baseline's time",
+}
 _TERMS = ("kl", "fea", "pos", "cst", "logit")  # each has one colour in all figures
 
 
@@ -43,6 +48,31 @@ def draw_chart(rows: Sequence[Row], confidence: float, path: Path) -> None:
             _shares(axes, row)
         assert first is not None
         first.set_ylabel("share of the gradient")
+    figure.savefig(path, dpi=130)
+
+
+def draw_costs(rows: Sequence[Row], costs: Mapping[str, Cost], path: Path) -> None:
+    """AP against the time of inference and against that of training, with the seeds' range."""
+    figure = Figure(figsize=(13, 5.2), layout="constrained")
+    shown = [row for row in rows if row.label in costs and "AP" in row.means]
+    for place, (part, what) in enumerate(_COSTS.items(), start=1):
+        axes = figure.add_subplot(1, 2, place)
+        for row in shown:
+            found = [100 * run.metrics["AP"] for run in row.runs if run.metrics["AP"] is not None]
+            time = getattr(costs[row.label], part)
+            axes.plot([time, time], [min(found), max(found)], color="#1982c4", lw=1.5)
+            axes.plot(time, 100 * row.means["AP"], "o", color="#1982c4")
+            axes.annotate(
+                row.label, (time, 100 * row.means["AP"]), xytext=(6, 3),
+                textcoords="offset points", fontsize=8,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
+        axes.margins(x=0.15)
+        axes.set_xlabel(what)
+        axes.set_ylabel("AP, percent; mean and range of the seeds")
+        axes.grid(alpha=0.3)
     figure.savefig(path, dpi=130)
 
 

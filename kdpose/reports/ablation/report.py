@@ -1,5 +1,6 @@
 """Collate the runs of an ablation into one report."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from kdpose.cli import console
 from kdpose.display.tables import as_markdown, write_csv
 from kdpose.reports.ablation import figures, tables
 from kdpose.reports.ablation.collect import Run, by_row, collect_runs
+from kdpose.reports.ablation.costs import Cost, Times
 from kdpose.reports.ablation.measure import Measured, Split, measure, read_split
 from kdpose.reports.ablation.rows import Bootstrap, Row, make_rows
 
@@ -29,7 +31,8 @@ def write_report(cfg: DictConfig) -> list[Row]:
     folders = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs)
     runs = collect_runs(folders)
     paper: Any = OmegaConf.to_container(cfg.paper)
-    grouped = by_row(runs, list(paper))
+    grouped = by_row(runs, list(paper), cfg.labels)
+    runs = [run for members in grouped.values() for run in members]
     split = read_split(runs[0], instantiate(runs[0].config.dataset.skeleton, _convert_="all"))
     measured = {
         run.name: measure(run, split)
@@ -45,14 +48,24 @@ def write_report(cfg: DictConfig) -> list[Row]:
     )
     out = Path(cfg.out or Path(folders[0]) / "report")
     out.mkdir(parents=True, exist_ok=True)
+    costs = _costs(cfg, rows, out)
     figures.draw_chart(rows, cfg.confidence, out / "report.png")
     caption = _compare(cfg, runs, measured, split, out) if cfg.compare else None
-    write_csv(out / "report.csv", tables.in_full(rows))
-    (out / "report.md").write_text(_markdown(cfg, rows, split, caption))
+    write_csv(out / "report.csv", tables.in_full(rows, costs))
+    (out / "report.md").write_text(_markdown(cfg, rows, costs, split, caption))
     shown = tables.narrow(tables.main_table(rows, cfg.confidence))
     console.print(tables.as_console(_title(split, rows), shown))
     console.print(f"report in {out.absolute()}")
     return rows
+
+
+def _costs(cfg: DictConfig, rows: list[Row], out: Path) -> dict[str, Cost]:
+    """Those of the file ``costs``, drawn; none without one."""
+    if not cfg.costs:
+        return {}
+    costs = Times.read(Path(cfg.costs)).costs(rows, cfg.baseline)
+    figures.draw_costs(rows, costs, out / "costs.png")
+    return costs
 
 
 def _compare(
@@ -92,7 +105,9 @@ def _title(split: Split, rows: list[Row]) -> str:
     )
 
 
-def _markdown(cfg: DictConfig, rows: list[Row], split: Split, caption: str | None) -> str:
+def _markdown(
+    cfg: DictConfig, rows: list[Row], costs: Mapping[str, Cost], split: Split, caption: str | None
+) -> str:
     """The whole report; parts without anything to say are left out."""
     runs = [run for row in rows for run in row.runs]
     parts = [
@@ -105,9 +120,8 @@ def _markdown(cfg: DictConfig, rows: list[Row], split: Split, caption: str | Non
         ),
         (
             "Cost",
-            tables.cost_table(rows),
-            "Parameters and multiply-adds of the whole network; epochs and mean wall time of the "
-            "row's own training, without those of the networks it was given.",
+            tables.cost_table(rows, costs),
+            _cost_note(cfg, costs),
         ),
         *_breakdowns(rows),
         (
@@ -122,6 +136,8 @@ def _markdown(cfg: DictConfig, rows: list[Row], split: Split, caption: str | Non
         f"## {title}\n\n{as_markdown(cells)}\n\n{note}\n" for title, cells, note in parts if cells
     ]
     text.insert(1, "![Gains, joints and gradients](report.png)\n")
+    if costs:
+        text.insert(2, "![AP against the time of inference and of training](costs.png)\n")
     if caption:
         text.insert(2, f"![Poses of two runs](comparison.png)\n\n{caption}\n")
     return "# Report\n\n" + "\n".join(text)
@@ -144,6 +160,20 @@ def _breakdowns(rows: list[Row]) -> list[tuple[str, tables.Cells, str]]:
     ]
 
 
+def _cost_note(cfg: DictConfig, costs: Mapping[str, Cost]) -> str:
+    note = (
+        "Parameters and multiply-adds of the whole network; epochs and mean wall time of the "
+        "row's own training, without those of the networks it was given."
+    )
+    if not costs:
+        return note
+    return (
+        f"{note} Inference and training are multiples of {cfg.baseline}'s time, measured in turns "
+        "on one core: one person's pass through the network, and all stages that the network is "
+        "trained in, without the training of a teacher."
+    )
+
+
 def _notes(cfg: DictConfig, rows: list[Row]) -> str:
     """What a reader must know of the main table."""
     notes = [
@@ -155,6 +185,11 @@ def _notes(cfg: DictConfig, rows: list[Row]) -> str:
         "another scale, compare gains, not levels. Its AP, measured on a detector's boxes, stands "
         "only beside rows that were measured on such.",
     ]
+    if any("quoted" in row.paper for row in rows):
+        notes.append(
+            "Quoted: COCO AP that the paper's Tables I and II state for a method, at its own "
+            "network, data and schedule; nothing of it was measured here."
+        )
     pck = next((row.pck_persons for row in rows if row.pck_persons), None)
     if pck:
         notes.append(

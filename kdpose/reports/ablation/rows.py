@@ -66,7 +66,8 @@ class Row:
         pck_persons: how many PCK counts.
         shares: of the gradient by term and epoch.
         paper: what the paper states for the scheme, in percent, and the scheme's number; or, of a
-            row that no scheme ends with, ``part_of``, the number of one that trains it as well.
+            row that no scheme ends with, ``part_of``, the number of one that trains it as well; or
+            the ``method`` of the field, and the figures ``quoted`` for it.
     """
 
     label: str
@@ -92,10 +93,12 @@ class Row:
     def command(self) -> str | None:
         """What trains the row, where it is a scheme of an ablation."""
         scheme, words = self.paper.get("scheme", self.paper.get("part_of")), _words(self.runs[0])
-        if words is None or scheme is None:
+        method = self.paper.get("method")
+        if words is None or (scheme is None and method is None):
             return None
+        chosen = f"scheme={scheme}" if method is None else f"method={method}"
         seeds = ",".join(str(run.seed) for run in self.runs)
-        return f"kdpose train -m {words} scheme={scheme} seed={seeds}"
+        return f"kdpose train -m {words} {chosen} seed={seeds}"
 
 
 def _words(run: Run) -> str | None:

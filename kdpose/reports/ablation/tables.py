@@ -1,15 +1,17 @@
 """The report as text: Markdown, CSV and the console."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
 from kdpose.reports.ablation.collect import Run
+from kdpose.reports.ablation.costs import Cost
 from kdpose.reports.ablation.rows import FIGURES, Difference, Row
 
 _TRAINING = ("epochs", "seconds", "device")
+_PAPER = ["paper AP", "paper gain"]
 _SHORT = {"AP_easy": "AP_E", "AP_medium": "AP_M", "AP_hard": "AP_H", "PCK": "PCK@0.2"}
 Cells = list[list[str]]
 
@@ -21,10 +23,11 @@ def percent(value: float | None, sign: bool = False) -> str:
 
 def main_table(rows: Sequence[Row], confidence: float) -> Cells:
     """The rows' metrics, header first, in percent."""
-    base = next((row for row in rows if row.difference is None and row.paper), None)
+    base = next((row for row in rows if row.difference is None and "AP" in row.paper), None)
     shown = [n for n in (*FIGURES[1:], "PCK") if any(n in row.means for row in rows)]
     header = ["", "scheme", "seeds", "AP", f"gain [{100 * confidence:g} %]"]
-    header += [_SHORT.get(name, name) for name in shown] + ["paper AP", "paper gain"]
+    header += [_SHORT.get(name, name) for name in shown]
+    header += ["quoted"] if any("quoted" in row.paper for row in rows) else _PAPER
     lines = [header]
     for row in rows:
         ap = percent(row.means.get("AP"))
@@ -37,13 +40,17 @@ def main_table(rows: Sequence[Row], confidence: float) -> Cells:
                 ap,
                 _gain(row.difference),
                 *(percent(row.means.get(name)) for name in shown),
-                str(row.paper_levels.get("AP", "")),
-                f"{row.paper['AP'] - base.paper['AP']:+.1f}"
-                if base is not None and row is not base and "AP" in row.paper
-                else "",
+                *([str(row.paper.get("quoted", ""))] if "quoted" in header else _paper(row, base)),
             ]
         )
     return lines
+
+
+def _paper(row: Row, base: Row | None) -> list[str]:
+    """The paper's AP where it compares, and its gain."""
+    gained = base is not None and row is not base and "AP" in row.paper
+    gain = f"{row.paper['AP'] - base.paper['AP']:+.1f}" if base is not None and gained else ""
+    return [str(row.paper_levels.get("AP", "")), gain]
 
 
 def _gain(gain: Difference | None) -> str:
@@ -63,7 +70,8 @@ def controls_table(rows: Sequence[Row]) -> Cells:
 
 def narrow(cells: Cells) -> Cells:
     """The main table for a terminal: AP, its gain and the paper's."""
-    return [[*line[:5], line[-1]] for line in cells]
+    last = 0 if cells[0][-1] == "quoted" else 1  # too wide
+    return [[*line[:5], *line[len(line) - last :]] for line in cells]
 
 
 def breakdown_table(rows: Sequence[Row], part: str) -> Cells:
@@ -91,9 +99,10 @@ def shares_table(rows: Sequence[Row]) -> Cells:
     return lines
 
 
-def cost_table(rows: Sequence[Row]) -> Cells:
+def cost_table(rows: Sequence[Row], costs: Mapping[str, Cost]) -> Cells:
     """Cost of each row's network and of its last training, and the command that trains it."""
-    lines = [["", "params M", "GMACs", "epochs", "minutes", "device", "command"]]
+    times = ["inference", "training"] if costs else []
+    lines = [["", "params M", "GMACs", *times, "epochs", "minutes", "device", "command"]]
     for row in rows:
         first, spent = row.runs[0].metrics, [run.metrics.get("training", {}) for run in row.runs]
         seconds = [one["seconds"] for one in spent if "seconds" in one]
@@ -102,6 +111,7 @@ def cost_table(rows: Sequence[Row]) -> Cells:
                 row.label,
                 f"{first['params'] / 1e6:.2f}" if "params" in first else "",
                 f"{first['gmacs']:.3f}" if "gmacs" in first else "",
+                *([f"{v:.2f}x" for v in costs.get(row.label, ())] or [""] * len(times)),
                 str(spent[0].get("epochs", "")),
                 f"{sum(seconds) / len(seconds) / 60:.1f}" if seconds else "",
                 str(spent[0].get("device", "")),
@@ -138,7 +148,7 @@ def as_console(title: str, cells: Cells) -> Table:
     return table
 
 
-def in_full(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def in_full(rows: Sequence[Row], costs: Mapping[str, Cost]) -> list[dict[str, Any]]:
     """A line per row, unrounded fractions; the paper's figures in percent, as it prints them."""
     lines: list[dict[str, Any]] = []
     for row in rows:
@@ -152,6 +162,7 @@ def in_full(rows: Sequence[Row]) -> list[dict[str, Any]]:
                 "AP_deviation": row.deviation,
                 **{key: row.runs[0].metrics.get(key) for key in ("params", "gmacs")},
                 **{key: row.runs[0].metrics.get("training", {}).get(key) for key in _TRAINING},
+                **{f"relative_{k}": v for k, v in _costs(costs.get(row.label)).items()},
                 "command": row.command,
                 "gain": gain and gain.mean,
                 "gain_low": gain and gain.low,
@@ -168,3 +179,7 @@ def in_full(rows: Sequence[Row]) -> list[dict[str, Any]]:
             }
         )
     return lines
+
+
+def _costs(cost: Cost | None) -> dict[str, float]:
+    return {} if cost is None else cost._asdict()

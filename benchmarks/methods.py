@@ -1,0 +1,86 @@
+"""``what=methods``: a person's inference and a training step of finished runs, in turns."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import lightning as L
+from omegaconf import DictConfig
+
+from benchmarks.infer import crops, timed
+from kdpose.checkpoints.load import load_net
+from kdpose.evaluation.cost import complexity
+from kdpose.evaluation.timing import Case
+from kdpose.reports.ablation.collect import Run, by_row, collect_runs
+from kdpose.reports.ablation.costs import INFERENCE, TRAINING
+from kdpose.training.stage import built
+
+
+def cases(
+    runs: str | Sequence[str],
+    labels: Sequence[str] | None,
+    reference: str,
+    steps: int,
+    scratch: Path,
+) -> list[Case]:
+    """Both times of each row, of its run with the first seed; ratios are to one of the rows.
+
+    A training step is that of the run: its crops, teacher, losses, optimizer; the crops are cut in
+    the same process, from images that are decoded already.
+
+    Args:
+        runs: folder of finished runs, or several, whose data sets are still there.
+        labels: the rows to measure; None: all.
+        reference: the row that the others are compared with.
+        steps: of a measurement.
+        scratch: not needed.
+
+    Raises:
+        FileNotFoundError: there are no runs, or their data are gone.
+        ValueError: no run has one of the labels.
+    """
+    folders = [runs] if isinstance(runs, str) else list(runs)
+    rows = by_row(collect_runs(folders), (), labels)
+    return [case for label, of in rows.items() for case in _both(label, of[0], reference, steps)]
+
+
+def _both(label: str, run: Run, reference: str, steps: int) -> list[Case]:
+    net = load_net(run.folder / "best.ckpt").net
+    counted = complexity(net)
+    facts = {"params M": counted["params"] / 1e6, "GMACs": counted["gmacs"]}
+    ways = {
+        INFERENCE: timed(partial(net.pose, crops(net, 1)), 1),
+        TRAINING: _step(run.config.copy(), steps),
+    }
+    return [
+        Case(
+            f"{part} of {label}",
+            way,
+            None if label == reference else f"{part} of {reference}",
+            facts=facts,
+        )
+        for part, way in ways.items()
+    ]
+
+
+def _step(cfg: DictConfig, steps: int) -> Callable[[], float]:
+    cfg.data.num_workers = 0
+    module, data, _ = built(cfg)
+
+    def run() -> float:
+        trainer = L.Trainer(
+            accelerator=cfg.trainer.accelerator,
+            devices=1,
+            precision=cfg.trainer.get("precision"),
+            max_epochs=1,
+            limit_train_batches=steps,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, datamodule=data)
+        return float(steps * data.share())
+
+    return run
