@@ -25,6 +25,7 @@ from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.runtime.annotation_file import AnnotationFile, Annotations
 from kdpose.runtime.categories import category_joints
 from kdpose.runtime.devices import pick_device
+from kdpose.runtime.memory import keep_memory
 from kdpose.runtime.provenance import sha256
 from kdpose.runtime.signals import keep_worker
 from kdpose.runtime.whole import write_json
@@ -53,6 +54,8 @@ def predict_poses(
     ``spread`` asks for the standard deviations of the joints' distributions, where there are any.
     """
     where = pick_device(device)
+    if where.type == "cpu":
+        keep_memory()
     net = net.to(where).eval()
     results = PoseResults(dataset.input_size, alone=True)
     loader = DataLoader(

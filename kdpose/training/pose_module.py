@@ -17,6 +17,7 @@ from kdpose.evaluation.validation import score_validation
 from kdpose.losses.terms import LossTerm
 from kdpose.metrics.pose_results import PoseResults
 from kdpose.pose_net import PoseNet, RefinedPoseNet
+from kdpose.runtime.memory import keep_memory
 from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.training.fast_nets import folded
@@ -170,6 +171,8 @@ class PoseModule(L.LightningModule):
 
     def on_fit_start(self) -> None:
         """Bring the teacher to the device that the student was moved to."""
+        if self.device.type == "cpu":
+            keep_memory()
         for net in (self.teacher, self.feature):
             if net is not None:
                 net.to(self.device)

@@ -55,15 +55,16 @@ class Reader:
             tiny.append("teacher.force=true")
         self.main("train", *words, *tiny)
 
-    def earlier_run(self, name):
-        """Leave in ``runs/NAME`` what an earlier command would have left."""
-        folder = self.root / "runs" / name
-        if folder.exists():
-            return
-        refined = "stage2" in name
-        shutil.copytree(
-            self.root / "trained" / ("lspet_stage2" if refined else "lspet_baseline"), folder
-        )
+    def earlier_run(self, *names):
+        """Leave in each ``runs/NAME`` what an earlier command would have left."""
+        for name in names:
+            folder = self.root / "runs" / name
+            if not folder.exists():
+                self._leave(name, folder)
+
+    def _leave(self, name, folder):
+        whose = "lspet_stage2" if "stage2" in name else "lspet_baseline"
+        shutil.copytree(self.root / "trained" / whose, folder)
         (folder / "last.ckpt").unlink()
         checkpoint = torch.load(folder / "best.ckpt", weights_only=True)
         checkpoint["kdpose"]["experiment"] = name

@@ -48,13 +48,12 @@ QUICK = {
     "publish": ("device=cpu", "budget=100"),
     "report": ("resamples=20",),
 }
-# commands that are composed alone: (module, word that it has or "", why)
-LONG = (
+LONG = (  # commands that are composed alone: (module, word that it has or "", why)
     ("train", "", "trains for minutes to days"),
     ("distill", "", "trains for hours; tests/test_distill.py runs it small"),
     ("benchmark", "", "measures for minutes"),
+    ("report", "s=[", "needs runs of an hour"),
     ("report", "costs=", "needs what a benchmark measured: tests/reports has both"),
-    ("report", "rows=field", "needs the runs of an hour"),
     ("convert", "", "needs files of other tools; tests/formats runs it on such"),
     ("demo", "", "shows its page until it is stopped"),
     ("predict", "boxes=detector", "downloads a detector's weights"),
@@ -142,8 +141,7 @@ def follow_own(reader, module, words):
     for name in RUN.findall(line):
         reader.earlier_run(name)
     for folder in re.findall(r"runs=runs/(\S+)", line):  # a report's
-        for run in ("baseline_s0", "stage2_s0"):
-            reader.earlier_run(f"{folder}/{run}")
+        reader.earlier_run(f"{folder}/baseline_s0", f"{folder}/stage2_s0")
     if (module, *words) in reader.followed:
         return
     reader.followed.add((module, *words))
