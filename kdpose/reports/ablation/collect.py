@@ -93,7 +93,7 @@ class Run:
             with path.open(newline="") as file:
                 for line in csv.DictReader(file):
                     for key, text in line.items():
-                        if text and key not in ("epoch", "step") and line["epoch"]:
+                        if text and key not in ("epoch", "step") and line.get("epoch"):
                             found.setdefault((key, int(line["epoch"])), []).append(float(text))
             for (key, epoch), values in found.items():
                 figures.setdefault(key, {})[epoch] = sum(values) / len(values)

@@ -95,7 +95,7 @@ def _compare(
 
 def _title(split: Split, rows: list[Row]) -> str:
     """What was scored, and how."""
-    first = rows[0].runs[0].metrics
+    first = next((row for row in rows if row.difference is None), rows[0]).runs[0].metrics
     boxes = "ground-truth boxes" if first["box_source"] == "gt" else Path(first["box_source"]).name
     width, height = first["input_size"]
     return (

@@ -71,6 +71,17 @@ def test_gradient_shares_over_a_resumed_run(make_run, tmp_path):
     }
 
 
+def test_a_log_that_ended_before_its_first_epoch_counts_for_nothing(make_run, tmp_path):
+    """Of a run that was stopped after its first step: the table has learning rates alone."""
+    logged = "epoch,step,train/grad_kl\n0,5,3.0\n1,9,1.0\n"
+    folder = make_run("stage1_s0", gradients=logged)
+    first = folder / "csv" / "version_1"
+    first.mkdir()
+    (first / "metrics.csv").write_text("lr-AdamW/pg1,step\n1e-05,0\n")
+    (run,) = collect_runs([tmp_path / "runs"])
+    assert run.log() == {"train/grad_kl": {0: 3.0, 1: 1.0}}
+
+
 def test_errors_say_what_to_mend(make_run, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no folder at /nowhere \(from runs\)"):
         collect_runs(["/nowhere"])
