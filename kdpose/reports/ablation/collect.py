@@ -58,6 +58,13 @@ class Run:
         return list(json.loads((self.folder / "predictions.json").read_text()))
 
     @property
+    def taught_by(self) -> list[str]:
+        """Names of the runs that are its teachers and no earlier stage of its own network."""
+        teacher = self.config.teacher or {}
+        ckpt = None if teacher.get("inherit") else teacher.get("ckpt")
+        return [Path(ckpt).parent.name] if ckpt else []
+
+    @property
     def made_from(self) -> list[str]:
         """Names of the runs whose checkpoints this run used, and of a teacher that is none."""
         teacher = self.config.teacher or {}

@@ -22,8 +22,8 @@ from kdpose.reports.ablation.measure import Measured, Split
 from kdpose.reports.ablation.rows import Row
 
 _COSTS = {
-    "inference": "inference of a person, multiples of the baseline's time",
-    "training": "training of all stages, without a teacher's, multiples of the baseline's time",
+    "inference": "inference of a person",
+    "training": "training of all stages, without a teacher's",
 }
 _TERMS = ("kl", "fea", "pos", "cst", "logit")  # each has one colour in all figures
 
@@ -52,28 +52,43 @@ def draw_chart(rows: Sequence[Row], confidence: float, path: Path) -> None:
 
 
 def draw_costs(rows: Sequence[Row], costs: Mapping[str, Cost], path: Path) -> None:
-    """AP against the time of inference and against that of training, with the seeds' range."""
-    figure = Figure(figsize=(13, 5.2), layout="constrained")
-    shown = [row for row in rows if row.label in costs and "AP" in row.means]
+    """AP of all but teachers against the time of inference and against that of training."""
+    teachers = {name for row in rows for run in row.runs for name in run.taught_by}
+    shown = [
+        row
+        for row in rows
+        if row.label in costs and "AP" in row.means and row.runs[0].folder.name not in teachers
+    ]
+    figure = Figure(figsize=(13, max(5.2, 0.32 * len(shown))), layout="constrained")
     for place, (part, what) in enumerate(_COSTS.items(), start=1):
         axes = figure.add_subplot(1, 2, place)
-        for row in shown:
-            found = [100 * run.metrics["AP"] for run in row.runs if run.metrics["AP"] is not None]
-            time = getattr(costs[row.label], part)
-            axes.plot([time, time], [min(found), max(found)], color="#1982c4", lw=1.5)
-            axes.plot(time, 100 * row.means["AP"], "o", color="#1982c4")
-            axes.annotate(
-                row.label, (time, 100 * row.means["AP"]), xytext=(6, 3),
-                textcoords="offset points", fontsize=8,
-            )  # fmt: skip
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}")
-        axes.margins(x=0.15)
-        axes.set_xlabel(what)
+        times = {row.label: getattr(costs[row.label], part) for row in shown}
+        _points(axes, shown, times)
+        axes.set_xlabel(f"{what}, multiples of the baseline's time")
         axes.set_ylabel("AP, percent; mean and range of the seeds")
-        axes.grid(alpha=0.3)
     figure.savefig(path, dpi=130)
+
+
+def _points(axes: Axes, rows: Sequence[Row], times: Mapping[str, float]) -> None:
+    """A point for each row; the names stand beside, in the points' order, one line apart."""
+    ordered = sorted(rows, key=lambda row: row.means["AP"])
+    for row in ordered:
+        found = [100 * run.metrics["AP"] for run in row.runs if run.metrics["AP"] is not None]
+        time = times[row.label]
+        axes.plot([time, time], [min(found), max(found)], color="#1982c4", lw=1.5)
+        axes.plot(time, 100 * row.means["AP"], "o", color="#1982c4")
+    axes.set_xlim(left=0, right=1.45 * max(times.values()))
+    low, high = axes.get_ylim()
+    gap, height = (high - low) / 24, low
+    for row in ordered:
+        ap = 100 * row.means["AP"]
+        height = max(height + gap, ap)
+        axes.annotate(
+            row.label, (times[row.label], ap), xytext=(1.12 * max(times.values()), height),
+            va="center", fontsize=8, arrowprops={"arrowstyle": "-", "color": "#bbb", "lw": 0.6},
+        )  # fmt: skip
+    axes.set_ylim(low, max(high, height + gap))
+    axes.grid(alpha=0.3)
 
 
 def _gains(axes: Axes, rows: Sequence[Row], confidence: float) -> None:
