@@ -17,7 +17,7 @@ from kdpose.training.stage import built
 
 
 def cases(
-    runs: str | Sequence[str],
+    runs: str | Sequence[str] | None,
     labels: Sequence[str] | None,
     reference: str,
     steps: int,
@@ -37,8 +37,10 @@ def cases(
 
     Raises:
         FileNotFoundError: there are no runs, or their data are gone.
-        ValueError: no run has one of the labels.
+        ValueError: no folder is given, or no run has one of the labels.
     """
+    if runs is None:
+        raise ValueError("what.cases.runs must be a folder of finished runs, or a list of such")
     folders = [runs] if isinstance(runs, str) else list(runs)
     rows = by_row(collect_runs(folders), (), labels)
     return [case for label, of in rows.items() for case in _both(label, of[0], reference, steps)]

@@ -28,6 +28,15 @@ _COSTS = {
 _TERMS = ("kl", "fea", "pos", "cst", "logit")  # each has one colour in all figures
 
 
+def draw_all(
+    rows: Sequence[Row], costs: Mapping[str, Cost], confidence: float, folder: Path
+) -> None:
+    """``report.png`` and, where there are costs, ``costs.png``."""
+    draw_chart(rows, confidence, folder / "report.png")
+    if costs:
+        draw_costs(rows, costs, folder / "costs.png")
+
+
 def draw_chart(rows: Sequence[Row], confidence: float, path: Path) -> None:
     """Gains with their intervals, AP per joint, and the terms' shares of the gradient."""
     taught = [row for row in rows if row.shares]

@@ -24,14 +24,14 @@ def write_report(cfg: DictConfig) -> list[Row]:
         The table's rows.
 
     Raises:
-        FileNotFoundError: there are no runs, or their annotations are gone.
+        FileNotFoundError: there are no runs or costs, or the runs' annotations are gone.
         ValueError: the runs do not compare, or ``baseline``, ``compare`` or ``images`` name
             something that is not there.
     """
     folders = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs)
-    runs = collect_runs(folders)
+    times = Times.read(Path(cfg.costs)) if cfg.costs else None
     paper: Any = OmegaConf.to_container(cfg.paper)
-    grouped = by_row(runs, list(paper), cfg.labels)
+    grouped = by_row(collect_runs(folders), list(paper), cfg.labels)
     runs = [run for members in grouped.values() for run in members]
     split = read_split(runs[0], instantiate(runs[0].config.dataset.skeleton, _convert_="all"))
     measured = {
@@ -48,8 +48,8 @@ def write_report(cfg: DictConfig) -> list[Row]:
     )
     out = Path(cfg.out or Path(folders[0]) / "report")
     out.mkdir(parents=True, exist_ok=True)
-    costs = _costs(cfg, rows, out)
-    figures.draw_chart(rows, cfg.confidence, out / "report.png")
+    costs = {} if times is None else times.costs(rows, cfg.baseline)
+    figures.draw_all(rows, costs, cfg.confidence, out)
     caption = _compare(cfg, runs, measured, split, out) if cfg.compare else None
     write_csv(out / "report.csv", tables.in_full(rows, costs))
     (out / "report.md").write_text(_markdown(cfg, rows, costs, split, caption))
@@ -57,15 +57,6 @@ def write_report(cfg: DictConfig) -> list[Row]:
     console.print(tables.as_console(_title(split, rows), shown))
     console.print(f"report in {out.absolute()}")
     return rows
-
-
-def _costs(cfg: DictConfig, rows: list[Row], out: Path) -> dict[str, Cost]:
-    """Those of the file ``costs``, drawn; none without one."""
-    if not cfg.costs:
-        return {}
-    costs = Times.read(Path(cfg.costs)).costs(rows, cfg.baseline)
-    figures.draw_costs(rows, costs, out / "costs.png")
-    return costs
 
 
 def _compare(

@@ -103,6 +103,12 @@ def test_errors_say_what_to_mend(runs, costs, tmp_path):
         reported(runs, f"costs={costs}")
 
 
+def test_a_benchmark_of_nothing(kdpose_here):
+    ended = kdpose_here("benchmark", "what=methods", check=False)
+    assert ended.returncode == 1
+    assert "error: what.cases.runs must be a folder of finished runs, or a list" in ended.stderr
+
+
 @pytest.mark.slow
 def test_the_benchmark_measures_what_the_report_reads(crowd, tmp_path, kdpose_here, monkeypatch):
     tiny = [
