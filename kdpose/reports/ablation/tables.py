@@ -71,7 +71,7 @@ def controls_table(rows: Sequence[Row]) -> Cells:
 def narrow(cells: Cells) -> Cells:
     """The main table for a terminal: AP, its gain and the paper's."""
     last = 0 if cells[0][-1] == "quoted" else 1  # too wide
-    return [[*line[:5], *line[len(line) - last :]] for line in cells]
+    return [[line[0], *line[2:5], *line[len(line) - last :]] for line in cells]
 
 
 def breakdown_table(rows: Sequence[Row], part: str) -> Cells:
