@@ -1,6 +1,5 @@
 """What a row's network and its training cost, measured in one run of ``kdpose benchmark``."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import NamedTuple
 
 from kdpose.reports.ablation.collect import Run
 from kdpose.reports.ablation.rows import Row
+from kdpose.runtime.json_text import read_json
 
 INFERENCE, TRAINING = "inference", "training"  # what the benchmark measures of each label
 
@@ -39,10 +39,8 @@ class Times:
             FileNotFoundError: there is none.
             ValueError: it is not of ``what=methods``.
         """
-        if not path.is_file():
-            raise FileNotFoundError(f"no file at {path.absolute()} (from costs)")
-        content = json.loads(path.read_bytes())
-        if content.get("what") != "methods":
+        content = read_json(path, "costs")
+        if not isinstance(content, dict) or content.get("what") != "methods":
             raise ValueError(f"{path.absolute()} (from costs) is not of benchmark what=methods")
         times: dict[str, dict[str, float]] = {INFERENCE: {}, TRAINING: {}}
         for row in content["rows"]:

@@ -98,8 +98,12 @@ def test_errors_say_what_to_mend(runs, costs, tmp_path):
         reported(runs, f"costs={costs}", "labels=[baseline,stage2]")
     with pytest.raises(ValueError, match=r"labels must be of \['baseline', .*got \['nobody'\]"):
         by_row(collect_runs([runs]), (), ["nobody"])
-    costs.write_text(json.dumps({"what": "step", "rows": []}))
-    with pytest.raises(ValueError, match=r"\(from costs\) is not of benchmark what=methods"):
+    for text in ('{"what": "step", "rows": []}', "[]"):
+        costs.write_text(text)
+        with pytest.raises(ValueError, match=r"\(from costs\) is not of benchmark what=methods"):
+            reported(runs, f"costs={costs}")
+    costs.write_text("row,AP")
+    with pytest.raises(ValueError, match=r"costs\.json \(from costs\)"):
         reported(runs, f"costs={costs}")
 
 
