@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import lightning as L
 from omegaconf import DictConfig
 
 from benchmarks.infer import crops, timed
+from benchmarks.step import fit
 from kdpose.checkpoints.load import load_net
 from kdpose.evaluation.cost import complexity
 from kdpose.evaluation.timing import Case
@@ -70,19 +70,8 @@ def _step(cfg: DictConfig, steps: int) -> Callable[[], float]:
     module, data, _ = built(cfg)
 
     def run() -> float:
-        trainer = L.Trainer(
-            accelerator=cfg.trainer.accelerator,
-            devices=1,
-            precision=cfg.trainer.get("precision"),
-            max_epochs=1,
-            limit_train_batches=steps,
-            limit_val_batches=0,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        trainer.fit(module, datamodule=data)
+        how = (cfg.trainer.accelerator, cfg.trainer.get("precision"), steps)
+        fit(module, *how, datamodule=data)
         return float(steps * data.share())
 
     return run

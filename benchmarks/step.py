@@ -190,24 +190,45 @@ def _whole(batch: Any) -> Any:
     return batch
 
 
+def fit(
+    module: L.LightningModule,
+    accelerator: str,
+    precision: Any,
+    steps: int | None = None,
+    **data: Any,
+) -> None:
+    """An epoch of Lightning's loop and nothing else: no validation, log, checkpoint or bar.
+
+    Args:
+        module: to train.
+        accelerator: Lightning's name of the device.
+        precision: Lightning's.
+        steps: of the epoch; None: all.
+        **data: what ``Trainer.fit`` takes.
+    """
+    trainer = L.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        precision=precision,
+        max_epochs=1,
+        limit_train_batches=steps,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, **data)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def _run(
     module: Module, batch: PoseBatch, steps: int, precision: str = "32-true"
 ) -> Callable[[], float]:
     def run() -> float:
-        trainer = L.Trainer(
-            accelerator=batch.image.device.type,
-            devices=1,
-            precision=precision,  # type: ignore[arg-type]  # a Literal of all words there
-            max_epochs=1,
-            limit_val_batches=0,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        trainer.fit(module, DataLoader(_Same(batch, steps), batch_size=None, collate_fn=_whole))
-        if batch.image.device.type == "cuda":
-            torch.cuda.synchronize()
+        loader = DataLoader(_Same(batch, steps), batch_size=None, collate_fn=_whole)
+        fit(module, batch.image.device.type, precision, train_dataloaders=loader)
         return steps * len(batch.image)
 
     return run

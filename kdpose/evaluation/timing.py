@@ -137,16 +137,15 @@ def table(title: str, rows: Sequence[Row]) -> Table:
 def cells(rows: Sequence[Row]) -> list[list[str]]:
     """The figures as text: a line of column names, then one per row."""
     facts = list(dict.fromkeys(name for row in rows for name in row.facts))
-    limited = any(row.share is not None for row in rows)
-    head = ["", rows[0].unit, "min-max", "ms", "ratio", "min-max"]
-    lines = [[*head, *["of limit"] * limited, *facts]]
+    limit = ["of limit"] if any(row.share is not None for row in rows) else []
+    lines = [["", rows[0].unit, "min-max", "ms", "ratio", "min-max", *limit, *facts]]
     for row in rows:
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}x"
         spread = "" if row.ratio is None else f"{row.ratio_min:.2f}-{row.ratio_max:.2f}"
         share = "" if row.share is None else f"{100 * row.share:.0f} %"
         extremes = f"{_short(row.min)}-{_short(row.max)}"
         figures = [_short(row.median), extremes, _short(row.ms), ratio, spread]
-        figures += [share] * limited
+        figures += [share for _ in limit]
         counted = [_short(row.facts[name]) if name in row.facts else "" for name in facts]
         lines.append([row.name, *figures, *counted])
     return lines

@@ -58,18 +58,25 @@ class Run:
         return list(json.loads((self.folder / "predictions.json").read_text()))
 
     @property
-    def taught_by(self) -> list[str]:
-        """Names of the runs that are its teachers and no earlier stage of its own network."""
+    def continues(self) -> str | None:
+        """Name of the run whose network this one goes on with: refined, or inherited."""
+        teacher = self.config.teacher or {}
+        inherited = teacher.get("ckpt") if teacher.get("inherit") else None
+        ckpt = self.config.stage1_ckpt if self.config.refiner is not None else inherited
+        return Path(ckpt).parent.name if ckpt else None
+
+    @property
+    def taught_by(self) -> str | None:
+        """Name of the run that is its teacher, where that is no earlier stage of its network."""
         teacher = self.config.teacher or {}
         ckpt = None if teacher.get("inherit") else teacher.get("ckpt")
-        return [Path(ckpt).parent.name] if ckpt else []
+        return Path(ckpt).parent.name if ckpt else None
 
     @property
     def made_from(self) -> list[str]:
         """Names of the runs whose checkpoints this run used, and of a teacher that is none."""
         teacher = self.config.teacher or {}
-        student = self.config.stage1_ckpt if self.config.refiner is not None else None
-        runs = [Path(ckpt).parent.name for ckpt in (teacher.get("ckpt"), student) if ckpt]
+        runs = [name for name in (self.taught_by, self.continues) if name]
         foreign = teacher.get("file") or teacher.get("model") or []
         files = [foreign] if isinstance(foreign, str) else foreign
         return [*(Path(str(file)).name for file in files), *runs]

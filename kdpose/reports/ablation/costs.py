@@ -69,7 +69,7 @@ class Times:
     def _training(self, label: str, runs: Mapping[str, Run]) -> float:
         """Milliseconds per person of the training split, over the epochs of all stages."""
         own = self.training[label] * runs[label].metrics["training"]["epochs"]
-        before = _network_before(runs[label])
+        before = runs[label].continues
         if before is None:
             return own
         known = [other for other, run in runs.items() if run.folder.name == before]
@@ -78,11 +78,3 @@ class Times:
                 f"{label} goes on with the network of {before}, whose costs are unknown"
             )
         return own + self._training(known[0], runs)
-
-
-def _network_before(run: Run) -> str | None:
-    """The name of the run whose network this one goes on with: refined, or inherited."""
-    teacher = run.config.teacher or {}
-    inherited = teacher.get("ckpt") if teacher.get("inherit") else None
-    ckpt = run.config.stage1_ckpt if run.config.refiner is not None else inherited
-    return None if ckpt is None else Path(ckpt).parent.name

@@ -62,7 +62,7 @@ def draw_chart(rows: Sequence[Row], confidence: float, path: Path) -> None:
 
 def draw_costs(rows: Sequence[Row], costs: Mapping[str, Cost], path: Path) -> None:
     """AP of all but teachers against the time of inference and against that of training."""
-    teachers = {name for row in rows for run in row.runs for name in run.taught_by}
+    teachers = {run.taught_by for row in rows for run in row.runs}
     shown = [
         row
         for row in rows

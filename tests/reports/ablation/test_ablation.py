@@ -88,8 +88,8 @@ def test_stages_differ_by_their_losses_and_sources(first):
     assert made_from["stage1_fea_s1"] == ["teacher"]
     assert made_from["stage2_s1"] == ["teacher", "stage1_s1"]
     taught_by = {run.name: run.taught_by for run in collect_runs([runs])}
-    assert taught_by["stage2_s1"] == taught_by["stage1_s0"] == ["teacher"]
-    assert taught_by["baseline_s0"] == taught_by["baseline_igp_label_s0"] == []
+    assert taught_by["stage2_s1"] == taught_by["stage1_s0"] == "teacher"
+    assert taught_by["baseline_s0"] == taught_by["baseline_igp_label_s0"] is None
     target = config("baseline_igp_label_s1").loss.gcn_1.rename.target_pose
     assert target == "label_pose"
     assert config("baseline_igp_teacher_s1").loss.gcn_1.rename.target_pose == "teacher_pose"
