@@ -153,6 +153,14 @@ def measure(run: Run, split: Split) -> Measured:
     )
 
 
+def ap_on(run: Run, split: Split, joints: Sequence[str]) -> float | None:
+    """AP of a run's poses by the OKS of some of the split's joints alone."""
+    sigmas, ids = split.skeleton.sigmas, split.image_ids
+    truth = _with(split.truth, np.isin(split.skeleton.joints, joints))
+    found = read_detections(run.results, split.images, split.path, len(sigmas))
+    return average_precision(match_persons(truth, found, ids, sigmas)[0])
+
+
 def _pck(run: Run, split: Split) -> tuple[float, int] | None:
     """PCK, which needs ground-truth boxes to assign poses to persons."""
     if run.metrics["box_source"] != "gt":

@@ -14,7 +14,10 @@ from kdpose.reports.ablation import figures, tables
 from kdpose.reports.ablation.collect import Run, by_row, collect_runs
 from kdpose.reports.ablation.costs import Cost, Times
 from kdpose.reports.ablation.measure import Measured, Split, measure, read_split
+from kdpose.reports.ablation.peers import peers_table, read_peers
 from kdpose.reports.ablation.rows import Bootstrap, Row, make_rows
+
+_Section = tuple[str, tables.Cells, str]  # title, table, note
 
 
 def write_report(cfg: DictConfig) -> list[Row]:
@@ -24,9 +27,8 @@ def write_report(cfg: DictConfig) -> list[Row]:
         The table's rows.
 
     Raises:
-        FileNotFoundError: there are no runs or costs, or the runs' annotations are gone.
-        ValueError: the runs do not compare, or ``baseline``, ``compare`` or ``images`` name
-            something that is not there.
+        FileNotFoundError: there are no runs, costs or peers, or the runs' annotations are gone.
+        ValueError: runs or peers do not compare, or a key names something that is not there.
     """
     folders = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs)
     times = Times.read(Path(cfg.costs)) if cfg.costs else None
@@ -34,6 +36,7 @@ def write_report(cfg: DictConfig) -> list[Row]:
     grouped = by_row(collect_runs(folders), list(paper), cfg.labels)
     runs = [run for members in grouped.values() for run in members]
     split = read_split(runs[0], instantiate(runs[0].config.dataset.skeleton, _convert_="all"))
+    peers = read_peers(cfg.peers, runs[0], split)
     measured = {
         run.name: measure(run, split)
         for run in track(runs, "measuring", console=console, transient=True)
@@ -48,13 +51,13 @@ def write_report(cfg: DictConfig) -> list[Row]:
     )
     out = Path(cfg.out or Path(folders[0]) / "report")
     out.mkdir(parents=True, exist_ok=True)
-    costs = {} if times is None else times.costs(rows, cfg.baseline)
+    costs = times.costs(rows, cfg.baseline) if times else {}
     figures.draw_all(rows, costs, cfg.confidence, out)
     caption = _compare(cfg, runs, measured, split, out) if cfg.compare else None
     write_csv(out / "report.csv", tables.in_full(rows, costs))
-    (out / "report.md").write_text(_markdown(cfg, rows, costs, split, caption))
-    shown = tables.narrow(tables.main_table(rows, cfg.confidence))
-    console.print(tables.as_console(_title(split, rows), shown))
+    sections = _sections(cfg, rows, costs, split, peers_table(peers, rows, split))
+    (out / "report.md").write_text(_markdown(sections, bool(costs), caption))
+    console.print(tables.as_console(sections[0][0], tables.narrow(sections[0][1])))
     console.print(f"report in {out.absolute()}")
     return rows
 
@@ -96,12 +99,15 @@ def _title(split: Split, rows: list[Row]) -> str:
     )
 
 
-def _markdown(
-    cfg: DictConfig, rows: list[Row], costs: Mapping[str, Cost], split: Split, caption: str | None
-) -> str:
-    """The whole report; parts without anything to say are left out."""
+def _sections(
+    cfg: DictConfig,
+    rows: list[Row],
+    costs: Mapping[str, Cost],
+    split: Split,
+    peers: tables.Cells,
+) -> list[_Section]:
     runs = [run for row in rows for run in row.runs]
-    parts = [
+    return [
         (_title(split, rows), tables.main_table(rows, cfg.confidence), _notes(cfg, rows)),
         (
             "Controls of equal cost",
@@ -110,10 +116,12 @@ def _markdown(
             "parameters. Intervals as above.",
         ),
         (
-            "Cost",
-            tables.cost_table(rows, costs),
-            _cost_note(cfg, costs),
+            "Other systems",
+            peers,
+            "Trained elsewhere, on other data and at other sizes, and scored here on the same "
+            "persons; the rows are scored on the same joints.",
         ),
+        ("Cost", tables.cost_table(rows, costs), _cost_note(cfg, costs)),
         *_breakdowns(rows),
         (
             "Share of the gradient",
@@ -123,19 +131,25 @@ def _markdown(
         ),
         ("Lineage", tables.lineage_table(runs), "SHA-256 of configuration and annotations."),
     ]
+
+
+def _markdown(sections: list[_Section], timed: bool, caption: str | None) -> str:
+    """The whole report; sections without a table are left out."""
     text = [
-        f"## {title}\n\n{as_markdown(cells)}\n\n{note}\n" for title, cells, note in parts if cells
+        f"## {title}\n\n{as_markdown(cells)}\n\n{note}\n"
+        for title, cells, note in sections
+        if cells
     ]
     text.insert(1, "![Gains, joints and gradients](report.png)\n")
-    if costs:
+    if timed:
         text.insert(2, "![AP against the time of inference and of training](costs.png)\n")
     if caption:
         text.insert(2, f"![Poses of two runs](comparison.png)\n\n{caption}\n")
     return "# Report\n\n" + "\n".join(text)
 
 
-def _breakdowns(rows: list[Row]) -> list[tuple[str, tables.Cells, str]]:
-    """AP in parts: title, table and note of each."""
+def _breakdowns(rows: list[Row]) -> list[_Section]:
+    """AP in parts."""
     return [
         ("AP by joint", tables.breakdown_table(rows, "joints"), "OKS of the joint alone."),
         (
