@@ -33,20 +33,30 @@ def boxes(centres: Tensor, reach: float, bins: Sequence[int]) -> Tensor:
     return y[..., :, None] & x[..., None, :]
 
 
-def blurred(maps: Tensor, kernel: int) -> Tensor:
-    """Maps ``(B, K, h, w)`` under a Gaussian of ``kernel`` cells; their maxima stay what they were.
+def smoothed(maps: Tensor, kernel: int, edge: str = "constant") -> Tensor:
+    """Maps ``(B, K, h, w)`` under a Gaussian of ``kernel`` cells.
 
-    Outside a map are zeros. The Gaussian's standard deviation is 0.3 (kernel / 2 - 1.5) + 0.8
-    cells, as OpenCV takes it: 2.0 for 11.
+    The Gaussian's standard deviation is 0.3 (kernel / 2 - 1.5) + 0.8 cells, as OpenCV takes it for
+    9 cells and more: 2.0 for 11.
+
+    Args:
+        maps: of any kind.
+        kernel: an odd number.
+        edge: what lies outside a map: ``constant`` zeros, or its mirror image, ``reflect``.
     """
     sigma = 0.3 * ((kernel - 1) / 2 - 1) + 0.8
     offset = torch.arange(kernel, device=maps.device, dtype=maps.dtype) - kernel // 2
     weight = (-0.5 * (offset / sigma).square()).exp()
     weight = weight / weight.sum()
-    flat = maps.flatten(0, 1)[:, None]
-    flat = F.conv2d(flat, weight.view(1, 1, 1, -1), padding=(0, kernel // 2))
-    flat = F.conv2d(flat, weight.view(1, 1, -1, 1), padding=(kernel // 2, 0))
-    smooth = flat[:, 0].reshape(maps.shape)
+    flat = F.pad(maps.flatten(0, 1)[:, None], [kernel // 2] * 4, mode=edge)
+    flat = F.conv2d(flat, weight.view(1, 1, 1, -1))
+    flat = F.conv2d(flat, weight.view(1, 1, -1, 1))
+    return flat[:, 0].reshape(maps.shape)
+
+
+def blurred(maps: Tensor, kernel: int) -> Tensor:
+    """Maps ``(B, K, h, w)``, :func:`smoothed`; their maxima stay what they were."""
+    smooth = smoothed(maps, kernel)
     top, smooth_top = (m.amax((-2, -1), keepdim=True) for m in (maps, smooth))
     return smooth * (top / smooth_top.clamp(min=_FLOOR))
 

@@ -32,6 +32,7 @@ MSE = "loss=[heatmap_mse]"
 METHODS = {
     "dark": (*RESNET, "head=heatmap", "codec=dark", MSE),
     "udp": (*RESNET, "head=heatmap", "codec=udp", MSE),
+    "udp_offsets": (*RESNET, "head=offset_maps", "codec=udp_offsets", "loss=[offset_mse]"),
     "simcc_onehot": (*RESNET, "head.init=projection", "codec=simcc_onehot"),
     "simple_baseline": (
         "backbone=resnet50",
