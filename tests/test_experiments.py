@@ -233,14 +233,24 @@ def real_overrides(dataset, real, runs):
     ]
 
 
-@pytest.mark.parametrize(("dataset", "skeleton"), [("coco", COCO), ("crowdpose", CROWDPOSE)])
+@pytest.mark.parametrize(
+    ("dataset", "skeleton", "teacher", "student", "params"),
+    [
+        ("crowdpose", CROWDPOSE, (), (), 66.35e6),  # W48 teaches W32
+        ("coco", COCO, ["backbone=hrnet_w32"], ["backbone=hrnet_w18_small"], 31.29e6),
+    ],
+    ids=["crowdpose", "coco"],
+)
 @pytest.mark.slow
-def test_paper_stages_run_on_real_photographs(dataset, skeleton, real_data, tmp_path):
-    """W48 teaches W32 at 256x192: two real steps and a validation of each stage."""
+def test_paper_stages_run_on_real_photographs(
+    dataset, skeleton, teacher, student, params, real_data, tmp_path
+):
+    """At 256x192: two real steps and a validation of each stage."""
     common = real_overrides(dataset, real_data, tmp_path)
-    teacher = composed("+experiment=teacher", f"dataset={dataset}", *common)
-    net, recipe = build_net(teacher, skeleton)
-    assert sum(p.numel() for p in net.parameters()) == pytest.approx(66.35e6, rel=1e-3)
+    net, recipe = build_net(
+        composed("+experiment=teacher", f"dataset={dataset}", *common, *teacher), skeleton
+    )
+    assert sum(p.numel() for p in net.parameters()) == pytest.approx(params, rel=1e-3)
     folder = tmp_path / f"{dataset}_teacher"
     folder.mkdir()
     weights = {f"net.{name}": value for name, value in net.state_dict().items()}
@@ -249,10 +259,10 @@ def test_paper_stages_run_on_real_photographs(dataset, skeleton, real_data, tmp_
 
     common.append("teacher.check=false")  # its weights are random
     common.append("doctor=false")  # which refuses CrowdPose's two images: they are both splits
-    train(composed(f"+experiment={dataset}_stage1", *common))
-    student = tmp_path / f"{dataset}_stage1" / "best.ckpt"
-    assert student.stat().st_size < 0.5 * size  # the teacher is not in it
-    assert len(load_net(student).net.skeleton) == len(skeleton)
+    train(composed(f"+experiment={dataset}_stage1", *common, *student))
+    taught = tmp_path / f"{dataset}_stage1" / "best.ckpt"
+    assert taught.stat().st_size < 0.5 * size  # the teacher is not in it
+    assert len(load_net(taught).net.skeleton) == len(skeleton)
     log = (tmp_path / f"{dataset}_stage1" / "csv" / "version_0" / "metrics.csv").read_text()
     for key in ("train/loss_kl", "train/loss_fea", "train/loss_pos", "train/loss_cst", "val/AP"):
         assert key in log
@@ -260,7 +270,7 @@ def test_paper_stages_run_on_real_photographs(dataset, skeleton, real_data, tmp_
     train(composed(f"+experiment={dataset}_stage2", *common))
     refined = load_net(tmp_path / f"{dataset}_stage2" / "best.ckpt").net
     assert isinstance(refined, RefinedPoseNet)
-    before = load_net(student).net.state_dict()
+    before = load_net(taught).net.state_dict()
     after = refined.student.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     shutil.rmtree(tmp_path)

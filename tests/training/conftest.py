@@ -177,6 +177,7 @@ SMALL = (
     "head.init=projection",
     "codec.input_size=[48,64]",
     "data.batch_size=8",
+    "data.num_workers=0",
     "trainer=cpu",
     "trainer.max_epochs=3",
     "trainer.check_val_every_n_epoch=2",
