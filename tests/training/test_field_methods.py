@@ -21,10 +21,11 @@ TINY = (
     "doctor=false",
 )
 SMALL = ("head.patch=[3,4]", "head.dim=16", "head.depth=2", "head.heads=2")
+LAYERS = ("head.encoder_layers=1", "head.decoder_layers=2")
 HEATMAP, REGRESSION = "codec=heatmap", "codec=regression"
 ALONE = {
     "rle": (REGRESSION, "head=regression", "loss=[rle]"),
-    "queries": (REGRESSION, "head=queries", "loss=[rle]", "head.dim=16", "head.heads=2"),
+    "queries": (REGRESSION, "head=queries", "loss=[rle]", *LAYERS, "head.dim=16", "head.heads=2"),
     "transpose": (HEATMAP, "head=transpose", "loss=[heatmap_mse]", "head.dim=16", "head.depth=2"),
     "tokenpose": (HEATMAP, "head=tokenpose", "loss=[heatmap_mse]", *SMALL),
     "sdpose": (HEATMAP, "head=sdpose", "loss=[sdpose]", *SMALL),
@@ -47,13 +48,18 @@ def losses(run):
 SAME_GRAPH = {"sdpose": "tokenpose", "fpd": "heatmap"}  # at inference
 
 
-def holds(run, kdpose_here):
-    """A run's checkpoint is rebuilt, evaluated to the stored AP, and exported to ONNX."""
+def holds(run, kdpose_here, crowd):
+    """A run's checkpoint is rebuilt, evaluated to the stored AP, predicts, is exported to ONNX."""
     ckpt = run / "best.ckpt"
     stored = json.loads((run / "metrics.json").read_text())
     kdpose_here("evaluate", f"ckpt={ckpt}", f"out={run}/again.json", "device=cpu")
     again = json.loads((run / "again.json").read_text())
     assert again["AP"] == stored["AP"]
+    photograph = sorted((crowd / "images").iterdir())[0]
+    words = ("boxes=whole", "draw=false", f"out={run}/poses", "device=cpu")
+    kdpose_here("predict", f"ckpt={ckpt}", f"source={photograph}", *words)
+    (found,) = json.loads((run / "poses" / "predictions.json").read_text())
+    assert len(found["keypoints"]) == 3 * 14
     net = load_net(ckpt).net.eval()
     assert not [n for n in torch.load(ckpt)["state_dict"] if not n.startswith("net.")]
     if run.name in SAME_GRAPH:
@@ -87,8 +93,8 @@ def alone(crowd, tmp_path_factory, kdpose_here):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALONE)
-def test_networks(name, alone, kdpose_here):
-    holds(alone(name), kdpose_here)
+def test_networks(name, alone, kdpose_here, crowd):
+    holds(alone(name), kdpose_here, crowd)
 
 
 @pytest.mark.slow
@@ -107,6 +113,6 @@ def test_students(name, alone, kdpose_here, crowd):
         *TINY,
         *options,
     )
-    holds(given.parent / name, kdpose_here)
+    holds(given.parent / name, kdpose_here, crowd)
     wanted = {"distilpose": 5, "fpd": 2}[name]
     assert len(losses(given.parent / name)) == wanted
