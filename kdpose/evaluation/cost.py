@@ -1,5 +1,7 @@
 """Parameters and multiply-adds of a network."""
 
+from collections.abc import Callable
+
 import timm
 import torch
 from hydra.utils import instantiate
@@ -25,9 +27,7 @@ def complexity(net: Net) -> dict[str, float]:
     width, height = net.codec.input_size
     device = next(net.parameters()).device
     crop = torch.zeros(1, 3, height, width, dtype=torch.uint8, device=device)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net.eval().pose(crop)
-    return {"params": _parameters(net), "gmacs": counter.get_total_flops() / 2e9}
+    return {"params": _parameters(net), "gmacs": _gmacs(net.eval().pose, crop)}
 
 
 def paper_complexity(net: Net) -> dict[str, float]:
@@ -64,13 +64,19 @@ def _unread_fusions(net: PoseNet) -> float:
         )
         ours = HRNet(net.backbone.body.pretrained_cfg["architecture"])
         crop = torch.zeros(1, 3, height, width)
-    return _gmacs(whole, crop) - _gmacs(ours, crop)
+    return _gmacs(whole.eval(), crop) - _gmacs(ours.eval(), crop)
 
 
-def _gmacs(module: nn.Module, crop: Tensor) -> float:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module.eval()(crop)
-    return counter.get_total_flops() / 2e9
+def _gmacs(run: Callable[[Tensor], object], crop: Tensor) -> float:
+    """Multiply-adds, in 1e9; torch's fused transformer layers would not be counted."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            run(crop)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    return float(counter.get_total_flops() / 2e9)
 
 
 def build(cfg: DictConfig) -> Net:
