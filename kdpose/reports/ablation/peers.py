@@ -13,6 +13,7 @@ from kdpose.reports.ablation.rows import Row
 from kdpose.runtime.json_text import read_json
 
 _SAME = ("annotations_sha256", "protocol")
+_NEEDED = ("AP", "box_source", "flip", *_SAME)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Peer:
             ValueError: it is no such record, or of other annotations or another protocol.
         """
         record, where = read_json(path, "peers"), f"{path.absolute()} (from peers)"
-        if not isinstance(record, dict) or any(key not in record for key in ("AP", *_SAME)):
+        if not isinstance(record, dict) or any(key not in record for key in _NEEDED):
             raise ValueError(f"{where} is no record of kdpose evaluate out=FILE.json")
         for key in _SAME:
             if record[key] != run.metrics[key]:
