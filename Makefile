@@ -23,7 +23,7 @@ lock: setup ## update the pins of what pyproject.toml asks for
 	$(BIN)/uv pip compile --quiet --upgrade --extra dev --universal --python-version 3.11 \
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate pyproject.toml -o requirements.txt
 
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
   --max-worker-restart 0
 
 test: setup ## the tests
