@@ -99,6 +99,8 @@ def fit(
             inner: Any = trainer  # whose type does not know of its callbacks
             stop = next(x for x in inner.callbacks if isinstance(x, StopSafely))
             raise _ended(trainer, stop.stopped()) from None
+        finally:  # Lightning leaves a failed validation's workers; as garbage each blocks for 10 s
+            trainer.fit_loop.teardown()
     if _told_anyone(trainer):  # after the last step
         raise _ended(trainer, signals.Stopped(signals.told() or signal.SIGTERM))
 

@@ -1,5 +1,6 @@
 """A training that is told to stop, and goes on where it was."""
 
+import multiprocessing
 import os
 import signal
 
@@ -53,8 +54,9 @@ def test_a_stopped_training_goes_on_at_the_next_batch(configured, tmp_path, numb
 def test_in_validation_the_last_whole_epoch_stands(configured, tmp_path):
     told = Tell(signal.SIGTERM, 1, 0, validation=True)
     with signals.handled(), pytest.raises(signals.Stopped):
-        train(configured("told", "data.batch_size=4"), callbacks=[told])
+        train(configured("told", "data.batch_size=4", "data.num_workers=1"), callbacks=[told])
     assert _state(tmp_path / "told")[1] == 0
+    assert not multiprocessing.active_children()  # its data workers, nor those of validation
 
 
 def test_slurm_queues_a_warned_job_again(tmp_path, monkeypatch):
