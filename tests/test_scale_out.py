@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -91,6 +92,7 @@ def test_a_pipeline_on_two_processes(crowd, tmp_path):
         assert logged(run) == [[pytest.approx(metrics["AP"], abs=1e-7)]]
         assert said.count(f"{stage}: 1 epochs in") == 1  # the first process alone speaks
     assert said.count("table and pictures in") == 1
+    assert not re.search("GPU available|litlogger|train_dataloader", said)  # what Lightning says
 
 
 def workers(launcher):

@@ -222,7 +222,8 @@ def test_interrupted_training_resumes_to_the_same_result(full, tmp_path, kdpose_
         time.sleep(0.02)  # end it as soon as there is something to resume from
     process.kill()
     process.wait()
-    kdpose_here(*stage, "name=parts", "resume=auto")
+    again = kdpose_here(*stage, "name=parts", "resume=auto")
+    assert "continued from last.ckpt" in again.stdout
     whole, parts = _weights(tmp_path / "whole"), _weights(stopped)
     assert parts["epoch"] == whole["epoch"] == 2
     assert parts["global_step"] == whole["global_step"]

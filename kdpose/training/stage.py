@@ -145,6 +145,8 @@ def _train(cfg: DictConfig, callbacks: Sequence[L.Callback]) -> dict[str, Any]:
     with dashboards.closing(loggers):
         made_from = dashboards.begin(loggers, cfg, lambda: _cost(module.net), _sources(cfg))
         console.rule(f"{cfg.name}: {trainer.max_epochs} epochs in {run_dir}")
+        if resume is not None:
+            console.print(f"continued from {Path(resume).name}")
         fit(trainer, module, data, resume)
         if trainer.is_global_zero:
             metrics = report(cfg, run_dir, training_record(cfg, trainer, timer))
