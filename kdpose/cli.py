@@ -278,10 +278,6 @@ def _read_env() -> None:
 _read_env()  # at import: Hydra resolves the run's folder before any function of ours is called
 
 
-# of Lightning; the levels of its packages are set anew when they are imported
-_TALKATIVE = [f"lightning.{part}.utilities.rank_zero" for part in ("pytorch", "fabric")]
-
-
 def quiet() -> None:
     """Silence library messages that are meant for developers."""
     os.environ.setdefault("WANDB_SILENT", "true")
@@ -294,5 +290,7 @@ def quiet() -> None:
         handler.setLevel(logging.ERROR)
     logging.raiseExceptions = False  # of a log that cannot be written, such as on a full disk
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s", force=True)
-    for name in (*_TALKATIVE, "wandb", "tensorboard"):
+    # importing Lightning resets the levels of its packages, but not those of their modules
+    talkative = [f"lightning.{part}.utilities.rank_zero" for part in ("pytorch", "fabric")]
+    for name in (*talkative, "wandb", "tensorboard"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from kdpose.codecs import check_joints
 from kdpose.codecs.gaussian_maps import check_kernel, smoothed
-from kdpose.codecs.spread import map_spread
 from kdpose.codecs.udp import UDP
 from kdpose.types import HeatmapTarget, Pose
 
@@ -98,8 +97,7 @@ class UDPOffsets(UDP):
 
     def spread(self, maps: Tensor) -> Tensor:
         """Standard deviations ``(B, K, 2)`` of the discs H along x and y, crop pixels."""
-        wide = map_spread(maps[:, :, 0])
-        return wide * self._pixels(wide)
+        return super().spread(maps[:, :, 0])
 
     def unflip(self, maps: Tensor, flip_order: Sequence[int]) -> Tensor:
         """Map the maps of a horizontally mirrored crop back to the crop: offsets along x negated.

@@ -10,6 +10,7 @@ import numpy as np
 from kdpose.reports.ablation.collect import Run
 from kdpose.reports.ablation.measure import Split, ap_on
 from kdpose.reports.ablation.rows import Row
+from kdpose.reports.ablation.tables import Cells, over_seeds, percent
 from kdpose.runtime.json_text import read_json
 
 _SAME = ("annotations_sha256", "protocol")
@@ -71,25 +72,23 @@ def read_peers(paths: Sequence[str], run: Run, split: Split) -> list[Peer]:
     return peers
 
 
-def peers_table(peers: Sequence[Peer], rows: Sequence[Row], split: Split) -> list[list[str]]:
+def peers_table(peers: Sequence[Peer], rows: Sequence[Row], split: Split) -> Cells:
     """AP of the peers, and of the rows on the peers' joints; header first, [] without peers."""
     if not peers:
         return []
     joints = peers[0].joints
-    lines = [[peer.name, _percent([peer.ap]), *_how(peer.how)] for peer in peers]
+    lines = [[peer.name, percent(peer.ap), *_how(peer.how)] for peer in peers]
     for row in rows:
         found = [ap_on(run, split, joints) for run in row.runs]
-        lines.append([row.label, _percent(found), *_how(row.runs[0].metrics)])
+        lines.append([row.label, _mean(found), *_how(row.runs[0].metrics)])
     return [["", f"AP, {len(joints)} joints", "input", "boxes", "flip test"], *lines]
 
 
-def _percent(found: Sequence[float | None]) -> str:
-    """Mean and sample standard deviation in percent."""
-    known = [100 * ap for ap in found if ap is not None]
-    if not known:
-        return "n/a"
-    spread = f" ± {np.std(known, ddof=1):.1f}" if len(known) > 1 else ""
-    return f"{np.mean(known):.1f}{spread}"
+def _mean(found: Sequence[float | None]) -> str:
+    """Of the seeds."""
+    known = [ap for ap in found if ap is not None]
+    deviation = float(np.std(known, ddof=1)) if len(known) > 1 else None
+    return over_seeds(float(np.mean(known)) if known else None, deviation)
 
 
 def _how(record: Mapping[str, Any]) -> list[str]:

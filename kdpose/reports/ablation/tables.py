@@ -21,6 +21,11 @@ def percent(value: float | None, sign: bool = False) -> str:
     return "n/a" if value is None else f"{100 * value:{'+' if sign else ''}.1f}"
 
 
+def over_seeds(mean: float | None, deviation: float | None) -> str:
+    """A mean in percent, and its standard deviation over the seeds where there are several."""
+    return percent(mean) + ("" if deviation is None else f" ± {100 * deviation:.1f}")
+
+
 def main_table(rows: Sequence[Row], confidence: float) -> Cells:
     """The rows' metrics, header first, in percent."""
     base = next((row for row in rows if row.difference is None and "AP" in row.paper), None)
@@ -30,14 +35,12 @@ def main_table(rows: Sequence[Row], confidence: float) -> Cells:
     header += ["quoted"] if any("quoted" in row.paper for row in rows) else _PAPER
     lines = [header]
     for row in rows:
-        ap = percent(row.means.get("AP"))
-        ap += "" if row.deviation is None else f" ± {100 * row.deviation:.1f}"
         lines.append(
             [
                 row.label,
                 str(row.paper.get("scheme", "")),
                 str(len(row.runs)),
-                ap,
+                over_seeds(row.means.get("AP"), row.deviation),
                 _gain(row.difference),
                 *(percent(row.means.get(name)) for name in shown),
                 *([str(row.paper.get("quoted", ""))] if "quoted" in header else _paper(row, base)),
