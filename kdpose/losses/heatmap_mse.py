@@ -19,7 +19,7 @@ def heatmap_mse(logits: Tensor, target: HeatmapTarget) -> Tensor:
     Raises:
         ValueError: there are no heatmaps, or the shapes differ.
     """
-    if not isinstance(logits, Tensor):
+    if not isinstance(logits, Tensor) or logits.ndim != 4:
         raise ValueError(
             "heatmap_mse compares heatmaps, and this network gives other scores: take the loss of "
             "its head, for example 'loss=[simcc_kl]', or codec=heatmap head=heatmap"

@@ -21,7 +21,7 @@ def offset_mse(logits: Tensor, target: HeatmapTarget) -> Tensor:
     Raises:
         ValueError: there are no such maps, or the shapes differ.
     """
-    if not isinstance(logits, Tensor) or logits.ndim != 5:
+    if not isinstance(logits, Tensor) or {logits.ndim, target.maps.ndim} != {5}:
         raise ValueError(
             "offset_mse compares three maps per joint: take codec=udp_offsets head=offset_maps"
         )

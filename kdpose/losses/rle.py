@@ -90,8 +90,13 @@ def check_shapes(logits: Coordinates, target: CoordinateTarget) -> None:
     """Check that a network's coordinates and their target are of the same joints.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: they are no coordinates, or the shapes differ.
     """
+    if not isinstance(logits, Coordinates):
+        raise ValueError(
+            "this loss compares coordinates, and this network gives other scores: take the loss of "
+            "its head, for example 'loss=[simcc_kl]', or codec=regression head=regression"
+        )
     if logits.joints.shape != target.joints.shape:
         raise ValueError(
             "coordinates and target must share a shape, "

@@ -1,13 +1,17 @@
 """Semantic graph convolution: a graph convolution with learned weights of neighbours."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import MessagePassing
-from torch_geometric.utils import add_self_loops, coalesce, softmax, to_undirected
+
+with warnings.catch_warnings():  # of torch.jit, which torch-geometric still calls
+    warnings.simplefilter("ignore", FutureWarning)
+    from torch_geometric.nn import MessagePassing
+    from torch_geometric.utils import add_self_loops, coalesce, softmax, to_undirected
 
 
 def skeleton_edges(limbs: Sequence[tuple[int, int]], num_joints: int) -> Tensor:

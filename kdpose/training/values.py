@@ -22,6 +22,7 @@ _NEEDED = (
     "dataset", "data", "codec", "backbone", "head", "loss", "module", "optimizer", "schedule",
     "trainer", "callbacks",
 )  # fmt: skip
+_PARTS = ("codec", "head", "refiner")  # what they are built from is theirs alone
 _Count = Annotated[int, Ge(1)]
 # what no class declares: keys of the run itself, and ranges
 _DECLARED: dict[str, Any] = {
@@ -77,13 +78,31 @@ def check_values(cfg: DictConfig) -> None:
     """Check every value against the type that its ``_target_`` declares for it.
 
     Raises:
-        ValueError: naming key, value and what is expected.
+        ValueError: naming key, value and what is expected, or the key that is not known.
     """
     check_run(cfg)
     for key, node in _nodes(_plain(cfg)):
+        if key in _PARTS:
+            _check_names(key, node)
         for name, kind in _declared(node["_target_"]).items():
             if name in node and not _holds_targets(node[name]):
                 check_kind(f"{key}.{name}", node[name], kind)
+
+
+def _check_names(key: str, node: dict[str, Any]) -> None:
+    """Refuse what a part of the network does not take, such as what a recipe sets for another."""
+    try:
+        known = inspect.signature(get_object(node["_target_"])).parameters
+    except Exception:  # whatever importing raises; building it says so better
+        return
+    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values()):
+        return
+    for name in node:
+        if name not in known and not name.startswith("_"):
+            raise ValueError(
+                f"{key}.{name} is refused: {node['_target_']} takes {', '.join(known)}; "
+                f"'~{key}.{name}' takes away what a recipe sets for another {key}"
+            )
 
 
 def _is_inside(name: str) -> bool:

@@ -43,3 +43,5 @@ def test_bins_are_no_heatmaps():
     bins = SimCCLogits(torch.zeros(1, 17, 96), torch.zeros(1, 17, 128))
     with pytest.raises(ValueError, match=r"other scores: take .*'loss=\[simcc_kl\]'"):
         heatmap_mse(bins, None)
+    with pytest.raises(ValueError, match="other scores"):  # three maps per joint
+        heatmap_mse(torch.zeros(1, 17, 3, 4, 3), None)

@@ -49,5 +49,7 @@ def test_other_scores_are_refused():
     _, target = example(1, 14)
     with pytest.raises(ValueError, match="take codec=udp_offsets head=offset_maps"):
         offset_mse(torch.zeros(1, 14, 4, 5), target)
+    with pytest.raises(ValueError, match="take codec=udp_offsets head=offset_maps"):
+        offset_mse(torch.zeros(1, 14, 3, 4, 5), HeatmapTarget(target.maps[:, :, 0], target.weight))
     with pytest.raises(ValueError, match="must share a shape"):
         offset_mse(torch.zeros(1, 14, 3, 4, 4), target)

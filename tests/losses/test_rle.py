@@ -91,3 +91,9 @@ def test_other_shapes():
     other = target._replace(joints=target.joints[:, :2])
     with pytest.raises(ValueError, match="coordinates and target must share a shape"):
         ResidualLogLikelihood().double()(scores, other)
+
+
+def test_maps_are_no_coordinates():
+    _, target = example()
+    with pytest.raises(ValueError, match=r"other scores: take .* codec=regression head=regression"):
+        ResidualLogLikelihood()(torch.zeros(2, 3, 8, 6), target)

@@ -46,6 +46,7 @@ def composed():
         ("loss.pos.weight=abc", "weight=abc is refused: expected a number"),
         ("module.flip_test=7", "module.flip_test=7 is refused: expected true or false"),
         ("head.init=abc", "expected 'official' or 'projection'"),
+        ("+head.width=3", "head.width is refused: kdpose.heads.simcc.SimCCHead takes in_channels,"),
         ("run_dir=null", "run_dir=null is refused: expected text"),
         ("resume=true", "resume=auto"),
         ("~callbacks", "callbacks is null"),
@@ -70,6 +71,20 @@ def test_a_value_of_the_wrong_kind_is_named(composed, word, said):
 )
 def test_what_comes_with_kdpose_is_accepted(composed, words):
     check_values(composed(*words))
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (("codec=heatmap", "head=heatmap"), "head.init"),
+        (("codec=regression", "head=regression"), "codec.sigma"),
+    ],
+)
+def test_what_a_scale_sets_for_another_part_is_named_and_can_be_taken_away(composed, words, key):
+    words = ("+scale=cpu", *words)
+    with pytest.raises(ValueError, match=rf"{key} is refused: kdpose.*'~{key}' takes away what a"):
+        check_values(composed(*words))
+    check_values(composed(*words, "~head.init", *(f"~{key}",) * (key != "head.init")))
 
 
 def test_a_number_as_a_name_is_text(composed):
