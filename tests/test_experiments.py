@@ -19,6 +19,7 @@ from kdpose.runtime.recipes import replacement
 from kdpose.skeletons.known import COCO, CROWDPOSE
 from kdpose.training.pipeline import _labels, _stage_overrides
 from kdpose.training.stage import build_net, train
+from kdpose.training.values import check_values
 
 
 def options(group):
@@ -66,6 +67,7 @@ def check(*words, tmp_path):
     """Compose words and build what they name, but for networks and data; the plain values."""
     cfg = composed(*words, f"data_dir={tmp_path}", f"runs={tmp_path}")
     plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    check_values(cfg)
     terms = instantiate(cfg.loss, _convert_="all")
     assert terms
     assert all(isinstance(term, LossTerm) for term in terms.values())
