@@ -119,8 +119,8 @@ def open_guest(teacher: Mapping[str, Any]) -> LoadedGuest:
     kind = get_object(teacher["_target_"])
     if not (isinstance(kind, type) and issubclass(kind, GuestNet)):
         raise ValueError(
-            "this teacher is not a network that can run here: set teacher=onnx or "
-            "teacher=huggingface; a checkpoint is given by ckpt=PATH, and "
+            "this teacher is not a network that can run here: set teacher=onnx, "
+            "huggingface or keypoint_rcnn; a checkpoint is given by ckpt=PATH, and "
             "stored poses are scored by kdpose evaluate"
         )
     keys = {key: value for key, value in teacher.items() if key not in TRAINING_KEYS}

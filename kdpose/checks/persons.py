@@ -15,7 +15,7 @@ def unlabelled(split: Split) -> Iterator[Finding]:
     if split.persons and split.boxes_alone:
         message = (
             "persons have boxes alone: they train under a teacher that says their joints "
-            "(teacher=onnx, huggingface or poses), and not without"
+            "(teacher=onnx, huggingface, keypoint_rcnn or poses), and not without"
         )
         yield Finding("boxes_alone", "warning", len(split.persons), message)
         return

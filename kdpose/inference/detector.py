@@ -1,25 +1,23 @@
 """Person detectors: torchvision's, with its own weights or a local file, or the bundled one."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
-from urllib.error import URLError
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
-from torch.hub import get_dir
-from torchvision.models import detection as detectors
-from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.transforms.functional import pil_to_tensor
 
-from kdpose.checkpoints.tensors import read_checkpoint, tensors
+from kdpose.checkpoints.torchvision_nets import (
+    cached_weights,
+    detection_names,
+    load_detection_net,
+)
 from kdpose.inference.multipose import Boxes, MultiPoseDetector
 
 _PERSON = 1  # COCO's category in torchvision's labels
-_CLASSES = 91  # COCO's categories, gaps included, and the background
 _BUNDLED = "multipose"
 _USUAL = "fasterrcnn_mobilenet_v3_large_fpn"  # of torchvision's, the fastest on a CPU
 _PIXELS = 2**23  # of a picture; larger ones are scaled down first
@@ -97,20 +95,6 @@ class PersonDetector:
         return boxes[solid].numpy(), found["scores"][kept].float().cpu()[solid].numpy()
 
 
-def cached_weights(name: str) -> Path:
-    """The path at which torchvision stores a detector's downloaded weights.
-
-    Raises:
-        ValueError: torchvision has no such detector; the message lists its detectors.
-    """
-    known = list_models(module=detectors)
-    if name not in known:
-        raise ValueError(
-            f"detector.name must be one of {_BUNDLED}, {', '.join(sorted(known))}, got '{name}'"
-        )
-    return Path(get_dir()) / "checkpoints" / Path(get_model_weights(name).DEFAULT.url).name
-
-
 def load_detector(choice: DetectorChoice, device: torch.device) -> Detector:
     """Load a detector.
 
@@ -125,22 +109,15 @@ def load_detector(choice: DetectorChoice, device: torch.device) -> Detector:
     name, weights, threshold = choice
     if name == _BUNDLED:
         return MultiPoseDetector(threshold)
-    cached = cached_weights(name)
-    if weights is None:
-        try:
-            model = get_model(name, weights="DEFAULT")
-        except (URLError, OSError) as error:
-            url = get_model_weights(name).DEFAULT.url
-            raise FileNotFoundError(
-                f"the weights of {name} cannot be downloaded ({error}): put {url} at {cached} or "
-                "at detector.weights=FILE, or use detector.name=multipose"
-            ) from None
-        return PersonDetector(model, device, threshold)
-    model = get_model(name, weights=None, weights_backbone=None, num_classes=_CLASSES)
-    where = f"{Path(weights).absolute()} (from detector.weights)"
-    try:
-        model.load_state_dict(tensors(read_checkpoint(weights, "detector.weights"), where))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip()[:120]
-        raise ValueError(f"{where} does not fit {name}: {reason}") from None
-    return PersonDetector(model, device, threshold)
+    _check_name(name)
+    instead = f", or use detector.name={_BUNDLED}"
+    net = load_detection_net(name, weights, "detector.weights", instead)
+    return PersonDetector(net, device, threshold)
+
+
+def _check_name(name: str) -> None:
+    known = detection_names()
+    if name not in known:
+        raise ValueError(
+            f"detector.name must be one of {_BUNDLED}, {', '.join(known)}, got '{name}'"
+        )

@@ -12,6 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from onnx import helper
 from PIL import Image
+from torchvision.models import get_model
 
 TINY = (
     "backbone=mobilenetv4_tiny",
@@ -160,6 +161,8 @@ def lay_out_teachers(root):
     )
     torch.nn.init.constant_(net.head.conv.bias, 0.5)
     net.save_pretrained(root / "models/vitpose")
+    rcnn = get_model("keypointrcnn_resnet50_fpn", weights=None, weights_backbone=None)
+    torch.save(rcnn.state_dict(), root / "models/keypointrcnn.pth")
 
 
 def write_video(path):

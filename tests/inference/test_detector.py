@@ -7,12 +7,12 @@ from PIL import Image
 from torch import nn
 from torchvision.models import get_model
 
-import kdpose.inference.detector
+import kdpose.checkpoints.torchvision_nets
+from kdpose.checkpoints.torchvision_nets import cached_weights
 from kdpose.inference.boxes import box_source, whole_image
 from kdpose.inference.detector import (
     DetectorChoice,
     PersonDetector,
-    cached_weights,
     choose_detector,
     load_detector,
 )
@@ -89,7 +89,7 @@ def test_without_network_the_remedies_are_named(monkeypatch):
     def offline(*_, **__):
         raise URLError("no route to host")
 
-    monkeypatch.setattr(kdpose.inference.detector, "get_model", offline)
+    monkeypatch.setattr(kdpose.checkpoints.torchvision_nets, "get_model", offline)
     with pytest.raises(
         FileNotFoundError, match=r"no route to host.*detector\.weights=FILE, or use"
     ):

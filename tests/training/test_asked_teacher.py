@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from kdpose.backbones.timm_pyramid import TimmPyramid
+from kdpose.checkpoints.load import load_net
 from kdpose.checkpoints.onnx_net import OnnxNet
 from kdpose.codecs.heatmap import Heatmap
 from kdpose.codecs.simcc import SimCC
@@ -20,6 +21,7 @@ from kdpose.data.dataset import PoseDataset, spread
 from kdpose.data.taught import load_training
 from kdpose.heads.heatmap import HeatmapHead
 from kdpose.heads.simcc import SimCCHead
+from kdpose.losses.feature_mse import feature_mse
 from kdpose.losses.limb_length import limb_length_l1
 from kdpose.losses.pose_l1 import pose_l1
 from kdpose.losses.terms import LossTerm
@@ -256,3 +258,11 @@ def test_scores_are_measured_by_what_a_sure_net_would_say():
 def test_the_cost_of_an_epoch_is_measured(capsys):
     live, stored = epoch_seconds(network(HeatmapHead, Heatmap((W, H))), 1000, "cpu")
     assert 0 < stored < live
+
+
+def test_eq_1_and_stored_answers_of_a_checkpoint_exclude_each_other(tiny_checkpoints):
+    net = load_net(tiny_checkpoints["student"]).net
+    teacher = AskedTeacher(net, "answers", {"ckpt": "W48.pth"})
+    assert teacher.feature({"pos": LossTerm(pose_l1)}) is None
+    with pytest.raises(ValueError, match=r"W48 teaches by stored poses: take teacher.cache=false"):
+        teacher.feature({"fea": LossTerm(feature_mse)})

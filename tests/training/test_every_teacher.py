@@ -9,9 +9,9 @@ import onnx
 import pytest
 import torch
 from torch import nn
+from torchvision.models import get_model
 
 from kdpose.backbones.timm_pyramid import TimmPyramid
-from kdpose.checkpoints.load import load_net
 from kdpose.checkpoints.onnx_net import OnnxNet
 from kdpose.codecs.heatmap import Heatmap
 from kdpose.codecs.simcc import SimCC
@@ -21,7 +21,6 @@ from kdpose.data.transforms import Augmentation
 from kdpose.deploy.graph import export_program, to_onnx
 from kdpose.heads.heatmap import HeatmapHead
 from kdpose.heads.simcc import SimCCHead
-from kdpose.losses.feature_mse import feature_mse
 from kdpose.losses.limb_length import limb_length_l1
 from kdpose.losses.pose_l1 import pose_l1
 from kdpose.losses.simcc_kl import simcc_kl
@@ -134,6 +133,15 @@ class ExportedVitPose(nn.Module):
         return self.net(pixel_values=image).heatmaps
 
 
+def keypoint_rcnn(folder):
+    folder.mkdir()
+    net = get_model("keypointrcnn_resnet50_fpn", weights=None, weights_backbone=None)
+    nn.init.normal_(net.roi_heads.keypoint_predictor.kps_score_lowres.weight, std=1)  # sure of it
+    torch.save(net.state_dict(), f"{folder}/rcnn.pth")
+    size = f"teacher.input_size=[{W},{H}]"
+    return ["teacher=keypoint_rcnn", f"teacher.file={folder}/rcnn.pth", size]
+
+
 TEACHERS = {
     "simcc": lambda folder: ["teacher=onnx", exported(RTMPose(), folder), "teacher.sure=0.01"],
     "heatmap": lambda folder: ["teacher=onnx", exported(HeatmapNet(), folder)],
@@ -148,6 +156,7 @@ TEACHERS = {
         "teacher=huggingface",
         f"teacher.model={folder}" if vitpose(folder) else "",
     ],
+    "keypoint_rcnn": keypoint_rcnn,
 }
 
 
@@ -268,7 +277,7 @@ def test_a_checkpoint_teaches_by_stored_answers(crowd, tmp_path, tiny_checkpoint
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["heatmap", "huggingface"])
+@pytest.mark.parametrize("kind", ["heatmap", "huggingface", "keypoint_rcnn"])
 def test_eq_1_compares_the_teachers_own_maps(kind, crowd, tmp_path, monkeypatch):
     words = TEACHERS[kind](tmp_path / "teacher")
     if kind == "heatmap":
@@ -289,11 +298,3 @@ def test_eq_1_is_refused_before_the_teacher_is_asked(crowd, tmp_path, monkeypatc
     assert "teacher HeatmapNet teaches by stored poses" in line
     assert "(1, 8, 16, 12)" in line  # the map that its head reads
     assert not (tmp_path / "runs" / "answers").exists()
-
-
-def test_eq_1_and_stored_answers_of_a_checkpoint_exclude_each_other(tiny_checkpoints):
-    net = load_net(tiny_checkpoints["student"]).net
-    teacher = AskedTeacher(net, "answers", {"ckpt": "W48.pth"})
-    assert teacher.feature({"pos": LossTerm(pose_l1)}) is None
-    with pytest.raises(ValueError, match=r"W48 teaches by stored poses: take teacher.cache=false"):
-        teacher.feature({"fea": LossTerm(feature_mse)})
