@@ -21,6 +21,7 @@ from kdpose.runtime.memory import keep_memory
 from kdpose.skeletons.shared import SkeletonBridge
 from kdpose.skeletons.skeleton import Skeleton
 from kdpose.training.fast_nets import folded
+from kdpose.training.parameter_groups import parameter_groups
 from kdpose.training.safeguards import CompiledNets, FiniteLosses, RealBfloat16, UsedParameters
 from kdpose.types import PoseBatch
 
@@ -82,6 +83,7 @@ class TrainingOptions:
         fold_teacher: fold the teacher's batch norms, see :func:`folded`.
         backbone_lr: the backbone's learning rate as a share of the other parameters'; 0 freezes it,
             batch statistics and all.
+        layer_decay: see :func:`parameter_groups`.
     """
 
     optimizer: Callable[..., Optimizer]
@@ -91,6 +93,7 @@ class TrainingOptions:
     compile: Mapping[str, Any] | None = None
     fold_teacher: bool = False
     backbone_lr: float = 1.0
+    layer_decay: float | None = None
 
 
 class PoseModule(L.LightningModule):
@@ -238,25 +241,17 @@ class PoseModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer over what is trained, its schedule stepped every step."""
-        optimizer = self.options.optimizer(self._groups())
+        options = self.options
+        optimizer = options.optimizer(
+            parameter_groups(self, options.optimizer, options.backbone_lr, options.layer_decay)
+        )
         total = int(self.trainer.estimated_stepping_batches)
         per_epoch = max(1, total // max(1, self.trainer.max_epochs or 1))
-        schedule = self.options.scheduler(optimizer, total_steps=total, steps_per_epoch=per_epoch)
+        schedule = options.scheduler(optimizer, total_steps=total, steps_per_epoch=per_epoch)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
-
-    def _groups(self) -> Any:
-        """What is trained; the backbone apart where it has a learning rate of its own."""
-        trained = {n: p for n, p in self.named_parameters() if p.requires_grad}
-        if self.options.backbone_lr == 1:
-            return list(trained.values())
-        optimizer: Any = self.options.optimizer  # a partial, as Hydra makes it
-        own = optimizer.keywords["lr"]
-        body = [p for n, p in trained.items() if n.startswith("net.backbone.")]
-        rest = [p for n, p in trained.items() if not n.startswith("net.backbone.")]
-        return [{"params": rest}, {"params": body, "lr": self.options.backbone_lr * own}]
 
     def lr_scheduler_step(self, scheduler: LRScheduler, metric: Any) -> None:
         """Step the schedule; plain, so that any scheduler will do."""

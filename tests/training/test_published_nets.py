@@ -51,6 +51,7 @@ METHODS = {
         "+backbone.model_args.depth=2",
         "+backbone.model_args.num_heads=3",
         "head=vitpose",
+        "module.layer_decay=0.75",
         "head.channels=16",
         "codec=udp",
         "codec.input_size=[48,64]",

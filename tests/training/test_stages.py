@@ -8,6 +8,7 @@ import torch
 from kdpose.losses.simcc_kl import simcc_kl
 from kdpose.losses.terms import LossTerm
 from kdpose.skeletons.known import COCO, CROWDPOSE
+from kdpose.training.parameter_groups import parameter_groups
 from kdpose.training.schedules import multi_step
 from kdpose.training.stage1 import DistillStage1Module
 from kdpose.training.stage2 import RefineStage2Module
@@ -174,7 +175,7 @@ def test_a_backbone_without_a_learning_rate_is_frozen(net, batch, step):
     module.train()
     loss, _ = step(module, batch(3))
     loss.backward()
-    optimizer = module.options.optimizer(module._groups())
+    optimizer = OPTIMIZER(parameter_groups(module, OPTIMIZER, 0.0, None))
     optimizer.step()
     assert all(torch.equal(before[n], v) for n, v in student.backbone.state_dict().items())
     assert all(p.grad is not None for p in student.head.parameters())

@@ -18,6 +18,7 @@ from kdpose.losses.terms import LossTerm
 from kdpose.pose_net import PoseNet, RefinedPoseNet
 from kdpose.refiners.igp_gcn import IGPGCN
 from kdpose.skeletons.known import CROWDPOSE
+from kdpose.training.parameter_groups import parameter_groups
 from kdpose.training.schedules import multi_step
 from kdpose.training.stage1 import DistillStage1Module
 from kdpose.training.stage2 import RefineStage2Module
@@ -171,7 +172,7 @@ def test_the_backbone_may_learn_at_a_share_of_the_rate():
     module = DistillStage1Module(
         net(16), {"kl": LossTerm(simcc_kl)}, OPTIMIZER, multi_step, STORED, backbone_lr=0.25
     )
-    rest, body = module._groups()
+    rest, body = parameter_groups(module, OPTIMIZER, module.options.backbone_lr, None)
     assert (body["lr"], len(body["params"])) == (
         0.25e-3,
         len(list(module.net.backbone.parameters())),
