@@ -110,15 +110,16 @@ def _gains(axes: Axes, rows: Sequence[Row], confidence: float) -> None:
         assert gain is not None
         axes.plot([100 * gain.low, 100 * gain.high], [place, place], color="#1982c4", lw=2)
         axes.plot(100 * gain.mean, place, "o", color="#1982c4", label="" if place else "ours")
-        if base is not None and "AP" in row.paper:
-            axes.plot(row.paper["AP"] - base, place, "D", mfc="none", color="#ff924c")
-    axes.plot([], [], "D", mfc="none", color="#ff924c", label="paper, CrowdPose")
+    theirs = {n: row.paper["AP"] for n, row in enumerate(compared) if "AP" in row.paper}
+    if base is not None and theirs:
+        gains = [ap - base for ap in theirs.values()]
+        label = "paper, CrowdPose"
+        axes.plot(gains, list(theirs), "D", mfc="none", color="#ff924c", label=label)
+        axes.legend(fontsize=8)
     axes.axvline(0, color="#888", lw=0.8)
     axes.set_yticks(range(len(compared)), [_named(row) for row in compared])
     axes.set_ylim(len(compared) - 0.5, -0.5)
     axes.set_xlabel(f"AP above the baseline, points; {100 * confidence:g} % over images and seeds")
-    if compared:
-        axes.legend(fontsize=8)
 
 
 def _joints(axes: Axes, rows: Sequence[Row]) -> None:

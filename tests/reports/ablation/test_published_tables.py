@@ -24,15 +24,21 @@ def difference(row, name):
     return f"{percent(row, name, '+')} [{low}, {high}]"
 
 
-def lines(name):
-    """Training time of each row by its AP and gain, as a page writes them."""
-    found = {}
+def rows_by_ap(name):
+    """Each row's AP as a page writes it, and the row with its times as numbers."""
     for row in report(name).values():
         ap = percent(row, "AP")
         ap += f" ± {percent(row, 'AP_deviation')}" if row["AP_deviation"] else ""
-        gain = difference(row, "gain") if row["gain"] else ""
-        found[ap, gain] = f"{float(row['relative_training']):.1f}x"
-    return found
+        times = {key: float(row[key]) for key in row if key.startswith("relative_")}
+        yield ap, {**row, **times}
+
+
+def lines(name):
+    """Training time of each row by its AP and gain, as a page writes them."""
+    return {
+        (ap, difference(row, "gain") if row["gain"] else ""): f"{row['relative_training']:.1f}x"
+        for ap, row in rows_by_ap(name)
+    }
 
 
 @pytest.mark.parametrize(
@@ -56,6 +62,18 @@ def test_the_tables_of_the_pages_are_those_of_the_report(name, page):
             assert training in ("", known[ap, gain]), line
             seen += 1
     assert seen >= 7
+
+
+def test_the_tables_of_methods_are_those_of_the_report():
+    """AP and the multiples of the baseline's time, of codecs and of networks."""
+    known = {
+        f"{ap} | {row['relative_training']:.1f}x, {row['relative_inference']:.1f}x"
+        for ap, row in rows_by_ap("field")
+    }
+    text = (REPOSITORY / "docs" / "methods.md").read_text()
+    stated = re.findall(r"\| (\d+\.\d(?: ± \d\.\d)? \| [\d.]+x, [\d.]+x) \|", text)
+    assert len(stated) >= 11
+    assert {*stated} <= known
 
 
 def test_what_the_methods_gained_is_of_the_report():
