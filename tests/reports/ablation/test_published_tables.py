@@ -29,7 +29,7 @@ def rows_by_ap(name):
     for row in report(name).values():
         ap = percent(row, "AP")
         ap += f" ± {percent(row, 'AP_deviation')}" if row["AP_deviation"] else ""
-        times = {key: float(row[key]) for key in row if key.startswith("relative_")}
+        times = {key: float(row[key] or "nan") for key in row if key.startswith("relative_")}
         yield ap, {**row, **times}
 
 
