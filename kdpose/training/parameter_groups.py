@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
+from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]  # no __all__
 from torch import nn
 
 _BACKBONE = "net.backbone."
@@ -18,10 +18,10 @@ def parameter_groups(
         module: holds the network as ``net``; parameters without gradients are left out.
         optimizer: a partial with ``lr``, and ``weight_decay`` or not.
         backbone_lr: the backbone's learning rate as a share of the other parameters'.
-        layer_decay: each layer's learning rate in the backbone as a share of the next one's, after
-            the last of which comes the head; None: all the same (ViTPose, Xu et al., NeurIPS 2022,
-            after BEiT). With it, biases, norms and position embeddings of the backbone have no
-            weight decay, and its last norm counts with its last block, as timm has it.
+        layer_decay: each backbone layer's learning rate as a share of the next layer's; the head
+            comes after the last. None: equal rates (ViTPose, Xu et al., NeurIPS 2022, after BEiT).
+            With it, the backbone's biases, norms and position embeddings have no weight decay,
+            and its last norm counts with its last block, as in timm.
 
     Raises:
         ValueError: ``layer_decay`` is not in (0, 1], or timm does not know the backbone's layers.
